@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh Debian machine that has a Rust toolchain:
+#   make run    builds and serves the demo on http://127.0.0.1:8080
+#   make test   installs what it needs and runs every check
+# and one measures:
+#   make bench  speed beside the null endpoint of the same run, into docs/benchmarks.md
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: run build test setup format lint docs deny unit bench clean-data
+
+run: build
+	./target/release/bunho serve --demo
+
+build:
+	cargo build --release --locked --bin bunho
+
+test: setup format lint docs deny unit
+
+setup:
+	scripts/setup.sh
+
+format:
+	cargo fmt --all --check
+
+# Clippy is asked twice: with the failpoints that tests use, and as a release is built.
+lint:
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	cargo clippy --workspace --locked -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+# Licences, sources and duplicates need no network. Advisories need a database that is fetched from outside: checked where it
+# is already on the machine.
+deny:
+	cargo deny --offline --locked check licenses bans sources
+	scripts/advisories.sh
+
+unit:
+	cargo test --workspace --all-features --locked
+
+bench:
+	cargo build --release --locked --bin bunho
+	cargo bench --locked -p bunho-server --bench http -- --write docs/benchmarks.md

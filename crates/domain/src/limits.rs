@@ -1,0 +1,35 @@
+//! Every bound of the domain, named and derived, so that arithmetic cannot overflow and memory cannot be
+//! grown by a client. Bounds of the HTTP edge (bodies, connections) are in the server's configuration.
+
+/// Largest quantity of an offer, of a claim and of a per-user limit. Sums of two stay below `u32::MAX`.
+pub const QUANTITY_MAX: u32 = 1_000_000_000;
+const _: () = assert!(QUANTITY_MAX as u64 * 2 < u32::MAX as u64);
+
+/// What `max_per_claim` is when an offer that is not a coupon does not say.
+pub const MAX_PER_CLAIM_DEFAULT: u32 = 100;
+
+/// Characters of a zone, offer or app id.
+pub const ID_CHARS_MAX: usize = 64;
+/// Bytes of a user id.
+pub const USER_BYTES_MAX: usize = 128;
+/// Characters of an Idempotency-Key.
+pub const KEY_CHARS_MAX: usize = 128;
+/// Bytes of a claim's `attributes` as compact JSON.
+pub const ATTRIBUTES_BYTES_MAX: usize = 4_096;
+/// Characters of a display name, and of a zone's message.
+pub const NAME_CHARS_MAX: usize = 200;
+
+/// Seconds a hold may last: 30 days. Also the bound of every other duration in settings.
+pub const SECONDS_MAX: u32 = 30 * 24 * 3_600;
+
+/// Ordinals are given (and guarded by the ledger) for per-user limits up to this many claims; above it the
+/// smallest unused ordinal would cost a walk of the user's claims, and the engine's own count stands alone.
+pub const ORDINAL_LIMIT_MAX: u32 = 64;
+
+/// Ids listed in a `limit_reached` refusal.
+pub const REFUSAL_CLAIMS_MAX: usize = 10;
+
+/// Entries a zone lets in per minute at most: ten million people in one minute.
+pub const ENTRY_LIMIT_MAX: u32 = 10_000_000;
+/// Shortest and longest poll interval a zone may set, milliseconds.
+pub const POLL_INTERVAL_MS: core::ops::RangeInclusive<u32> = 100..=60_000;

@@ -1,0 +1,155 @@
+//! What the crowd really does: how fast people drop out, and how much of what is allowed they use.
+//!
+//! An estimate from the configured limit alone is wrong twice: many ahead will never enter, and not every
+//! allowed entry is used. Both are measured over about the last minute and forgotten exponentially.
+
+use crate::line::log::Log;
+use crate::line::schedule::Limits;
+use crate::time::Millis;
+
+/// After so many seconds a measurement counts 1/e.
+const MEMORY_SECONDS: f64 = 60.0;
+/// Forgetting is done in steps of this, so that a poll costs no exponential.
+const STEP_MS: i64 = 1_000;
+/// Ticket-seconds without a loss that every measurement starts from, so that one leaver in a new line is no trend.
+const CALM_SECONDS: f64 = 60.0;
+/// However slow the crowd was measured, it is not taken to be slower than this.
+const USE_MIN: f64 = 0.02;
+
+/// Measurements of one line.
+#[derive(Debug)]
+pub(super) struct Pace {
+    at: Millis,
+    forgotten_at: Millis,
+    /// Seconds that tickets were present, summed over tickets.
+    present_seconds: f64,
+    /// Tickets that stopped being present without entering, less those that came back.
+    losses: f64,
+    /// Admissions in slots in which enough people waited, and how many could have been.
+    used: f64,
+    allowed: f64,
+    /// Admissions, and seconds during which anyone was present.
+    admissions: f64,
+    waiting_seconds: f64,
+    slot: Option<Watched>,
+}
+
+/// The slot under way.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    limits: Limits,
+    number: i64,
+    /// Tickets present when it began; 0 if it is not to be measured.
+    present: u32,
+}
+
+impl Pace {
+    pub(super) const fn new(now: Millis) -> Self {
+        Self {
+            at: now,
+            forgotten_at: now,
+            present_seconds: 0.0,
+            losses: 0.0,
+            used: 0.0,
+            allowed: 0.0,
+            admissions: 0.0,
+            waiting_seconds: 0.0,
+            slot: None,
+        }
+    }
+
+    /// Time has passed with `present` tickets present throughout.
+    pub(super) fn pass(&mut self, now: Millis, present: u32) {
+        let seconds = now.since_ms(self.at) as f64 / 1_000.0;
+        self.at = now;
+        self.present_seconds += seconds * f64::from(present);
+        if present > 0 {
+            self.waiting_seconds += seconds;
+        }
+        if now.since_ms(self.forgotten_at) >= STEP_MS {
+            let kept = (now.since_ms(self.forgotten_at) as f64 / -1_000.0 / MEMORY_SECONDS).exp();
+            for sum in [
+                &mut self.present_seconds,
+                &mut self.losses,
+                &mut self.used,
+                &mut self.allowed,
+                &mut self.admissions,
+                &mut self.waiting_seconds,
+            ] {
+                *sum *= kept;
+            }
+            self.forgotten_at = now;
+        }
+    }
+
+    /// A present ticket stopped polling, or was given up.
+    pub(super) fn lost(&mut self) {
+        self.losses += 1.0;
+    }
+
+    /// One that had stopped polling is back.
+    pub(super) fn returned(&mut self) {
+        self.losses -= 1.0;
+    }
+
+    /// One that was present entered.
+    pub(super) fn admitted(&mut self) {
+        self.admissions += 1.0;
+    }
+
+    /// Looks whether a slot has ended, and measures it if there were enough people all along.
+    pub(super) fn watch(&mut self, log: &Log, limits: Option<Limits>, now: Millis, present: u32) {
+        let Some(limits) = limits else {
+            self.slot = None;
+            return;
+        };
+        let number = limits.slot(now);
+        match self.slot {
+            Some(watched) if watched.limits == limits && watched.number == number => return,
+            Some(watched) if watched.limits == limits && watched.number + 1 == number && present > 0 => {
+                let end = limits.slot_start(number);
+                let used = log.between(limits.slot_start(watched.number), end);
+                let in_window = log.between(end.plus_ms(-limits.window_ms), end);
+                let missed = limits.quota.saturating_sub(used).min(limits.limit.saturating_sub(in_window));
+                if watched.present >= used.saturating_add(missed) {
+                    self.used += f64::from(used);
+                    self.allowed += f64::from(used) + f64::from(missed);
+                }
+            }
+            _ => {}
+        }
+        self.slot = Some(Watched { limits, number, present });
+    }
+
+    /// The line does not run: the slot under way says nothing about the crowd.
+    pub(super) fn interrupt(&mut self) {
+        if let Some(slot) = &mut self.slot {
+            slot.present = 0;
+        }
+    }
+
+    /// Share of present tickets that drop out per second.
+    pub(super) fn loss_per_second(&self) -> f64 {
+        (self.losses / (self.present_seconds + CALM_SECONDS)).max(0.0)
+    }
+
+    /// Share of the allowed entries that was used: above 0, at most 1.
+    pub(super) fn utilisation(&self) -> f64 {
+        if self.allowed < 1.0 { 1.0 } else { (self.used / self.allowed).clamp(USE_MIN, 1.0) }
+    }
+
+    /// Admissions a second while anyone waited. None: not seen yet.
+    pub(super) fn admissions_per_second(&self) -> Option<f64> {
+        (self.admissions >= 1.0 && self.waiting_seconds > 0.0).then(|| self.admissions / self.waiting_seconds)
+    }
+}
+
+/// Of `ahead` tickets, how many will have entered when the last of them is through, if entering them all
+/// took `seconds` and each drops out with `loss` a second meanwhile.
+///
+/// The number ahead shrinks by entries at ahead / seconds and by losses at loss × itself, and is 0 after
+/// ln(1 + x) / loss seconds with x = loss × seconds; entries until then are ahead × ln(1 + x) / x.
+pub(super) fn survivors(ahead: f64, loss: f64, seconds: f64) -> f64 {
+    let x = loss * seconds;
+    if x < 1e-6 { ahead } else { ahead * x.ln_1p() / x }
+}

@@ -1,0 +1,296 @@
+//! The book of an offer: every claim it ever gave, who has what, and which key gave which claim.
+//!
+//! Claims are slots in a slab, indexed by the sequence number that their id carries, so finding one by id
+//! needs no map. Two hash tables hold slab indices only: users by name, and claims by (user, key). A user's
+//! live claims form a doubly linked list through the slots, so a claim that ends is unlinked in O(1) however
+//! many a user has.
+
+use super::slab::Slab;
+use crate::claim::{Claim, Status};
+use crate::ids::{ClaimId, IdempotencyKey, UserId};
+use crate::limits::ORDINAL_LIMIT_MAX;
+use crate::time::Millis;
+use hashbrown::HashTable;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+/// No slot: the end of a list, or a vacant slot's user.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// One user of this offer.
+#[derive(Debug)]
+pub(super) struct User {
+    pub(super) id: UserId,
+    /// Newest live claim, or [`NONE`].
+    newest: u32,
+    /// Units held and confirmed.
+    pub(super) taken: u32,
+    /// Sequence number of the place on standby that waits, or [`NONE`].
+    pub(super) waiting: u32,
+    /// Whether a claim of theirs was ever confirmed: a granted coupon is given once.
+    pub(super) had: bool,
+}
+
+#[derive(Debug)]
+struct Slot {
+    key: Option<IdempotencyKey>,
+    attributes: Option<Box<str>>,
+    nonce: u64,
+    created_at: Millis,
+    updated_at: Millis,
+    /// [`NO_DEADLINE`] when confirmed at once.
+    deadline: Millis,
+    user: u32,
+    newer: u32,
+    older: u32,
+    quantity: u32,
+    version: u32,
+    status: Status,
+    /// 0: none.
+    ordinal: u8,
+}
+const _: () = assert!(ORDINAL_LIMIT_MAX < u8::MAX as u32);
+// ≤ 250 B of resident memory per live claim (design target): the slot, the key's text (~64 B), the user (~90 B) and two table entries.
+const _: () = assert!(size_of::<Slot>() <= 96);
+
+const NO_DEADLINE: Millis = Millis(i64::MAX);
+
+/// Every claim of one offer.
+#[derive(Debug)]
+pub(super) struct Book {
+    number: u32,
+    hasher: RandomState,
+    users: Slab<User>,
+    users_by_id: HashTable<u32>,
+    slots: Slab<Slot>,
+    by_key: HashTable<u32>,
+    /// Claims given by confirming; only offers with `grants` have any.
+    granted: HashMap<u32, ClaimId>,
+    pub(super) held: u32,
+    pub(super) confirmed: u32,
+}
+
+impl Book {
+    pub(super) fn new(number: u32) -> Self {
+        Self {
+            number,
+            hasher: RandomState::new(),
+            users: Slab::new(),
+            users_by_id: HashTable::new(),
+            slots: Slab::new(),
+            by_key: HashTable::new(),
+            granted: HashMap::new(),
+            held: 0,
+            confirmed: 0,
+        }
+    }
+
+    /// The sequence number that the next claim gets.
+    pub(super) fn next_seq(&self) -> u32 {
+        self.slots.len()
+    }
+
+    /// Index of a user, if this offer knows them.
+    pub(super) fn find_user(&self, id: &UserId) -> Option<u32> {
+        let hash = self.hasher.hash_one(id.as_str());
+        self.users_by_id.find(hash, |&index| self.users[index].id == *id).copied()
+    }
+
+    /// Index of a user, who is known from now on.
+    pub(super) fn user_index(&mut self, id: &UserId) -> u32 {
+        if let Some(index) = self.find_user(id) {
+            return index;
+        }
+        let index = self.users.push(User { id: id.clone(), newest: NONE, taken: 0, waiting: NONE, had: false });
+        let (users, hasher) = (&self.users, &self.hasher);
+        self.users_by_id.insert_unique(hasher.hash_one(id.as_str()), index, |&other| hasher.hash_one(users[other].id.as_str()));
+        index
+    }
+
+    pub(super) fn user(&self, index: u32) -> &User {
+        &self.users[index]
+    }
+
+    pub(super) fn user_mut(&mut self, index: u32) -> &mut User {
+        &mut self.users[index]
+    }
+
+    /// The claim that `key` gave to `user`.
+    pub(super) fn find_key(&self, user: u32, key: &IdempotencyKey) -> Option<Claim> {
+        let hash = self.hasher.hash_one((user, key.as_str()));
+        let index = self.by_key.find(hash, |&index| {
+            let slot = &self.slots[index];
+            slot.user == user && slot.key.as_ref() == Some(key)
+        })?;
+        self.claim_at(*index)
+    }
+
+    /// A claim by its id.
+    pub(super) fn claim(&self, id: ClaimId) -> Option<Claim> {
+        if id.offer_number() != self.number {
+            return None;
+        }
+        self.claim_at(id.seq()).filter(|claim| claim.id == id)
+    }
+
+    /// A claim by its sequence number.
+    pub(super) fn claim_at(&self, seq: u32) -> Option<Claim> {
+        let slot = self.slots.get(seq).filter(|slot| slot.user != NONE)?;
+        Some(Claim {
+            id: ClaimId::new(self.number, seq, slot.nonce),
+            user: self.users[slot.user].id.clone(),
+            quantity: slot.quantity,
+            status: slot.status,
+            version: slot.version,
+            key: slot.key.clone(),
+            attributes: slot.attributes.clone(),
+            created_at: slot.created_at,
+            updated_at: slot.updated_at,
+            hold_expires_at: (slot.deadline != NO_DEADLINE).then_some(slot.deadline),
+            ordinal: (slot.ordinal != 0).then_some(slot.ordinal.into()),
+            granted: self.granted.get(&seq).copied(),
+        })
+    }
+
+    /// Whether the claim is held with exactly this deadline; a deadline entry that outlived its hold is not.
+    pub(super) fn is_due(&self, seq: u32, deadline: Millis) -> bool {
+        self.slots.get(seq).is_some_and(|slot| slot.user != NONE && slot.status == Status::Held && slot.deadline == deadline)
+    }
+
+    /// Ids of a user's live claims, newest first, at most `most`.
+    pub(super) fn live_claims(&self, user: u32, most: usize) -> Vec<ClaimId> {
+        let mut ids = Vec::new();
+        let mut seq = self.users[user].newest;
+        while seq != NONE && ids.len() < most {
+            ids.push(ClaimId::new(self.number, seq, self.slots[seq].nonce));
+            seq = self.slots[seq].older;
+        }
+        ids
+    }
+
+    /// The smallest ordinal that none of the user's live claims has; none where the limit is too large to guard.
+    pub(super) fn free_ordinal(&self, user: Option<u32>, per_user_limit: Option<u32>) -> Option<u32> {
+        let limit = per_user_limit.filter(|&limit| limit <= ORDINAL_LIMIT_MAX)?;
+        // At most ORDINAL_LIMIT_MAX live claims (each takes at least one unit of the limit), so one word of bits
+        // and one bounded walk. A limit lowered by an edit can leave more live claims than that: bound the walk.
+        let mut used = 0_u128;
+        let mut seq = user.map_or(NONE, |user| self.users[user].newest);
+        let mut left = ORDINAL_LIMIT_MAX;
+        while seq != NONE && left > 0 {
+            let slot = &self.slots[seq];
+            used |= 1 << slot.ordinal;
+            seq = slot.older;
+            left -= 1;
+        }
+        (1..=limit).find(|ordinal| used & (1 << ordinal) == 0)
+    }
+
+    /// Makes the book show `claim`, if its version is higher than the one it shows. Returns whether it did.
+    pub(super) fn put(&mut self, claim: &Claim) -> bool {
+        let seq = claim.id.seq();
+        while self.slots.len() <= seq {
+            self.slots.push(vacant());
+        }
+        let user = self.user_index(&claim.user);
+        let slot = &self.slots[seq];
+        let is_new = slot.user == NONE;
+        if !is_new && slot.version >= claim.version {
+            return false;
+        }
+        if !is_new && slot.status.is_taken() {
+            self.count(seq, Count::Out);
+        }
+        let slot = &mut self.slots[seq];
+        slot.user = user;
+        slot.quantity = claim.quantity;
+        slot.version = claim.version;
+        slot.status = claim.status;
+        slot.updated_at = claim.updated_at;
+        if is_new {
+            slot.nonce = claim.id.nonce();
+            slot.created_at = claim.created_at;
+            slot.deadline = claim.hold_expires_at.unwrap_or(NO_DEADLINE);
+            slot.ordinal = claim.ordinal.and_then(|ordinal| u8::try_from(ordinal).ok()).unwrap_or(0);
+            slot.attributes.clone_from(&claim.attributes);
+            slot.key.clone_from(&claim.key);
+            self.index_key(seq);
+        }
+        if claim.status.is_taken() {
+            self.count(seq, Count::In);
+        }
+        if matches!(claim.status, Status::Confirmed | Status::Returned) {
+            self.users[user].had = true;
+        }
+        if let Some(granted) = claim.granted {
+            self.granted.insert(seq, granted);
+        }
+        true
+    }
+
+    fn index_key(&mut self, seq: u32) {
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let hash_of = |&index: &u32| {
+            let slot = &slots[index];
+            hasher.hash_one((slot.user, slot.key.as_ref().map_or("", IdempotencyKey::as_str)))
+        };
+        if slots[seq].key.is_some() {
+            self.by_key.insert_unique(hash_of(&seq), seq, hash_of);
+        }
+    }
+
+    /// Counts a taken claim in or out of the sums and its user's list.
+    fn count(&mut self, seq: u32, count: Count) {
+        let (user, quantity, status, newer, older) = {
+            let slot = &self.slots[seq];
+            (slot.user, slot.quantity, slot.status, slot.newer, slot.older)
+        };
+        let sum = if status == Status::Held { &mut self.held } else { &mut self.confirmed };
+        match count {
+            Count::In => {
+                *sum += quantity;
+                let newest = std::mem::replace(&mut self.users[user].newest, seq);
+                self.users[user].taken += quantity;
+                self.slots[seq].newer = NONE;
+                self.slots[seq].older = newest;
+                if newest != NONE {
+                    self.slots[newest].newer = seq;
+                }
+            }
+            Count::Out => {
+                *sum -= quantity;
+                self.users[user].taken -= quantity;
+                match newer {
+                    NONE => self.users[user].newest = older,
+                    _ => self.slots[newer].older = older,
+                }
+                if older != NONE {
+                    self.slots[older].newer = newer;
+                }
+            }
+        }
+    }
+}
+
+enum Count {
+    In,
+    Out,
+}
+
+/// A place in the slab whose claim was never applied: the ledger refused it, or it lies ahead in a replay.
+const fn vacant() -> Slot {
+    Slot {
+        key: None,
+        attributes: None,
+        nonce: 0,
+        created_at: Millis(0),
+        updated_at: Millis(0),
+        deadline: NO_DEADLINE,
+        user: NONE,
+        newer: NONE,
+        older: NONE,
+        quantity: 0,
+        version: 0,
+        status: Status::Released,
+        ordinal: 0,
+    }
+}

@@ -1,0 +1,186 @@
+//! The embedded engine: state in memory, one mutex per offer and per zone, durable through the journal.
+//!
+//! **Invariant:** no lock is held across an await. A decision locks, decides, appends its events to the
+//! journal's open batch and unlocks; then it waits.
+//!
+//! **Invariant:** nothing is said about state that is not durable. Each cell keeps the commit of the last
+//! record that touched it; answers about it, refusals and reads too, wait for that commit. Where it has long
+//! been durable (a quiet offer, a sold-out one) the wait is one atomic load.
+
+mod background;
+mod define;
+mod offers;
+pub mod recovery;
+mod zones;
+
+use crate::clock::Clock;
+use crate::error::EngineError;
+use crate::types::Options;
+use arc_swap::ArcSwap;
+use bunho_domain::event::Event;
+use bunho_domain::ids::{OfferId, ZoneId};
+use bunho_domain::line::Line;
+use bunho_domain::line::settings::ZoneSettings;
+use bunho_domain::offer::{Offer, Stock};
+use bunho_domain::ticket::TicketKey;
+use bunho_journal::{Commit, Journal};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use tokio::sync::watch;
+
+/// One node's live state.
+pub struct Embedded {
+    journal: Journal,
+    clock: Clock,
+    options: Options,
+    ticket_key: TicketKey,
+    offers: ArcSwap<Offers>,
+    zones: ArcSwap<Zones>,
+    /// Held while something is created, edited or deleted, so that what one edit refers to cannot vanish meanwhile.
+    numbers: Mutex<Numbers>,
+    projected: watch::Receiver<u64>,
+    random: RandomState,
+    nonces: AtomicU64,
+}
+
+/// Last numbers given to an offer and a zone; never given again.
+#[derive(Debug, Default)]
+struct Numbers {
+    offer: u32,
+    zone: u32,
+}
+
+#[derive(Clone, Default)]
+struct Offers {
+    by_id: BTreeMap<OfferId, Arc<OfferCell>>,
+    by_number: BTreeMap<u32, Arc<OfferCell>>,
+}
+
+#[derive(Clone, Default)]
+struct Zones {
+    by_id: BTreeMap<ZoneId, Arc<ZoneCell>>,
+}
+
+/// An offer and what surrounds it.
+struct OfferCell {
+    guarded: Mutex<GuardedOffer>,
+    /// The zone whose pass it wants; read without the lock.
+    zone: ArcSwap<Option<ZoneId>>,
+    /// When the sweeper should next look, Unix milliseconds; `i64::MAX`: never. Written under the lock.
+    next_deadline: AtomicI64,
+    in_flight: AtomicU32,
+    stock: watch::Sender<Option<Stock>>,
+}
+
+struct GuardedOffer {
+    offer: Offer,
+    /// The last record that changed it.
+    last: Option<Commit>,
+}
+
+/// A zone and what surrounds it.
+struct ZoneCell {
+    number: u32,
+    guarded: Mutex<GuardedZone>,
+    settings: ArcSwap<ZoneSettings>,
+    /// What is left of the tied offer as last known durably; -1: no offer is tied.
+    left: AtomicI64,
+    in_flight: AtomicU32,
+}
+
+struct GuardedZone {
+    line: Line,
+    /// The last record that admitted somebody or defined the zone.
+    last: Option<Commit>,
+    /// A reservation of sequence numbers that is not known to be durable yet: epoch and first number beyond.
+    reservation: Option<(Commit, u32, u32)>,
+}
+
+impl Embedded {
+    /// Bits for an id.
+    pub(crate) fn nonce(&self) -> u64 {
+        // A keyed SipHash of a counter: unpredictable without the key, which the system's randomness made.
+        self.random.hash_one(self.nonces.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn offer_cell(&self, id: &OfferId) -> Result<Arc<OfferCell>, EngineError> {
+        self.offers.load().by_id.get(id).cloned().ok_or(EngineError::UnknownOffer)
+    }
+
+    fn zone_cell(&self, id: &ZoneId) -> Result<Arc<ZoneCell>, EngineError> {
+        self.zones.load().by_id.get(id).cloned().ok_or(EngineError::UnknownZone)
+    }
+
+    /// Refuses new work while it could not be made durable soon, or ever.
+    fn check_journal(&self) -> Result<(), EngineError> {
+        if self.journal.poisoned() {
+            Err(EngineError::Poisoned)
+        } else if self.journal.pressure() > self.options.journal_backlog_bytes_max {
+            Err(EngineError::Overloaded)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn record(&self, now: bunho_domain::time::Millis, events: &[Event], audit: Option<&bunho_journal::Audit>) -> Commit {
+        self.journal.append(now, events, audit)
+    }
+
+    /// Waits until everything recorded so far is in the ledger.
+    pub(crate) async fn ledger_caught_up(&self) -> Result<(), EngineError> {
+        self.until_projected(self.journal.last()).await
+    }
+
+    async fn until_projected(&self, offset: u64) -> Result<(), EngineError> {
+        let mut projected = self.projected.clone();
+        let wait = projected.wait_for(|projected| *projected >= offset);
+        match tokio::time::timeout(LEDGER_WAIT, wait).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(EngineError::LedgerBehind),
+        }
+    }
+
+    /// Stops the journal after writing what was decided. Nothing may be decided afterwards.
+    pub fn close(&self) {
+        self.journal.close();
+    }
+
+    /// The journal, for the projector and for health.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+}
+
+/// How long an answer waits for the ledger before it says that the ledger is behind.
+const LEDGER_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+async fn until_durable(commit: Option<Commit>) -> Result<(), EngineError> {
+    match commit {
+        Some(commit) if !commit.is_durable() => commit.durable().await.map_err(EngineError::Indeterminate),
+        _ => Ok(()),
+    }
+}
+
+/// One request under way in a bulkhead.
+struct InFlight<'a>(&'a AtomicU32);
+
+impl<'a> InFlight<'a> {
+    fn enter(count: &'a AtomicU32, most: u32) -> Result<Self, EngineError> {
+        if count.fetch_add(1, Ordering::Relaxed) < most {
+            Ok(Self(count))
+        } else {
+            count.fetch_sub(1, Ordering::Relaxed);
+            Err(EngineError::Overloaded)
+        }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

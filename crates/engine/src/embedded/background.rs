@@ -1,0 +1,94 @@
+//! What happens when nobody asks: holds expire, tickets fall silent, minutes end, stock is shown.
+//!
+//! Nothing here decides a result. Every decision settles what is due by itself, so a ticker that is late or
+//! gone delays only what nobody is asking about.
+
+use super::{Embedded, OfferCell, ZoneCell, until_durable};
+use bunho_domain::offer::Stock;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+
+/// Ten times a second: the rate at which stock is pushed at most, and the delay with which silence is noticed.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Tickets looked at while a zone's lock is held once: at about 50 ns each, a poll waits 50 µs at most.
+const SWEEP_TICKETS: usize = 1_024;
+
+impl Embedded {
+    /// Runs until `shutdown` says so.
+    pub async fn tick(self: Arc<Self>, mut shutdown: tokio::sync::watch::Receiver<bool>) {
+        let mut interval = tokio::time::interval(TICK);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = interval.tick() => {}
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            }
+            if self.journal.poisoned() {
+                return;
+            }
+            self.tick_offers().await;
+            self.tick_zones().await;
+        }
+    }
+
+    async fn tick_offers(&self) {
+        let offers = self.offers.load_full();
+        for cell in offers.by_number.values() {
+            let due = cell.next_deadline.load(Ordering::Relaxed) <= self.clock.now().0;
+            if due || cell.stock.receiver_count() > 0 {
+                self.show_stock(cell).await;
+            }
+        }
+    }
+
+    /// Settles an offer and shows its durable numbers to who watches. None: the journal has failed, or it was deleted.
+    async fn show_stock(&self, cell: &Arc<OfferCell>) -> Option<Stock> {
+        let (stock, commit) = self.locked(cell, None, |offer, step| {
+            let stock = offer.stock(step);
+            cell.note_deadline(offer);
+            stock
+        })
+        .ok()?;
+        until_durable(commit).await.ok()?;
+        cell.stock.send_if_modified(|shown| {
+            let changed = *shown != Some(stock);
+            *shown = Some(stock);
+            changed
+        });
+        Some(stock)
+    }
+
+    async fn tick_zones(&self) {
+        let zones = self.zones.load_full();
+        for cell in zones.by_id.values() {
+            self.tick_zone(cell);
+            let offer = cell.settings.load().offer.clone();
+            if let Some(offer) = offer.and_then(|offer| self.offer_cell(&offer).ok())
+                && let Some(stock) = self.show_stock(&offer).await
+            {
+                cell.left.store(stock.remaining.into(), Ordering::Relaxed);
+            }
+            // A zone with a long sweep behind it lets others go first.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn tick_zone(&self, cell: &ZoneCell) {
+        loop {
+            let mut guarded = cell.guarded.lock();
+            let now = self.clock.now();
+            self.take_reservation(&mut guarded);
+            let more = guarded.line.sweep(now, SWEEP_TICKETS);
+            let mut events = Vec::new();
+            guarded.line.minute(now, &mut events);
+            guarded.line.reserve(&mut events);
+            self.record_zone(&mut guarded, now, events, None);
+            if !more {
+                return;
+            }
+        }
+    }
+}

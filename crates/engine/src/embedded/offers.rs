@@ -1,0 +1,180 @@
+//! Claims, standby and stock: lock, decide, record, unlock, wait.
+
+use super::{Embedded, InFlight, OfferCell, until_durable};
+use crate::error::EngineError;
+use crate::types::Ack;
+use crate::Decided;
+use bunho_domain::claim::Claim;
+use bunho_domain::event::Event;
+use bunho_domain::ids::{ClaimId, OfferId, StandbyId, ZoneId};
+use bunho_domain::offer::refusal::Refusal;
+use bunho_domain::offer::settings::OfferSettings;
+use bunho_domain::offer::{Actor, ClaimRequest, Offer, Restock, StandbyRequest, StandbyView, Step, Stock, Taken};
+use bunho_journal::{Audit, Commit};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::watch;
+
+impl Embedded {
+    pub(crate) async fn claim(&self, offer: &OfferId, request: ClaimRequest<'_>) -> Decided<Taken> {
+        let cell = self.offer_cell(offer)?;
+        let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
+        self.decide(&cell, None, |offer, step| offer.claim(request, step)).await
+    }
+
+    pub(crate) async fn confirm(&self, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
+        let Some(cell) = self.cell_of(claim.offer_number()) else { return Ok(Err(Refusal::UnknownClaim)) };
+        let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
+        self.decide(&cell, None, |offer, step| offer.confirm(actor, claim, step)).await
+    }
+
+    pub(crate) async fn release(&self, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
+        let Some(cell) = self.cell_of(claim.offer_number()) else { return Ok(Err(Refusal::UnknownClaim)) };
+        let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
+        self.decide(&cell, None, |offer, step| offer.release(actor, claim, step)).await
+    }
+
+    pub(crate) async fn take_back(&self, claim: ClaimId, restock: Restock, audit: Audit) -> Decided<Claim> {
+        let Some(cell) = self.cell_of(claim.offer_number()) else { return Ok(Err(Refusal::UnknownClaim)) };
+        self.decide(&cell, Some(&audit), |offer, step| offer.take_back(claim, restock, step)).await
+    }
+
+    pub(crate) async fn read_claim(&self, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
+        let Some(cell) = self.cell_of(claim.offer_number()) else { return Ok(Err(Refusal::UnknownClaim)) };
+        self.decide(&cell, None, |offer, step| offer.claim_by_id(actor, claim, step)).await
+    }
+
+    pub(crate) async fn join_standby(&self, offer: &OfferId, request: StandbyRequest<'_>) -> Decided<StandbyView> {
+        let cell = self.offer_cell(offer)?;
+        let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
+        self.decide(&cell, None, |offer, step| offer.join_standby(request, step)).await
+    }
+
+    pub(crate) async fn read_standby(&self, actor: Actor<'_>, standby: StandbyId) -> Decided<StandbyView> {
+        let Some(cell) = self.cell_of(standby.offer_number()) else { return Ok(Err(Refusal::UnknownStandby)) };
+        self.decide(&cell, None, |offer, step| offer.standby_by_id(actor, standby, step)).await
+    }
+
+    pub(crate) async fn leave_standby(&self, actor: Actor<'_>, standby: StandbyId) -> Decided<()> {
+        let Some(cell) = self.cell_of(standby.offer_number()) else { return Ok(Err(Refusal::UnknownStandby)) };
+        self.decide(&cell, None, |offer, step| offer.leave_standby(actor, standby, step)).await
+    }
+
+    pub(crate) async fn offer(&self, offer: &OfferId) -> Result<(OfferSettings, Stock), EngineError> {
+        let cell = self.offer_cell(offer)?;
+        let (read, commit) = self.locked(&cell, None, |offer, step| (offer.settings().clone(), offer.stock(step)))?;
+        until_durable(commit).await?;
+        Ok(read)
+    }
+
+    pub(crate) async fn restock(&self, offer: &OfferId, delta: i64, audit: Audit) -> Decided<()> {
+        let cell = self.offer_cell(offer)?;
+        self.decide(&cell, Some(&audit), |offer, step| offer.restock(delta, step)).await
+    }
+
+    pub(crate) async fn close_offer(&self, offer: &OfferId, audit: Audit) -> Decided<()> {
+        let cell = self.offer_cell(offer)?;
+        self.decide(&cell, Some(&audit), |offer, step| {
+            offer.close(step);
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) fn watch_stock(&self, offer: &OfferId) -> Result<watch::Receiver<Option<Stock>>, EngineError> {
+        Ok(self.offer_cell(offer)?.stock.subscribe())
+    }
+
+    pub(crate) fn zone_of(&self, offer: &OfferId) -> Result<Option<ZoneId>, EngineError> {
+        Ok((**self.offer_cell(offer)?.zone.load()).clone())
+    }
+
+    pub(crate) fn offer_ids(&self) -> Vec<OfferId> {
+        self.offers.load().by_id.keys().cloned().collect()
+    }
+
+    pub(crate) fn offer_numbers(&self) -> Vec<u32> {
+        self.offers.load().by_number.keys().copied().collect()
+    }
+
+    pub(crate) fn claims_from(&self, number: u32, from: u32, most: u32) -> (Vec<Claim>, Option<u32>) {
+        self.cell_of(number).map_or((Vec::new(), None), |cell| cell.guarded.lock().offer.claims_from(from, most))
+    }
+
+    pub(super) fn cell_of(&self, number: u32) -> Option<Arc<OfferCell>> {
+        self.offers.load().by_number.get(&number).cloned()
+    }
+
+    /// Decides and waits as long as [`Ack`] says.
+    async fn decide<T>(
+        &self,
+        cell: &Arc<OfferCell>,
+        audit: Option<&Audit>,
+        decision: impl FnOnce(&mut Offer, &mut Step<'_>) -> Result<T, Refusal>,
+    ) -> Decided<T> {
+        let (decided, commit) = self.locked(cell, audit, decision)?;
+        let Some(commit) = commit else { return Ok(decided) };
+        match self.options.ack {
+            Ack::Engine => {}
+            Ack::Journal => until_durable(Some(commit)).await?,
+            Ack::Ledger => {
+                let offset = commit.offset();
+                until_durable(Some(commit)).await?;
+                self.until_projected(offset).await?;
+            }
+        }
+        Ok(decided)
+    }
+
+    /// One decision under the offer's lock, and under the lock of the offer that it grants. An offer that is granted
+    /// grants nothing itself (checked where offers are defined), so locks are taken in one order only.
+    ///
+    /// Returns the commit to wait for: the last that touched the offer, whether or not this decision wrote anything.
+    pub(super) fn locked<T>(
+        &self,
+        cell: &Arc<OfferCell>,
+        audit: Option<&Audit>,
+        decision: impl FnOnce(&mut Offer, &mut Step<'_>) -> T,
+    ) -> Result<(T, Option<Commit>), EngineError> {
+        self.check_journal()?;
+        let mut guarded = cell.guarded.lock();
+        if guarded.offer.is_deleted() {
+            return Err(EngineError::UnknownOffer);
+        }
+        let grants_cell = guarded.offer.settings().grants.as_ref().and_then(|id| self.offers.load().by_id.get(id).cloned());
+        let mut grants = grants_cell.as_ref().map(|cell| cell.guarded.lock());
+        let now = self.clock.now();
+        let mut events: Vec<Event> = Vec::new();
+        let mut step = Step { now, grants: grants.as_mut().map(|grants| &mut grants.offer), events: &mut events };
+        let decided = decision(&mut guarded.offer, &mut step);
+        if !events.is_empty() {
+            let commit = self.record(now, &events, audit);
+            let number = guarded.offer.number();
+            if let (Some(grants), Some(cell)) = (&mut grants, &grants_cell)
+                && events.iter().any(|event| matches!(event, Event::Offer(event) if event.offer != number))
+            {
+                grants.last = Some(commit.clone());
+                cell.note_deadline(&grants.offer);
+            }
+            cell.note_deadline(&guarded.offer);
+            guarded.last = Some(commit);
+        }
+        // What is refused because of the granted offer's state depends on that offer's last record as well; it is in
+        // the same journal, so the later of the two commits covers both.
+        let commit = later(guarded.last.as_ref(), grants.as_ref().and_then(|grants| grants.last.as_ref()));
+        Ok((decided, commit))
+    }
+}
+
+impl OfferCell {
+    pub(super) fn note_deadline(&self, offer: &Offer) {
+        self.next_deadline.store(offer.next_deadline().map_or(i64::MAX, |at| at.0), Ordering::Relaxed);
+    }
+}
+
+fn later(one: Option<&Commit>, other: Option<&Commit>) -> Option<Commit> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if one.offset() >= other.offset() { one } else { other }.clone()),
+        (one, other) => one.or(other).cloned(),
+    }
+}

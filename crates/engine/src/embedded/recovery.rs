@@ -1,0 +1,130 @@
+//! Start: the ledger's state at its offset, then the journal after it.
+
+use super::{Embedded, Numbers};
+use crate::clock::Clock;
+use crate::types::Options;
+use bunho_domain::event::{Event, OfferChange, ZoneChange};
+use bunho_domain::line::Line;
+use bunho_domain::offer::Offer;
+use bunho_domain::ticket::TicketKey;
+use bunho_domain::time::Millis;
+use bunho_journal::{Journal, JournalError};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use tokio::sync::watch;
+
+/// Records read from the journal at a time.
+const REPLAY_RECORDS: usize = 10_000;
+
+/// An engine that is being filled: events first, in any number and from any source, then [`Recovery::start`].
+#[derive(Default)]
+pub struct Recovery {
+    offers: BTreeMap<u32, Offer>,
+    zones: BTreeMap<u32, Line>,
+    numbers: Numbers,
+    /// The latest time that anything recorded was decided at.
+    latest: Millis,
+    /// Events about something that was never defined: a ledger or journal that was tampered with.
+    orphans: u64,
+}
+
+impl Recovery {
+    /// Numbers up to these have been given out, to things since deleted too.
+    pub fn numbers_used(&mut self, offer: u32, zone: u32) {
+        self.numbers.offer = self.numbers.offer.max(offer);
+        self.numbers.zone = self.numbers.zone.max(zone);
+    }
+
+    /// Makes the state what an event says.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Offer(event) => {
+                self.numbers_used(event.offer, 0);
+                match (&event.change, self.offers.get_mut(&event.offer)) {
+                    (OfferChange::Deleted, _) => {
+                        self.offers.remove(&event.offer);
+                    }
+                    (_, Some(offer)) => offer.apply(event),
+                    (OfferChange::Defined(settings), None) => {
+                        let mut offer = Offer::new(event.offer, (**settings).clone());
+                        offer.apply(event);
+                        self.offers.insert(event.offer, offer);
+                    }
+                    _ => self.orphans += 1,
+                }
+            }
+            Event::Zone(event) => {
+                self.numbers_used(0, event.zone);
+                if let ZoneChange::Admitted { at, .. } | ZoneChange::Left { at, .. } = &event.change {
+                    self.latest = self.latest.max(*at);
+                }
+                match (&event.change, self.zones.get_mut(&event.zone)) {
+                    (ZoneChange::Deleted, _) => {
+                        self.zones.remove(&event.zone);
+                    }
+                    (change, Some(line)) => line.replay(change),
+                    (ZoneChange::Defined(settings), None) => {
+                        let seed = RandomState::new().hash_one(event.zone);
+                        self.zones.insert(event.zone, Line::new(event.zone, (**settings).clone(), seed, self.latest));
+                    }
+                    _ => self.orphans += 1,
+                }
+            }
+        }
+    }
+
+    /// Applies every record of the journal after `offset`. Returns how many there were.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or something in it is missing.
+    pub fn replay(&mut self, journal: &Journal, offset: u64) -> Result<u64, JournalError> {
+        let mut after = offset;
+        loop {
+            let records = journal.read(after, REPLAY_RECORDS)?;
+            let Some((last, _)) = records.last() else { return Ok(after - offset) };
+            after = *last;
+            for (_, record) in &records {
+                self.latest = self.latest.max(record.at);
+                for event in &record.events {
+                    self.apply(event);
+                }
+            }
+        }
+    }
+
+    /// Events that named an offer or zone nobody defined. More than none means that the data folder was edited.
+    #[must_use]
+    pub const fn orphans(&self) -> u64 {
+        self.orphans
+    }
+
+    /// Brings the engine to life. Lines listen first; holds whose deadline passed meanwhile expire at once.
+    #[must_use]
+    pub fn start(self, journal: Journal, projected: watch::Receiver<u64>, options: Options) -> Arc<Embedded> {
+        let clock = Clock::starting_at(self.latest, options.time.clone());
+        let now = clock.now();
+        let engine = Embedded {
+            journal,
+            clock,
+            ticket_key: TicketKey::new(&options.ticket_secret),
+            options,
+            offers: Default::default(),
+            zones: Default::default(),
+            numbers: Mutex::new(self.numbers),
+            projected,
+            random: RandomState::new(),
+            nonces: AtomicU64::new(0),
+        };
+        for (_, offer) in self.offers {
+            engine.insert_offer(offer, None);
+        }
+        for (number, mut line) in self.zones {
+            line.recover(now);
+            engine.insert_zone(Embedded::new_zone_cell(number, line));
+        }
+        Arc::new(engine)
+    }
+}

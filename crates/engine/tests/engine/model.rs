@@ -1,0 +1,323 @@
+//! The pure model: what an offer must do, written as plainly as possible and independently of the engine.
+//!
+//! Everything is a list that is scanned; nothing is indexed, cached or counted ahead. An engine, whichever it
+//! is, must answer as this does.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Held,
+    Confirmed,
+    Released,
+    Expired,
+    Returned,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub user: u8,
+    pub quantity: u32,
+    pub status: Status,
+    pub version: u32,
+    pub key: Option<u8>,
+    pub attributes: Option<String>,
+    pub deadline: Option<i64>,
+    /// Index of the claim in the granted offer.
+    pub granted: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandbyStatus {
+    Waiting,
+    Served(usize),
+    Left,
+    Passed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standby {
+    pub user: u8,
+    pub quantity: u32,
+    pub status: StandbyStatus,
+}
+
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub quantity: u32,
+    pub per_user_limit: Option<u32>,
+    pub min: u32,
+    pub max: u32,
+    pub hold_ms: i64,
+    pub standby: bool,
+    pub standby_hold_ms: i64,
+    pub opens_at: Option<i64>,
+    pub closes_at: Option<i64>,
+    pub grants: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Offer {
+    pub terms: Terms,
+    pub claims: Vec<Claim>,
+    pub standby: Vec<Standby>,
+}
+
+/// Refusals by their stable codes.
+pub type Refused = &'static str;
+
+#[derive(Clone, Debug)]
+pub struct World {
+    pub offers: Vec<Offer>,
+}
+
+impl Offer {
+    fn sum(&self, wanted: &[Status]) -> u32 {
+        self.claims.iter().filter(|claim| wanted.contains(&claim.status)).map(|claim| claim.quantity).sum()
+    }
+
+    pub fn held(&self) -> u32 {
+        self.sum(&[Status::Held])
+    }
+
+    pub fn confirmed(&self) -> u32 {
+        self.sum(&[Status::Confirmed])
+    }
+
+    pub fn remaining(&self) -> u32 {
+        self.terms.quantity - self.held() - self.confirmed()
+    }
+
+    pub fn waiting(&self) -> Vec<usize> {
+        (0..self.standby.len()).filter(|&i| self.standby[i].status == StandbyStatus::Waiting).collect()
+    }
+
+    fn taken_by(&self, user: u8) -> u32 {
+        let taken = |claim: &&Claim| claim.user == user && matches!(claim.status, Status::Held | Status::Confirmed);
+        self.claims.iter().filter(taken).map(|claim| claim.quantity).sum()
+    }
+
+    fn within_limit(&self, user: u8, quantity: u32) -> bool {
+        self.terms.per_user_limit.is_none_or(|limit| self.taken_by(user) + quantity <= limit)
+    }
+
+    fn is_closed(&self, now: i64) -> bool {
+        self.terms.closes_at.is_some_and(|at| now >= at)
+    }
+
+    fn is_early(&self, now: i64) -> bool {
+        self.terms.opens_at.is_some_and(|at| now < at)
+    }
+}
+
+impl World {
+    /// Ends holds that are past their deadline, then serves standby.
+    pub fn settle(&mut self, offer: usize, now: i64) {
+        let mut due: Vec<usize> = (0..self.offers[offer].claims.len())
+            .filter(|&i| {
+                let claim = &self.offers[offer].claims[i];
+                claim.status == Status::Held && claim.deadline.is_some_and(|deadline| deadline <= now)
+            })
+            .collect();
+        due.sort_by_key(|&i| (self.offers[offer].claims[i].deadline, i));
+        for &i in &due {
+            let claim = &mut self.offers[offer].claims[i];
+            claim.status = Status::Expired;
+            claim.version += 1;
+        }
+        if !due.is_empty() {
+            self.serve(offer, now);
+        }
+    }
+
+    fn serve(&mut self, offer: usize, now: i64) {
+        if self.offers[offer].is_closed(now) || self.offers[offer].is_early(now) {
+            return;
+        }
+        while let Some(&first) = self.offers[offer].waiting().first() {
+            let Standby { user, quantity, .. } = self.offers[offer].standby[first].clone();
+            if quantity > self.offers[offer].remaining() {
+                return;
+            }
+            self.offers[offer].standby[first].status = if self.offers[offer].within_limit(user, quantity) {
+                let hold_ms = self.offers[offer].terms.standby_hold_ms;
+                StandbyStatus::Served(self.take(offer, user, quantity, None, None, hold_ms, now))
+            } else {
+                StandbyStatus::Passed
+            };
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the model spells everything out")]
+    fn take(&mut self, offer: usize, user: u8, quantity: u32, key: Option<u8>, attributes: Option<String>, hold_ms: i64, now: i64) -> usize {
+        let index = self.offers[offer].claims.len();
+        let granted = if hold_ms == 0 { self.grant(offer, index, user, now) } else { None };
+        self.offers[offer].claims.push(Claim {
+            user,
+            quantity,
+            status: if hold_ms == 0 { Status::Confirmed } else { Status::Held },
+            version: 1,
+            key,
+            attributes,
+            deadline: (hold_ms > 0).then_some(now + hold_ms),
+            granted,
+        });
+        index
+    }
+
+    /// One coupon, once, to who never had one, while it is open, left over and not promised to standby.
+    fn grant(&mut self, offer: usize, _by: usize, user: u8, now: i64) -> Option<usize> {
+        let granted = self.offers[offer].terms.grants?;
+        self.settle(granted, now);
+        let g = &self.offers[granted];
+        let had = g.claims.iter().any(|claim| claim.user == user && matches!(claim.status, Status::Confirmed | Status::Returned));
+        let quantity = g.terms.min;
+        let possible = !g.is_closed(now)
+            && !g.is_early(now)
+            && !had
+            && g.within_limit(user, quantity)
+            && g.waiting().is_empty()
+            && quantity <= g.remaining();
+        possible.then(|| self.take(granted, user, quantity, None, None, 0, now))
+    }
+
+    pub fn claim(
+        &mut self,
+        offer: usize,
+        user: u8,
+        quantity: u32,
+        key: Option<u8>,
+        attributes: Option<&str>,
+        now: i64,
+    ) -> Result<(usize, bool), Refused> {
+        self.settle(offer, now);
+        let o = &self.offers[offer];
+        if let Some(known) = o.claims.iter().position(|claim| key.is_some() && claim.user == user && claim.key == key) {
+            let same = o.claims[known].quantity == quantity && o.claims[known].attributes.as_deref() == attributes;
+            return if same { Ok((known, true)) } else { Err("key_reused") };
+        }
+        self.check_open(offer, now)?;
+        let o = &self.offers[offer];
+        if !o.within_limit(user, quantity) {
+            return Err("limit_reached");
+        }
+        if quantity < o.terms.min || quantity > o.terms.max {
+            return Err("quantity_invalid");
+        }
+        if !o.waiting().is_empty() || quantity > o.remaining() {
+            return Err("sold_out");
+        }
+        let hold_ms = o.terms.hold_ms;
+        Ok((self.take(offer, user, quantity, key, attributes.map(str::to_string), hold_ms, now), false))
+    }
+
+    fn check_open(&self, offer: usize, now: i64) -> Result<(), Refused> {
+        if self.offers[offer].is_closed(now) {
+            return Err("closed");
+        }
+        if self.offers[offer].is_early(now) {
+            return Err("not_open");
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, offer: usize, claim: usize, status: Status) {
+        let claim = &mut self.offers[offer].claims[claim];
+        claim.status = status;
+        claim.version += 1;
+    }
+
+    pub fn confirm(&mut self, offer: usize, claim: usize, now: i64) -> Result<(), Refused> {
+        self.settle(offer, now);
+        match self.offers[offer].claims[claim].status {
+            Status::Confirmed => Ok(()),
+            Status::Held => {
+                let user = self.offers[offer].claims[claim].user;
+                self.offers[offer].claims[claim].granted = self.grant(offer, claim, user, now);
+                self.end(offer, claim, Status::Confirmed);
+                Ok(())
+            }
+            Status::Expired => Err("deadline_passed"),
+            _ => Err("not_held"),
+        }
+    }
+
+    pub fn release(&mut self, offer: usize, claim: usize, now: i64) -> Result<(), Refused> {
+        self.settle(offer, now);
+        match self.offers[offer].claims[claim].status {
+            Status::Released => Ok(()),
+            Status::Held => {
+                self.end(offer, claim, Status::Released);
+                self.serve(offer, now);
+                Ok(())
+            }
+            _ => Err("not_held"),
+        }
+    }
+
+    pub fn take_back(&mut self, offer: usize, claim: usize, restock: bool, now: i64) -> Result<(), Refused> {
+        self.settle(offer, now);
+        match self.offers[offer].claims[claim].status {
+            Status::Returned => Ok(()),
+            Status::Confirmed => {
+                self.end(offer, claim, Status::Returned);
+                if restock {
+                    self.serve(offer, now);
+                } else {
+                    self.offers[offer].terms.quantity -= self.offers[offer].claims[claim].quantity;
+                }
+                Ok(())
+            }
+            _ => Err("not_held"),
+        }
+    }
+
+    pub fn join_standby(&mut self, offer: usize, user: u8, quantity: u32, now: i64) -> Result<usize, Refused> {
+        self.settle(offer, now);
+        self.check_open(offer, now)?;
+        let o = &self.offers[offer];
+        if !o.terms.standby {
+            return Err("no_standby");
+        }
+        if let Some(&known) = o.waiting().iter().find(|&&i| o.standby[i].user == user) {
+            return if o.standby[known].quantity == quantity { Ok(known) } else { Err("limit_reached") };
+        }
+        if !o.within_limit(user, quantity) {
+            return Err("limit_reached");
+        }
+        if quantity < o.terms.min || quantity > o.terms.max {
+            return Err("quantity_invalid");
+        }
+        self.offers[offer].standby.push(Standby { user, quantity, status: StandbyStatus::Waiting });
+        let index = self.offers[offer].standby.len() - 1;
+        self.serve(offer, now);
+        Ok(index)
+    }
+
+    pub fn leave_standby(&mut self, offer: usize, standby: usize, now: i64) {
+        self.settle(offer, now);
+        if self.offers[offer].standby[standby].status == StandbyStatus::Waiting {
+            self.offers[offer].standby[standby].status = StandbyStatus::Left;
+            self.serve(offer, now);
+        }
+    }
+
+    pub fn restock(&mut self, offer: usize, delta: i64, now: i64) -> Result<(), Refused> {
+        self.settle(offer, now);
+        let o = &mut self.offers[offer];
+        let quantity = i64::from(o.terms.quantity) + delta;
+        if quantity < i64::from(o.held() + o.confirmed()) {
+            return Err("quantity_taken");
+        }
+        o.terms.quantity = u32::try_from(quantity).unwrap();
+        self.serve(offer, now);
+        Ok(())
+    }
+
+    pub fn close(&mut self, offer: usize, now: i64) {
+        self.settle(offer, now);
+        let terms = &mut self.offers[offer].terms;
+        if terms.closes_at.is_none_or(|at| at > now) {
+            terms.closes_at = Some(now);
+            terms.opens_at = terms.opens_at.filter(|&at| at <= now);
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The handle that engine, projector and server share.
+
+use crate::JournalError;
+use crate::chunk::RECORD_BYTES_MAX;
+use crate::committer;
+use crate::folder::Folder;
+use crate::pending::{Batch, Commit, Fate, Pending, Pushed, State};
+use crate::store::{Kept, Store};
+use crate::wire::{Audit, Record, RecordRef};
+use bunho_domain::event::Event;
+use bunho_domain::time::Millis;
+use parking_lot::{Condvar, Mutex};
+use std::cell::RefCell;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use tokio::sync::{SetOnce, watch};
+
+/// Records stored as one value; reading one record reads at most this many.
+pub const BATCH_RECORDS_MAX: usize = 4_096;
+
+/// Bytes stored as one value: 4,096 records of 256 bytes. A busier moment writes several values before one sync.
+pub const BATCH_BYTES_MAX: usize = BATCH_RECORDS_MAX * 256;
+
+/// How a journal stores.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Records stored as one value.
+    pub batch_records_max: usize,
+    /// Bytes stored as one value; a longer record is stored alone.
+    pub batch_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { batch_records_max: BATCH_RECORDS_MAX, batch_bytes_max: BATCH_BYTES_MAX }
+    }
+}
+
+/// An open journal. Clones share it; dropping the last one closes it.
+#[derive(Clone)]
+pub struct Journal(Arc<Owner>);
+
+/// Ends the committer with the last handle; the committer itself holds only [`Shared`].
+struct Owner {
+    shared: Arc<Shared>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What handles and the committer share.
+pub(crate) struct Shared {
+    // Before the folder: its files are closed before the lock is given back.
+    pub(crate) store: Store,
+    folder: Folder,
+    pub(crate) pending: Mutex<Pending>,
+    /// Told that a batch has its first record, or that the journal closes.
+    pub(crate) work: Condvar,
+    pub(crate) durable: AtomicU64,
+    pub(crate) watch: watch::Sender<u64>,
+    pub(crate) pressure: AtomicUsize,
+    trimmed: AtomicU64,
+    trimming: Mutex<()>,
+    /// Poisoned or closed.
+    ended: SetOnce<Fate>,
+}
+
+thread_local! {
+    /// Records are encoded here and copied, so that the mutex which all offers share is held for a copy only.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Journal {
+    /// Opens the journal in `dir`, creating it where there is none. Blocks, reads everything kept once.
+    ///
+    /// What an earlier failure refused is removed first, and everything is on disk before this returns.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`] where it is open elsewhere; [`JournalError::Corrupt`] where records are missing.
+    pub fn open(dir: &Path) -> Result<Self, JournalError> {
+        Self::open_with(dir, Options::default())
+    }
+
+    /// As [`Self::open`], with other bounds.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(dir: &Path, options: Options) -> Result<Self, JournalError> {
+        let folder = Folder::lock(dir)?;
+        if let Some(refused) = folder.marked()? {
+            remove_refused(&folder, refused)?;
+        }
+        if let Err(error) = folder.sync_store() {
+            // A second attempt would be told that all is well. Nothing was refused, but the files are not to be trusted.
+            if let Err(error) = folder.mark(u64::MAX) {
+                tracing::error!(error = &error as &dyn std::error::Error, "the journal's failure could not be marked");
+            }
+            return Err(error);
+        }
+        let store = Store::open(&folder.store())?;
+        let Kept { trimmed, last } = store.check()?;
+        folder.keep_room_for_marker()?;
+        tracing::info!(trimmed, last, "the journal in {} is open", dir.display());
+        let shared = Arc::new(Shared {
+            store,
+            folder,
+            pending: Mutex::new(Pending::new(last + 1, options)),
+            work: Condvar::new(),
+            durable: AtomicU64::new(last),
+            watch: watch::Sender::new(last),
+            pressure: AtomicUsize::new(0),
+            trimmed: AtomicU64::new(trimmed),
+            trimming: Mutex::new(()),
+            ended: SetOnce::new(),
+        });
+        let for_committer = Arc::clone(&shared);
+        let committer = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || committer::run(&for_committer))
+            .map_err(JournalError::io("start the committer of", dir))?;
+        Ok(Self(Arc::new(Owner { shared, committer: Mutex::new(Some(committer)) })))
+    }
+
+    /// Discards the content of the journal in `dir`; the next record will be `after + 1`.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`] where it is open.
+    pub fn reset(dir: &Path, after: u64) -> Result<(), JournalError> {
+        let folder = Folder::lock(dir)?;
+        let new = Store::open(&folder.new_store()?)?;
+        new.set_trimmed(after)?;
+        drop(new);
+        folder.replace_store()
+    }
+
+    /// Appends one record to the open batch and returns at once; never waits for the disk.
+    ///
+    /// The caller holds the lock under which it decided, so that records stand in the order of the decisions.
+    pub fn append(&self, at: Millis, events: &[Event], audit: Option<&Audit>) -> Commit {
+        let shared = &*self.0.shared;
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            let encoded = RecordRef { at, events, audit }.encode(scratch);
+            if encoded.is_err() || scratch.len() > RECORD_BYTES_MAX {
+                // The state has changed and its record cannot be kept: a bug, and the end of what may be promised.
+                tracing::error!(?encoded, bytes = scratch.len(), "a record cannot be encoded");
+                shared.poison(None);
+            }
+            let (commit, pushed) = {
+                let mut pending = shared.pending.lock();
+                let (commit, pushed) = pending.push(scratch);
+                if pushed != Pushed::Refused {
+                    // Under the lock, so that the committer cannot take it off before it is put on.
+                    shared.pressure.fetch_add(scratch.len(), Ordering::Relaxed);
+                }
+                (commit, pushed)
+            };
+            if pushed == Pushed::First {
+                shared.work.notify_one();
+            }
+            commit
+        })
+    }
+
+    /// Last durable offset; 0 where there was never a record.
+    #[must_use]
+    pub fn durable(&self) -> u64 {
+        self.0.shared.durable.load(Ordering::Acquire)
+    }
+
+    /// Last offset given out.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.0.shared.pending.lock().last()
+    }
+
+    /// First record that can be read; none where all were trimmed, or there was never one.
+    #[must_use]
+    pub fn oldest(&self) -> Option<u64> {
+        let trimmed = self.0.shared.trimmed.load(Ordering::Acquire);
+        (trimmed < self.durable()).then_some(trimmed + 1)
+    }
+
+    /// Bytes appended and not yet durable: how far the disk is behind.
+    #[must_use]
+    pub fn pressure(&self) -> usize {
+        self.0.shared.pressure.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the record `offset` and all before it are durable. One that was not appended yet is waited for.
+    ///
+    /// # Errors
+    /// [`JournalError::Poisoned`] or [`JournalError::Closed`]: it will not be.
+    pub async fn durable_at_least(&self, offset: u64) -> Result<(), JournalError> {
+        if self.durable() >= offset {
+            return Ok(());
+        }
+        let shared = &*self.0.shared;
+        let batch = shared.pending.lock().batch_of(offset);
+        if let Some(batch) = batch {
+            return batch.wait().await.result();
+        }
+        let mut durable = shared.watch.subscribe();
+        tokio::select! {
+            biased;
+            _ = durable.wait_for(|&durable| durable >= offset) => Ok(()),
+            fate = shared.ended.wait() => if self.durable() >= offset { Ok(()) } else { fate.result() },
+        }
+    }
+
+    /// Follows the last durable offset.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.0.shared.watch.subscribe()
+    }
+
+    /// Durable records after `after`, in order without gaps, at most `most_records`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`JournalError::Trimmed`], [`JournalError::Corrupt`] and [`JournalError::Undecodable`] say what cannot be had.
+    pub fn read(&self, after: u64, most_records: usize) -> Result<Vec<(u64, Record)>, JournalError> {
+        let shared = &*self.0.shared;
+        shared.store.read(after, self.durable(), most_records, || shared.trimmed.load(Ordering::Acquire))
+    }
+
+    /// Forgets records up to `upto`, as far as they were stored as one value with none after it. Writes a few bytes for
+    /// each value and syncs nothing: a crash may bring forgotten records back. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`JournalError::Poisoned`], or what the store said.
+    pub fn trim(&self, upto: u64) -> Result<(), JournalError> {
+        let shared = &*self.0.shared;
+        let upto = upto.min(self.durable());
+        let _one_at_a_time = shared.trimming.lock();
+        let mut trimmed = shared.trimmed.load(Ordering::Acquire);
+        loop {
+            if self.poisoned() {
+                return Err(JournalError::Poisoned);
+            }
+            match shared.store.trim(trimmed, upto, |new| shared.trimmed.store(new, Ordering::Release))? {
+                Some(new) => trimmed = new,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether a write has failed; nothing is taken any more.
+    #[must_use]
+    pub fn poisoned(&self) -> bool {
+        self.0.shared.ended.get() == Some(&Fate::Poisoned)
+    }
+
+    /// Waits until a write fails; for ever, where none does.
+    pub async fn until_poisoned(&self) {
+        if *self.0.shared.ended.wait().await != Fate::Poisoned {
+            std::future::pending().await
+        }
+    }
+
+    /// Writes what was appended, takes nothing more, and waits until that is done. Reading goes on; the folder is given
+    /// back when the last handle is dropped. Blocks on the disk.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl Owner {
+    fn close(&self) {
+        {
+            let mut pending = self.shared.pending.lock();
+            if pending.state == State::Running {
+                pending.state = State::Closing;
+            }
+        }
+        self.shared.work.notify_one();
+        if let Some(committer) = self.committer.lock().take() {
+            // It catches its own panics.
+            committer.join().ok();
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    /// Takes and writes nothing more. The batch that `failed` and the open one count as never written. The marker is on
+    /// disk before anyone hears of it, because the first to hear may end the process.
+    pub(crate) fn poison(&self, failed: Option<&Batch>) {
+        let open = {
+            let mut pending = self.pending.lock();
+            if failed.is_none() && matches!(pending.state, State::Ended(_)) {
+                return;
+            }
+            pending.end(Fate::Poisoned)
+        };
+        let refused = failed.unwrap_or(&open).first();
+        match self.folder.mark(refused) {
+            Ok(()) => tracing::error!(refused, "the journal is poisoned; records from here on are removed at the next start"),
+            Err(error) => {
+                tracing::error!(refused, error = &error as &dyn std::error::Error, "the journal is poisoned and could not be marked")
+            }
+        }
+        open.ack.set(Fate::Poisoned).ok();
+        self.end(Fate::Poisoned);
+    }
+
+    /// Tells those who follow the journal that it has ended. The first reason stays.
+    pub(crate) fn end(&self, fate: Fate) {
+        self.ended.set(fate).ok();
+        self.work.notify_all();
+    }
+}
+
+/// Builds a store without the refused records and puts it in place of the one that may hold them.
+fn remove_refused(folder: &Folder, refused: u64) -> Result<(), JournalError> {
+    tracing::warn!(refused, "the journal failed earlier; records from here on are removed, nobody was told of them");
+    let old = Store::open(&folder.store())?;
+    let new = Store::open(&folder.new_store()?)?;
+    old.copy_before(refused, &new)?;
+    drop((old, new));
+    folder.replace_store()
+}

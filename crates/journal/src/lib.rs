@@ -1,0 +1,25 @@
+//! The durable, ordered record of what happened.
+//!
+//! One record holds the events of one decision. Records are numbered densely from 1 (their *offset*) in the order
+//! in which they were appended, and many of them become durable with one `fdatasync`.
+//!
+//! * [`wire`]: a record as bytes. Knows nothing of where the bytes go.
+//! * [`Journal`]: append, wait until durable, read, trim; kept in a folder by fjall.
+//!
+//! Inside, from the outside in: `journal` (the handle) → `pending` (the batch that fills, and who waits for it) →
+//! `committer` (the one thread that writes and syncs) → `store` (fjall) over `chunk` (one stored value) and
+//! `folder` (lock, marker, swap).
+
+mod chunk;
+mod committer;
+mod error;
+mod folder;
+mod journal;
+mod pending;
+mod store;
+pub mod wire;
+
+pub use error::JournalError;
+pub use journal::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Journal, Options};
+pub use pending::Commit;
+pub use wire::{Audit, Record, RecordRef, WireError};

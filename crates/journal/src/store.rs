@@ -1,0 +1,213 @@
+//! Chunks in fjall: written in order, synced together, read by offset, trimmed from the front.
+//!
+//! What matters of fjall 3.1 here. A write goes to fjall's own journal file and to a sorted table in memory; a full
+//! table is written out by a worker thread, and journal files that hold nothing else are then deleted. `persist` with
+//! `SyncData` is one `fdatasync` of the active journal file, and with `manual_journal_persist` nothing else happens
+//! between our calls: fjall has no timer that syncs. When it changes journal files, it syncs the full one first.
+//!
+//! Trimming writes a tombstone per chunk. Disk space comes back by itself: a chunk trimmed before its table is
+//! written out (the usual case, since the projector is seconds behind) never reaches a table file at all; else
+//! compaction, which each written table starts, drops chunk and tombstone together. On top of that stay at most
+//! [`FJALL_JOURNALS_BYTES_MAX`] of journal files and one active.
+
+use crate::JournalError;
+use crate::chunk::{Chunk, Stored};
+use crate::wire::Record;
+use fjall::config::FilterPolicy;
+use fjall::{CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use std::path::Path;
+
+/// Block cache. Tailing reads come from memory tables; only a projector far behind reads files, once and in order.
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Size at which a memory table is written out: about 100,000 records of 150 bytes. Twice this (one filling, one being
+/// written) is what the store holds in memory.
+const TABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Sealed journal files of fjall; the least that it accepts. They are what a restart replays, at some 500 MB a second.
+const FJALL_JOURNALS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// fjall's threads that write and compact tables. Two would hand compactions to each other in a busy loop while one
+/// works, and the machine's cores belong to claims.
+const WORKERS: usize = 1;
+
+/// Chunks forgotten in one atomic step. Bounds the step's memory and how long the committer waits behind it.
+const TRIM_CHUNKS_MAX: usize = 512;
+
+/// Key of the last trimmed offset, in the keyspace `meta`.
+const TRIMMED: &[u8] = b"trimmed";
+
+/// What a store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Last record that was trimmed; 0: none.
+    pub(crate) trimmed: u64,
+    /// Last record.
+    pub(crate) last: u64,
+}
+
+/// The open store.
+pub(crate) struct Store {
+    // Keyspaces before the database: its files are closed when the last of the three is dropped.
+    chunks: Keyspace,
+    meta: Keyspace,
+    db: Database,
+}
+
+impl Store {
+    /// Opens or creates the store in `dir`.
+    pub(crate) fn open(dir: &Path) -> Result<Self, JournalError> {
+        let db = Database::builder(dir)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(FJALL_JOURNALS_BYTES_MAX)
+            .worker_threads(WORKERS)
+            .manual_journal_persist(true)
+            // Recovery compares checksums by compressing again; that must not depend on the compressor's version.
+            .journal_compression(CompressionType::None)
+            .open()
+            .map_err(JournalError::store("open"))?;
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .manual_journal_persist(true)
+                .max_memtable_size(TABLE_BYTES_MAX)
+                // Only ranges are read, which filters do not help.
+                .filter_policy(FilterPolicy::disabled())
+        };
+        let chunks = db.keyspace("chunks", options).map_err(JournalError::store("open its chunks"))?;
+        let meta = db.keyspace("meta", options).map_err(JournalError::store("open its meta data"))?;
+        Ok(Self { chunks, meta, db })
+    }
+
+    /// Reads what is there and makes sure that nothing between its ends is missing.
+    pub(crate) fn check(&self) -> Result<Kept, JournalError> {
+        let trimmed = match self.meta.get(TRIMMED).map_err(JournalError::store("read its meta data"))? {
+            Some(bytes) => offset_of(&bytes)?,
+            None => 0,
+        };
+        let mut last = trimmed;
+        for entry in self.chunks.iter() {
+            let (key, value) = read_entry(entry)?;
+            let first = offset_of(&key)?;
+            if first != last + 1 {
+                return Err(JournalError::gap(last + 1, first.saturating_sub(1)));
+            }
+            last = Stored::parse(first, &value)?.last();
+        }
+        Ok(Kept { trimmed, last })
+    }
+
+    /// Writes one chunk; it is durable after the next [`Self::sync`].
+    pub(crate) fn write(&self, chunk: &Chunk) -> Result<(), JournalError> {
+        self.chunks.insert(key(chunk.first()), chunk.bytes()).map_err(JournalError::store("write"))
+    }
+
+    /// Makes everything written durable, with one `fdatasync`.
+    pub(crate) fn sync(&self) -> Result<(), JournalError> {
+        self.db.persist(PersistMode::SyncData).map_err(JournalError::store("sync"))
+    }
+
+    /// Records after `after` up to `durable`, at most `most_records`. `trimmed` is asked for once the view that will be
+    /// read is fixed: what is trimmed later is still in that view.
+    pub(crate) fn read(
+        &self,
+        after: u64,
+        durable: u64,
+        most_records: usize,
+        trimmed: impl FnOnce() -> u64,
+    ) -> Result<Vec<(u64, Record)>, JournalError> {
+        if after >= durable || most_records == 0 {
+            return Ok(Vec::new());
+        }
+        let view = self.db.snapshot();
+        let trimmed = trimmed();
+        if after < trimmed {
+            return Err(JournalError::Trimmed { after, trimmed });
+        }
+        // The chunk that holds the first record begins at or before it.
+        let begin = match view.range(&self.chunks, key(trimmed + 1)..=key(after + 1)).next_back() {
+            Some(entry) => offset_of(&entry.key().map_err(JournalError::store("read"))?)?,
+            None => return Err(JournalError::gap(trimmed + 1, after + 1)),
+        };
+        let mut expected = begin;
+        let mut records = Vec::new();
+        for entry in view.range(&self.chunks, key(begin)..=key(durable)) {
+            let (key, value) = read_entry(entry)?;
+            let first = offset_of(&key)?;
+            if first != expected {
+                return Err(JournalError::gap(expected, first.saturating_sub(1)));
+            }
+            let stored = Stored::parse(first, &value)?;
+            for (offset, bytes) in stored.records().filter(|&(offset, _)| offset > after) {
+                if records.len() == most_records {
+                    return Ok(records);
+                }
+                let record = Record::decode(bytes).map_err(|source| JournalError::Undecodable { offset, source })?;
+                records.push((offset, record));
+            }
+            expected = stored.last() + 1;
+        }
+        if expected <= durable { Err(JournalError::gap(expected, durable)) } else { Ok(records) }
+    }
+
+    /// Forgets the first chunks after `trimmed` that end at or before `upto`. `announce` is told the new last
+    /// trimmed offset before anything disappears. `None`: there is no such chunk.
+    pub(crate) fn trim(&self, trimmed: u64, upto: u64, announce: impl FnOnce(u64)) -> Result<Option<u64>, JournalError> {
+        if upto <= trimmed {
+            return Ok(None);
+        }
+        let mut batch = self.db.batch();
+        let mut new_trimmed = trimmed;
+        for entry in self.chunks.range(key(trimmed + 1)..=key(upto)).take(TRIM_CHUNKS_MAX) {
+            let (key, value) = read_entry(entry)?;
+            let last = Stored::parse(offset_of(&key)?, &value)?.last();
+            if last > upto {
+                break;
+            }
+            batch.remove(&self.chunks, key);
+            new_trimmed = last;
+        }
+        if new_trimmed == trimmed {
+            return Ok(None);
+        }
+        batch.insert(&self.meta, TRIMMED, key(new_trimmed));
+        announce(new_trimmed);
+        batch.commit().map_err(JournalError::store("trim"))?;
+        Ok(Some(new_trimmed))
+    }
+
+    /// Copies the records before `refused` into the empty store `into` and makes them durable there.
+    pub(crate) fn copy_before(&self, refused: u64, into: &Self) -> Result<(), JournalError> {
+        let kept = self.check()?;
+        into.set_trimmed(kept.trimmed)?;
+        for entry in self.chunks.range(..key(refused)) {
+            let (key, value) = read_entry(entry)?;
+            let first = offset_of(&key)?;
+            let mut chunk = Chunk::starting_at(first, Vec::with_capacity(value.len()));
+            for (_, record) in Stored::parse(first, &value)?.records().take_while(|&(offset, _)| offset < refused) {
+                chunk.push(record);
+            }
+            into.write(&chunk)?;
+        }
+        into.sync()
+    }
+
+    /// Makes an empty store begin after `trimmed`.
+    pub(crate) fn set_trimmed(&self, trimmed: u64) -> Result<(), JournalError> {
+        self.meta.insert(TRIMMED, key(trimmed)).map_err(JournalError::store("write its meta data"))?;
+        self.sync()
+    }
+}
+
+/// Big endian, so that the store's order is the records' order.
+fn key(offset: u64) -> [u8; 8] {
+    offset.to_be_bytes()
+}
+
+fn offset_of(key: &[u8]) -> Result<u64, JournalError> {
+    let bytes = key.try_into().map_err(|_| JournalError::Corrupt { offset: 0, what: format!("{key:?} is not an offset") })?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+fn read_entry(entry: Guard) -> Result<fjall::KvPair, JournalError> {
+    entry.into_inner().map_err(JournalError::store("read"))
+}

@@ -1,0 +1,30 @@
+//! The SQL system of record: where every result ends up, readable by anyone with a SQL shell.
+//!
+//! * [`Ledger`]: the file, its schema, its connections; queries of the server are methods on it.
+//! * [`Projector`]: carries the journal's records into the tables, with the offset in the same transaction.
+//! * [`Ledger::load`]: gives a restarting engine everything back, as events.
+//! * [`reconcile`]: compares an engine with the ledger, claim by claim, in constant memory.
+//!
+//! This crate is the only user of sqlx. The tables are described in `migrations/`; the columns named in api.md §7
+//! are a contract.
+
+mod ledger;
+mod projector;
+mod load;
+mod query;
+pub mod reconcile;
+mod check;
+mod rows;
+mod words;
+mod timestamp;
+mod error;
+
+pub use check::Check;
+pub use error::LedgerError;
+pub use ledger::Ledger;
+pub use projector::Projector;
+pub use query::audit::AuditRow;
+pub use query::claims::{ClaimPage, ClaimQuery};
+pub use query::keys::{KeyRow, NewKey};
+pub use query::parked::ParkedRow;
+pub use rows::claim::ClaimRow;

@@ -1,0 +1,155 @@
+//! What a restarting engine needs, read back as the events that would lead there.
+//!
+//! One read transaction sees one state: the offset and the rows that belong to it. The caller replays the journal
+//! after that offset, and since every event carries a whole state and a version, overlap is harmless.
+//!
+//! A million claims come through here before a restarted node is ready, so the statements are plain scans in the
+//! order of the primary key, and a row costs no more than the values it becomes.
+
+use crate::error::LedgerError;
+use crate::ledger::Ledger;
+use crate::rows::claim::{claim_columns, standby_columns};
+use crate::rows::offer::offer_columns;
+use crate::rows::zone::zone_columns;
+use crate::rows::{self, Columns};
+use bunho_domain::claim::{Claim, Standby};
+use bunho_domain::event::{Event, OfferChange, OfferEvent, TicketNumber, ZoneChange, ZoneEvent};
+use futures_util::TryStreamExt;
+use sqlx::sqlite::SqliteRow;
+use sqlx::SqliteConnection;
+use std::collections::HashMap;
+
+const ZONES: &str = concat!("SELECT ", zone_columns!(), " FROM zones WHERE deleted_at IS NULL ORDER BY number");
+const OFFERS: &str = concat!("SELECT ", offer_columns!(), " FROM offers WHERE deleted_at IS NULL ORDER BY number");
+const CLAIMS: &str = concat!("SELECT ", claim_columns!(), " FROM claims ORDER BY id");
+const STANDBY: &str = concat!("SELECT ", standby_columns!(), " FROM standby ORDER BY id");
+/// In the order in which it happened, so that an engine can append to its window log.
+const TICKETS: &str = "
+    SELECT zone_number, epoch, seq, admitted_at AS at, 0 AS has_left FROM tickets WHERE admitted_at IS NOT NULL
+    UNION ALL
+    SELECT zone_number, epoch, seq, left_at, 1 FROM tickets WHERE left_at IS NOT NULL
+    ORDER BY 4, 5, 1, 2, 3";
+
+/// Takes each event as it is read.
+type Sink<'a> = dyn FnMut(Event) + Send + 'a;
+
+impl Ledger {
+    /// Streams everything that is live into `sink`: zones (defined, then what they reserved), offers, their claims in
+    /// the order of taking, their standby, then admissions and leaves in the order of time. Returns the journal
+    /// offset that this state stands for.
+    ///
+    /// Claims and standby carry their offer's stored version, which is at least the version they were written with.
+    ///
+    /// # Errors
+    /// The database cannot be read, or holds something that this program did not write.
+    pub async fn load(&self, sink: &mut Sink<'_>) -> Result<u64, LedgerError> {
+        let mut snapshot = self.readers().begin().await.map_err(LedgerError::sql("begin to load"))?;
+        let offset = crate::projector::read_offset(&mut snapshot).await?;
+        let zones = load_zones(&mut snapshot, sink).await?;
+        let offers = load_offers(&mut snapshot, sink).await?;
+        load_claims(&mut snapshot, &offers, sink).await?;
+        load_standby(&mut snapshot, &offers, sink).await?;
+        load_tickets(&mut snapshot, &zones, sink).await?;
+        Ok(offset)
+    }
+
+    /// The highest offer number and zone number ever given, deleted ones included; 0 where there is none.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn highest_numbers(&self) -> Result<(u32, u32), LedgerError> {
+        let row = sqlx::query("SELECT (SELECT coalesce(max(number), 0) FROM offers), (SELECT coalesce(max(number), 0) FROM zones)")
+            .fetch_one(self.readers())
+            .await
+            .map_err(LedgerError::sql("read the highest numbers"))?;
+        let mut columns = Columns::of(&row, "offers");
+        Ok((columns.take()?, columns.take()?))
+    }
+}
+
+/// Versions of the live offers by number.
+type Versions = HashMap<u32, u64>;
+
+async fn load_zones(snapshot: &mut SqliteConnection, sink: &mut Sink<'_>) -> Result<Vec<u32>, LedgerError> {
+    let mut numbers = Vec::new();
+    each(snapshot, ZONES, "load zones", |row| {
+        let zone = rows::zone::zone(row)?;
+        numbers.push(zone.number);
+        let reserved = ZoneChange::Reserved { epoch: zone.reserved_epoch, upto: zone.reserved_upto };
+        let any_reserved = zone.reserved_upto > 0;
+        sink(Event::Zone(ZoneEvent { zone: zone.number, change: ZoneChange::Defined(Box::new(zone.settings)) }));
+        if any_reserved {
+            sink(Event::Zone(ZoneEvent { zone: zone.number, change: reserved }));
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(numbers)
+}
+
+async fn load_offers(snapshot: &mut SqliteConnection, sink: &mut Sink<'_>) -> Result<Versions, LedgerError> {
+    let mut versions = Versions::new();
+    each(snapshot, OFFERS, "load offers", |row| {
+        let offer = rows::offer::offer(row)?;
+        versions.insert(offer.number, offer.version);
+        let change = OfferChange::Defined(Box::new(offer.settings));
+        sink(Event::Offer(OfferEvent { offer: offer.number, version: offer.version, change }));
+        Ok(())
+    })
+    .await?;
+    Ok(versions)
+}
+
+async fn load_claims(snapshot: &mut SqliteConnection, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+    each(snapshot, CLAIMS, "load claims", |row| {
+        let claim: Claim = rows::claim::claim(row)?;
+        let offer = claim.id.offer_number();
+        if let Some(&version) = offers.get(&offer) {
+            sink(Event::Offer(OfferEvent { offer, version, change: OfferChange::Claim(Box::new(claim)) }));
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn load_standby(snapshot: &mut SqliteConnection, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+    each(snapshot, STANDBY, "load standby", |row| {
+        let standby: Standby = rows::claim::standby(row)?;
+        let offer = standby.id.offer_number();
+        if let Some(&version) = offers.get(&offer) {
+            sink(Event::Offer(OfferEvent { offer, version, change: OfferChange::Standby(Box::new(standby)) }));
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn load_tickets(snapshot: &mut SqliteConnection, zones: &[u32], sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+    each(snapshot, TICKETS, "load tickets", |row| {
+        let mut columns = Columns::of(row, "tickets");
+        let zone = columns.take()?;
+        let ticket = TicketNumber { epoch: columns.take()?, seq: columns.take()? };
+        let at = columns.time("at")?;
+        let has_left: bool = columns.take()?;
+        if zones.binary_search(&zone).is_ok() {
+            let change = if has_left { ZoneChange::Left { ticket, at } } else { ZoneChange::Admitted { ticket, at } };
+            sink(Event::Zone(ZoneEvent { zone, change }));
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Runs `statement` and hands over each row.
+async fn each(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+    action: &'static str,
+    mut on_row: impl FnMut(&SqliteRow) -> Result<(), LedgerError>,
+) -> Result<(), LedgerError> {
+    let mut rows = sqlx::query(statement).fetch(connection);
+    while let Some(row) = rows.try_next().await.map_err(LedgerError::sql(action))? {
+        on_row(&row)?;
+    }
+    Ok(())
+}

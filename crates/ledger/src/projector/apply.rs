@@ -1,0 +1,239 @@
+//! One batch, inside one transaction: in which order its rows are written, and what becomes of those that a guard
+//! refuses.
+
+use super::batch::{Batch, OfferDraft};
+use super::claims::{CLAIMS, HISTORY, HistoryRow, bind_claim, bind_history, known};
+use super::guard::{self, Known, Reason, Working};
+use super::multi_row::MultiRow;
+use super::park::{self, Parked};
+use super::prune::{self, Sweeps};
+use super::settings::{self, Written};
+use super::state::{OfferState, State, keep_ms};
+use super::{tickets, write_offset};
+use crate::error::LedgerError;
+use crate::words;
+use sqlx::SqliteConnection;
+use std::collections::{HashMap, HashSet};
+
+static STANDBY: MultiRow = MultiRow::new(
+    "INSERT INTO standby (id, offer_number, offer_id, user_id, quantity, status, version, created_at, updated_at, claim_id) VALUES ",
+    "(?,?,?,?,?,?,?,?,?,?)",
+    " ON CONFLICT (id) DO UPDATE SET quantity = excluded.quantity, status = excluded.status, version = excluded.version, \
+     updated_at = excluded.updated_at, claim_id = excluded.claim_id WHERE excluded.version > standby.version",
+);
+
+/// What a transaction changes in the projector's memory, once it is committed.
+pub(crate) struct Applied {
+    offers: Working,
+    deleted_offers: Vec<u32>,
+    /// None: the zone is deleted.
+    keep_ms: Vec<(u32, Option<i64>)>,
+    sweeps: Sweeps,
+    parked: Vec<Parked>,
+}
+
+impl Applied {
+    pub(crate) fn parked_count(&self) -> u64 {
+        self.parked.len() as u64
+    }
+
+    pub(crate) fn log(&self) {
+        self.parked.iter().for_each(Parked::log);
+    }
+
+    /// Enters it into `state`, after the commit.
+    pub(crate) fn enter(self, state: &mut State, offset: u64) {
+        state.offset = offset;
+        state.offers.extend(self.offers);
+        for number in &self.deleted_offers {
+            state.offers.remove(number);
+        }
+        for (zone, keep_ms) in self.keep_ms {
+            match keep_ms {
+                Some(keep_ms) => state.keep_ms.insert(zone, keep_ms),
+                None => state.keep_ms.remove(&zone),
+            };
+        }
+        state.sweeps = self.sweeps;
+    }
+}
+
+/// Writes all of `batch` and its offset. Nothing is entered into `state` before the commit.
+pub(crate) async fn apply(connection: &mut SqliteConnection, state: &State, batch: &Batch<'_>) -> Result<Applied, LedgerError> {
+    let mut parked = Vec::new();
+    let known = known(connection, batch).await?;
+    let mut working = guard::working(state, batch);
+    let sorted = guard::sort(batch, &known, &mut working);
+    write_offers(connection, batch, &mut working, &mut parked).await?;
+    let refused = write_claims(connection, batch, &known, &sorted, &mut working, &mut parked).await?;
+    write_history(connection, batch, &refused, &working).await?;
+    write_standby(connection, batch, &working, &mut parked).await?;
+    let keep_ms = write_zones(connection, batch, &mut parked).await?;
+    tickets::write(connection, batch).await?;
+    let sweeps = prune::step(connection, state, batch).await?;
+    park::write(connection, &parked).await?;
+    write_offset(connection, batch.upto).await?;
+    let deleted_offers = batch.offers.iter().filter(|(_, draft)| draft.deleted_at.is_some()).map(|(number, _)| *number).collect();
+    Ok(Applied { offers: working, deleted_offers, keep_ms, sweeps, parked })
+}
+
+async fn write_offers(
+    connection: &mut SqliteConnection,
+    batch: &Batch<'_>,
+    working: &mut Working,
+    parked: &mut Vec<Parked>,
+) -> Result<(), LedgerError> {
+    for (&number, draft) in &batch.offers {
+        if !draft.defined.is_empty() {
+            define_offer(connection, number, draft, working, parked).await?;
+        }
+        settings::touch_offer(connection, number, draft).await?;
+    }
+    Ok(())
+}
+
+/// Writes the newest definition that the guards let in; those after it are parked.
+async fn define_offer(
+    connection: &mut SqliteConnection,
+    number: u32,
+    draft: &OfferDraft<'_>,
+    working: &mut Working,
+    parked: &mut Vec<Parked>,
+) -> Result<(), LedgerError> {
+    for &(version, event) in draft.defined.iter().rev() {
+        let (id, quantity) = (event.state.id.as_str(), u64::from(event.state.quantity));
+        let taken = working.get(&number).map_or(0, |offer| offer.taken);
+        let reason = if taken > quantity {
+            Reason::Capacity
+        } else if settings::define_offer(connection, number, version, event).await? == Written::Refused {
+            Reason::IdInUse
+        } else {
+            working.insert(number, OfferState { id: id.into(), quantity, taken });
+            return Ok(());
+        };
+        parked.push(Parked::definition(event, Some(id.to_owned()), reason));
+    }
+    Ok(())
+}
+
+/// Writes the claims' last states; returns the indexes of the claims that were refused, whose events are all parked.
+async fn write_claims(
+    connection: &mut SqliteConnection,
+    batch: &Batch<'_>,
+    known: &HashMap<usize, Known>,
+    sorted: &guard::Sorted,
+    working: &mut Working,
+    parked: &mut Vec<Parked>,
+) -> Result<HashSet<usize>, LedgerError> {
+    let mut refused: Vec<(usize, Reason)> = Vec::new();
+    let mut rows = Vec::with_capacity(sorted.free.len() + sorted.taken.len());
+    for &index in &sorted.free {
+        if working.contains_key(&batch.claims[index].offer) {
+            rows.push(index);
+        } else {
+            refused.push((index, Reason::UnknownOffer));
+        }
+    }
+    for &index in &sorted.taken {
+        match guard::admit(&batch.claims[index], known.get(&index), working) {
+            Ok(()) => rows.push(index),
+            Err(reason) => refused.push((index, reason)),
+        }
+    }
+    let conflicts = CLAIMS
+        .write(connection, &rows, |&index, binder| {
+            let claim = &batch.claims[index];
+            bind_claim(binder, offer_id(working, claim.offer), claim.last());
+        })
+        .await
+        .map_err(LedgerError::sql("write claims"))?;
+    for conflict in conflicts {
+        let index = rows[conflict];
+        guard::withdraw(&batch.claims[index], known.get(&index), working);
+        refused.push((index, Reason::Duplicate));
+    }
+    for &(index, reason) in &refused {
+        let claim = &batch.claims[index];
+        let offer = offer_name(working, claim.offer);
+        parked.extend(claim.states.iter().map(|&event| Parked::claim(event, offer.clone(), reason)));
+    }
+    Ok(refused.into_iter().map(|(index, _)| index).collect())
+}
+
+async fn write_history(
+    connection: &mut SqliteConnection,
+    batch: &Batch<'_>,
+    refused: &HashSet<usize>,
+    working: &Working,
+) -> Result<(), LedgerError> {
+    let mut rows = Vec::with_capacity(batch.claims.len());
+    for (index, claim) in batch.claims.iter().enumerate() {
+        if !refused.contains(&index) {
+            let offer_id = offer_id(working, claim.offer);
+            rows.extend(claim.states.iter().map(|event| HistoryRow { offer_id, claim: event.state, journal_offset: event.place.offset }));
+        }
+    }
+    HISTORY.write(connection, &rows, bind_history).await.map(drop).map_err(LedgerError::sql("write the history of claims"))
+}
+
+async fn write_standby(
+    connection: &mut SqliteConnection,
+    batch: &Batch<'_>,
+    working: &Working,
+    parked: &mut Vec<Parked>,
+) -> Result<(), LedgerError> {
+    let mut rows = Vec::with_capacity(batch.standby.len());
+    for (id, event) in &batch.standby {
+        match working.get(&id.offer_number()) {
+            Some(offer) => rows.push((&*offer.id, event.state)),
+            None => parked.push(Parked::standby(*event, offer_name(working, id.offer_number()), Reason::UnknownOffer)),
+        }
+    }
+    let written = STANDBY
+        .write(connection, &rows, |(offer_id, standby), binder| {
+            binder
+                .shown(standby.id)
+                .value(standby.id.offer_number())
+                .text(offer_id)
+                .text(standby.user.as_str())
+                .value(standby.quantity)
+                .value(words::standby(standby.status))
+                .value(standby.version)
+                .time(standby.created_at)
+                .time(standby.updated_at)
+                .shown_or_null(standby.claim);
+        })
+        .await;
+    written.map(drop).map_err(LedgerError::sql("write standby"))
+}
+
+/// Writes the zones' own rows; returns for how long the tickets of each are kept from now on.
+async fn write_zones(
+    connection: &mut SqliteConnection,
+    batch: &Batch<'_>,
+    parked: &mut Vec<Parked>,
+) -> Result<Vec<(u32, Option<i64>)>, LedgerError> {
+    let mut keep = Vec::new();
+    for (&number, draft) in &batch.zones {
+        if let Some(event) = draft.defined {
+            match settings::define_zone(connection, number, event).await? {
+                Written::Yes => keep.push((number, Some(keep_ms(event.state)))),
+                Written::Refused => parked.push(Parked::definition(event, None, Reason::IdInUse)),
+            }
+        }
+        settings::touch_zone(connection, number, draft).await?;
+        if draft.deleted_at.is_some() {
+            keep.push((number, None));
+        }
+    }
+    Ok(keep)
+}
+
+fn offer_id(working: &Working, number: u32) -> &str {
+    working.get(&number).map_or("", |offer| &offer.id)
+}
+
+/// The offer's id, or its number where it has none here.
+fn offer_name(working: &Working, number: u32) -> String {
+    working.get(&number).map_or_else(|| format!("#{number}"), |offer| offer.id.to_string())
+}

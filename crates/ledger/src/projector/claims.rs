@@ -1,0 +1,120 @@
+//! Rows of `claims` and `claim_events`.
+
+use super::batch::{Batch, ClaimStates};
+use super::guard::{Known, units_taken};
+use super::multi_row::{Binder, MultiRow};
+use crate::error::LedgerError;
+use crate::rows::Columns;
+use crate::words;
+use bunho_domain::claim::Claim;
+use bunho_domain::ids::ClaimId;
+use sqlx::SqliteConnection;
+use std::collections::HashMap;
+
+macro_rules! insert_claims {
+    () => {
+        "INSERT INTO claims (id, offer_id, user_id, quantity, status, version, idempotency_key, attributes, created_at, \
+         hold_expires_at, updated_at, offer_number, ordinal, granted) VALUES "
+    };
+}
+const CLAIM_ROW: &str = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+
+/// Sets only what changes in the life of a claim, which leaves the indexes on the rest alone.
+pub(crate) static CLAIMS: MultiRow = MultiRow::new(
+    insert_claims!(),
+    CLAIM_ROW,
+    " ON CONFLICT (id) DO UPDATE SET quantity = excluded.quantity, status = excluded.status, version = excluded.version, \
+     hold_expires_at = excluded.hold_expires_at, updated_at = excluded.updated_at, granted = excluded.granted \
+     WHERE excluded.version > claims.version",
+);
+
+/// Sets everything, whatever the version: the engine's word in a repair.
+static CLAIMS_WHOLE: MultiRow = MultiRow::new(
+    insert_claims!(),
+    CLAIM_ROW,
+    " ON CONFLICT (id) DO UPDATE SET offer_id = excluded.offer_id, user_id = excluded.user_id, quantity = excluded.quantity, \
+     status = excluded.status, version = excluded.version, idempotency_key = excluded.idempotency_key, \
+     attributes = excluded.attributes, created_at = excluded.created_at, hold_expires_at = excluded.hold_expires_at, \
+     updated_at = excluded.updated_at, ordinal = excluded.ordinal, granted = excluded.granted",
+);
+
+pub(crate) static HISTORY: MultiRow = MultiRow::new(
+    "INSERT INTO claim_events (claim_id, version, offer_id, status, quantity, at, journal_offset) VALUES ",
+    "(?,?,?,?,?,?,?)",
+    " ON CONFLICT (claim_id, version) DO NOTHING",
+);
+
+static KNOWN: MultiRow = MultiRow::new("SELECT id, version, status, quantity FROM claims WHERE id IN (", "?", ")");
+
+/// One row of `claim_events`.
+#[derive(Clone, Copy)]
+pub(crate) struct HistoryRow<'a> {
+    pub(crate) offer_id: &'a str,
+    pub(crate) claim: &'a Claim,
+    pub(crate) journal_offset: u64,
+}
+
+pub(crate) fn bind_claim(binder: &mut Binder, offer_id: &str, claim: &Claim) {
+    binder
+        .shown(claim.id)
+        .text(offer_id)
+        .text(claim.user.as_str())
+        .value(claim.quantity)
+        .value(words::status(claim.status))
+        .value(claim.version)
+        .text_or_null(claim.key.as_ref().map(|key| key.as_str()))
+        .text_or_null(claim.attributes.as_deref())
+        .time(claim.created_at)
+        .time_or_null(claim.hold_expires_at)
+        .time(claim.updated_at)
+        .value(claim.id.offer_number())
+        .value(claim.ordinal)
+        .shown_or_null(claim.granted);
+}
+
+pub(crate) fn bind_history(row: &HistoryRow<'_>, binder: &mut Binder) {
+    binder
+        .shown(row.claim.id)
+        .value(row.claim.version)
+        .text(row.offer_id)
+        .value(words::status(row.claim.status))
+        .value(row.claim.quantity)
+        .time(row.claim.updated_at)
+        .long(row.journal_offset);
+}
+
+/// Writes claims as they are, whatever version is stored; returns the indexes of those that a constraint refused.
+pub(crate) async fn write_whole(connection: &mut SqliteConnection, offer_id: &str, claims: &[&Claim]) -> Result<Vec<usize>, LedgerError> {
+    CLAIMS_WHOLE
+        .write(connection, claims, |claim, binder| bind_claim(binder, offer_id, claim))
+        .await
+        .map_err(LedgerError::sql("repair claims"))
+}
+
+/// Looks up what the ledger holds of the batch's claims, by their index in the batch.
+pub(crate) async fn known(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<HashMap<usize, Known>, LedgerError> {
+    let action = LedgerError::sql("look claims up");
+    let mut known = HashMap::new();
+    let mut rest: &[ClaimStates<'_>] = &batch.claims;
+    while !rest.is_empty() {
+        let (text, length) = KNOWN.chunk(rest.len());
+        let (chunk, after) = rest.split_at(length);
+        rest = after;
+        let mut binder = Binder::default();
+        for claim in chunk {
+            binder.shown(claim.last().id);
+        }
+        let arguments = binder.finish().map_err(&action)?;
+        for row in sqlx::query_with(text, arguments).fetch_all(&mut *connection).await.map_err(&action)? {
+            let mut columns = Columns::of(&row, "claims");
+            let id = columns.id("id", ClaimId::parse)?;
+            let version = columns.take()?;
+            let status = columns.parsed("status", words::parse_status)?;
+            let quantity = columns.take()?;
+            if let Some(&index) = batch.claim_index.get(&id) {
+                known.insert(index, Known { version, units_taken: units_taken(quantity, status) });
+            }
+        }
+    }
+    Ok(known)
+}

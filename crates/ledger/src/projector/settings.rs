@@ -1,0 +1,195 @@
+//! Rows of `apps`, `offers` and `zones`: few, so they are written one by one, in the order of their numbers. A number
+//! that reuses a deleted one's id is higher, so the deletion is written before the id is needed.
+
+use super::batch::{OfferDraft, Placed, ZoneDraft};
+use super::multi_row::MultiRow;
+use crate::error::LedgerError;
+use crate::timestamp::Timestamp;
+use crate::words;
+use bunho_domain::ids::AppId;
+use bunho_domain::line::settings::ZoneSettings;
+use bunho_domain::offer::settings::OfferSettings;
+use bunho_domain::time::Millis;
+use sqlx::SqliteConnection;
+
+static OFFERS: MultiRow = MultiRow::new(
+    "INSERT INTO offers (number, id, app, kind, name, quantity, per_user_limit, min_per_claim, max_per_claim, hold_seconds, \
+     unit_price, opens_at, closes_at, zone, grants, grant_only, standby, standby_hold_seconds, confirm_by, revision, version, \
+     created_at, updated_at) VALUES ",
+    "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    " ON CONFLICT (number) DO UPDATE SET app = excluded.app, kind = excluded.kind, name = excluded.name, \
+     quantity = excluded.quantity, per_user_limit = excluded.per_user_limit, min_per_claim = excluded.min_per_claim, \
+     max_per_claim = excluded.max_per_claim, hold_seconds = excluded.hold_seconds, unit_price = excluded.unit_price, \
+     opens_at = excluded.opens_at, closes_at = excluded.closes_at, zone = excluded.zone, grants = excluded.grants, \
+     grant_only = excluded.grant_only, standby = excluded.standby, standby_hold_seconds = excluded.standby_hold_seconds, \
+     confirm_by = excluded.confirm_by, revision = excluded.revision, version = excluded.version, \
+     updated_at = excluded.updated_at WHERE excluded.version > offers.version",
+);
+
+static ZONES: MultiRow = MultiRow::new(
+    "INSERT INTO zones (number, id, app, name, entry_limit_per_minute, window_seconds, slot_seconds, abandon_after_seconds, \
+     resume_grace_seconds, poll_interval_ms, poll_interval_max_ms, opens_at, closes_at, paused, active_limit, session_seconds, \
+     pass_ttl_seconds, offer, message, revision, epoch, created_at, updated_at) VALUES ",
+    "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    " ON CONFLICT (number) DO UPDATE SET app = excluded.app, name = excluded.name, \
+     entry_limit_per_minute = excluded.entry_limit_per_minute, window_seconds = excluded.window_seconds, \
+     slot_seconds = excluded.slot_seconds, abandon_after_seconds = excluded.abandon_after_seconds, \
+     resume_grace_seconds = excluded.resume_grace_seconds, poll_interval_ms = excluded.poll_interval_ms, \
+     poll_interval_max_ms = excluded.poll_interval_max_ms, opens_at = excluded.opens_at, closes_at = excluded.closes_at, \
+     paused = excluded.paused, active_limit = excluded.active_limit, session_seconds = excluded.session_seconds, \
+     pass_ttl_seconds = excluded.pass_ttl_seconds, offer = excluded.offer, message = excluded.message, \
+     revision = excluded.revision, epoch = excluded.epoch, updated_at = excluded.updated_at \
+     WHERE excluded.revision >= zones.revision",
+);
+
+/// Whether a constraint let a row in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    Yes,
+    Refused,
+}
+
+/// Writes a definition of offer `number` as of the offer's `version`.
+pub(crate) async fn define_offer(
+    connection: &mut SqliteConnection,
+    number: u32,
+    version: u64,
+    event: Placed<'_, OfferSettings>,
+) -> Result<Written, LedgerError> {
+    let settings = event.state;
+    define_app(connection, &settings.app, event.place.at).await?;
+    let refused = OFFERS
+        .write(connection, &[settings], |settings, binder| {
+            binder
+                .value(number)
+                .text(settings.id.as_str())
+                .text(settings.app.as_str())
+                .value(words::kind(settings.kind))
+                .text(&settings.name)
+                .value(settings.quantity)
+                .value(settings.per_user_limit)
+                .value(settings.min_per_claim)
+                .value(settings.max_per_claim)
+                .value(settings.hold_seconds)
+                .long(settings.unit_price)
+                .time_or_null(settings.opens_at)
+                .time_or_null(settings.closes_at)
+                .text_or_null(settings.zone.as_ref().map(|id| id.as_str()))
+                .text_or_null(settings.grants.as_ref().map(|id| id.as_str()))
+                .value(settings.grant_only)
+                .value(settings.standby)
+                .value(settings.standby_hold_seconds)
+                .value(words::confirm_by(settings.confirm_by))
+                .value(settings.revision)
+                .long(version)
+                .time(event.place.at)
+                .time(event.place.at);
+        })
+        .await
+        .map_err(LedgerError::sql("write an offer"))?;
+    Ok(if refused.is_empty() { Written::Yes } else { Written::Refused })
+}
+
+/// Raises the version of an offer's row to that of its latest event, and marks it deleted where it is.
+pub(crate) async fn touch_offer(connection: &mut SqliteConnection, number: u32, draft: &OfferDraft<'_>) -> Result<(), LedgerError> {
+    let action = LedgerError::sql("update an offer");
+    let version = draft.version.cast_signed();
+    sqlx::query("UPDATE offers SET version = ? WHERE number = ? AND version < ?")
+        .bind(version)
+        .bind(number)
+        .bind(version)
+        .execute(&mut *connection)
+        .await
+        .map_err(&action)?;
+    if let Some(at) = draft.deleted_at {
+        let at = Timestamp::new(at);
+        sqlx::query("UPDATE offers SET deleted_at = ? WHERE number = ? AND deleted_at IS NULL")
+            .bind(at.as_str())
+            .bind(number)
+            .execute(connection)
+            .await
+            .map_err(&action)?;
+    }
+    Ok(())
+}
+
+/// Writes a definition of zone `number`.
+pub(crate) async fn define_zone(
+    connection: &mut SqliteConnection,
+    number: u32,
+    event: Placed<'_, ZoneSettings>,
+) -> Result<Written, LedgerError> {
+    let settings = event.state;
+    define_app(connection, &settings.app, event.place.at).await?;
+    let refused = ZONES
+        .write(connection, &[settings], |settings, binder| {
+            binder
+                .value(number)
+                .text(settings.id.as_str())
+                .text(settings.app.as_str())
+                .text(&settings.name)
+                .value(settings.entry_limit_per_minute)
+                .value(settings.window_seconds)
+                .value(settings.slot_seconds)
+                .value(settings.abandon_after_seconds)
+                .value(settings.resume_grace_seconds)
+                .value(settings.poll_interval_ms)
+                .value(settings.poll_interval_max_ms)
+                .time_or_null(settings.opens_at)
+                .time_or_null(settings.closes_at)
+                .value(settings.paused)
+                .value(settings.active_limit)
+                .value(settings.session_seconds)
+                .value(settings.pass_ttl_seconds)
+                .text_or_null(settings.offer.as_ref().map(|id| id.as_str()))
+                .text_or_null(settings.message.as_deref())
+                .value(settings.revision)
+                .value(settings.epoch)
+                .time(event.place.at)
+                .time(event.place.at);
+        })
+        .await
+        .map_err(LedgerError::sql("write a zone"))?;
+    Ok(if refused.is_empty() { Written::Yes } else { Written::Refused })
+}
+
+/// Writes what a zone reserved, and marks it deleted where it is.
+pub(crate) async fn touch_zone(connection: &mut SqliteConnection, number: u32, draft: &ZoneDraft<'_>) -> Result<(), LedgerError> {
+    let action = LedgerError::sql("update a zone");
+    if let Some((epoch, upto)) = draft.reserved {
+        sqlx::query(
+            "UPDATE zones SET reserved_epoch = ?, reserved_upto = ?
+             WHERE number = ? AND (reserved_epoch < ? OR (reserved_epoch = ? AND reserved_upto < ?))",
+        )
+        .bind(epoch)
+        .bind(upto)
+        .bind(number)
+        .bind(epoch)
+        .bind(epoch)
+        .bind(upto)
+        .execute(&mut *connection)
+        .await
+        .map_err(&action)?;
+    }
+    if let Some(at) = draft.deleted_at {
+        let at = Timestamp::new(at);
+        sqlx::query("UPDATE zones SET deleted_at = ? WHERE number = ? AND deleted_at IS NULL")
+            .bind(at.as_str())
+            .bind(number)
+            .execute(connection)
+            .await
+            .map_err(&action)?;
+    }
+    Ok(())
+}
+
+async fn define_app(connection: &mut SqliteConnection, app: &AppId, at: Millis) -> Result<(), LedgerError> {
+    sqlx::query("INSERT INTO apps (id, name, created_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING")
+        .bind(app.as_str())
+        .bind(app.as_str())
+        .bind(Timestamp::new(at).as_str())
+        .execute(connection)
+        .await
+        .map_err(LedgerError::sql("write an app"))?;
+    Ok(())
+}

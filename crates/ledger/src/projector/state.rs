@@ -1,0 +1,92 @@
+//! What the projector keeps in memory about the tables: how much of each offer is taken, so that the capacity guard
+//! needs no counter column and no sum per batch, and how long each zone's tickets are kept.
+
+use super::prune::Sweeps;
+use super::read_offset;
+use crate::error::LedgerError;
+use crate::rows::{self, Columns};
+use bunho_domain::line::settings::ZoneSettings;
+use sqlx::SqliteConnection;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One live offer.
+#[derive(Clone, Debug)]
+pub(crate) struct OfferState {
+    /// Its id in URLs and in `claims.offer_id`.
+    pub(crate) id: Arc<str>,
+    pub(crate) quantity: u64,
+    /// Units of held and confirmed claims.
+    pub(crate) taken: u64,
+}
+
+/// The projector's memory; always what the last committed transaction left.
+pub(crate) struct State {
+    pub(crate) offset: u64,
+    pub(crate) offers: HashMap<u32, OfferState>,
+    /// Milliseconds for which tickets of each live zone are kept.
+    pub(crate) keep_ms: HashMap<u32, i64>,
+    pub(crate) sweeps: Sweeps,
+    /// Events that wait to be mended.
+    pub(crate) parked: u64,
+    /// `Ledger::repairs` at the time of counting.
+    pub(crate) repairs: u64,
+}
+
+impl State {
+    /// Counts everything afresh. `snapshot` is a transaction.
+    pub(crate) async fn seed(snapshot: &mut SqliteConnection, repairs: u64) -> Result<Self, LedgerError> {
+        let parked: i64 = sqlx::query_scalar("SELECT count(*) FROM parked_events WHERE resolved_at IS NULL")
+            .fetch_one(&mut *snapshot)
+            .await
+            .map_err(LedgerError::sql("count parked events"))?;
+        Ok(Self {
+            offset: read_offset(snapshot).await?,
+            offers: seed_offers(snapshot).await?,
+            keep_ms: seed_zones(snapshot).await?,
+            sweeps: Sweeps::default(),
+            parked: parked.cast_unsigned(),
+            repairs,
+        })
+    }
+}
+
+/// How long a restart needs to know of an admission or a leave: the window and the session count it, the pass is
+/// answered again, and until abandonment and grace are over the ticket itself may come back.
+pub(crate) fn keep_ms(settings: &ZoneSettings) -> i64 {
+    let counted = settings.window_seconds.max(settings.pass_ttl_seconds).max(settings.session_seconds);
+    (i64::from(counted) + i64::from(settings.abandon_after_seconds) + i64::from(settings.resume_grace_seconds)) * 1_000
+}
+
+async fn seed_offers(snapshot: &mut SqliteConnection) -> Result<HashMap<u32, OfferState>, LedgerError> {
+    let action = LedgerError::sql("count what is taken");
+    let rows = sqlx::query(
+        "SELECT o.number, o.id, o.quantity, coalesce(t.taken, 0) FROM offers o
+         LEFT JOIN (SELECT offer_number, sum(quantity) AS taken FROM claims WHERE status IN ('held', 'confirmed') GROUP BY offer_number) t
+         ON t.offer_number = o.number
+         WHERE o.deleted_at IS NULL",
+    )
+    .fetch_all(snapshot)
+    .await
+    .map_err(action)?;
+    let mut offers = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let mut columns = Columns::of(row, "offers");
+        let number = columns.take()?;
+        let id = Arc::from(columns.take::<&str>()?);
+        let (quantity, taken) = (columns.take::<i64>()?.cast_unsigned(), columns.take::<i64>()?.cast_unsigned());
+        offers.insert(number, OfferState { id, quantity, taken });
+    }
+    Ok(offers)
+}
+
+async fn seed_zones(snapshot: &mut SqliteConnection) -> Result<HashMap<u32, i64>, LedgerError> {
+    let statement = concat!("SELECT ", rows::zone::zone_columns!(), " FROM zones WHERE deleted_at IS NULL");
+    let rows = sqlx::query(statement).fetch_all(snapshot).await.map_err(LedgerError::sql("read zones"))?;
+    let mut keep = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let zone = rows::zone::zone(row)?;
+        keep.insert(zone.number, keep_ms(&zone.settings));
+    }
+    Ok(keep)
+}

@@ -1,0 +1,75 @@
+//! Who did what. Journaled actions arrive through the projector; the others are written here.
+
+use super::page;
+use crate::error::LedgerError;
+use crate::ledger::Ledger;
+use crate::rows::Columns;
+use crate::timestamp::Timestamp;
+use bunho_domain::time::Millis;
+use bunho_journal::Audit;
+use sqlx::SqliteConnection;
+
+/// One entry of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Its place in the log; the cursor of a list.
+    pub id: i64,
+    /// When.
+    pub at: Millis,
+    /// What, and by whom.
+    pub audit: Audit,
+}
+
+impl Ledger {
+    /// Notes an action that is not journaled.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn append_audit(&self, at: Millis, audit: &Audit) -> Result<(), LedgerError> {
+        let mut connection = self.writer().acquire().await.map_err(LedgerError::sql("get the writing connection"))?;
+        insert(&mut connection, at, audit).await
+    }
+
+    /// The audit log, newest first: at most `limit` (200) entries before `cursor`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn audit_log(&self, cursor: Option<i64>, limit: usize) -> Result<Vec<AuditRow>, LedgerError> {
+        let rows = sqlx::query(
+            "SELECT id, at, actor, action, target, detail, request_id FROM audit_log WHERE id < ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(cursor.unwrap_or(i64::MAX))
+        .bind(page(limit) as i64)
+        .fetch_all(self.readers())
+        .await
+        .map_err(LedgerError::sql("list the audit log"))?;
+        rows.iter()
+            .map(|row| {
+                let mut columns = Columns::of(row, "audit_log");
+                let (id, at) = (columns.take()?, columns.time("at")?);
+                let audit = Audit {
+                    actor: columns.take()?,
+                    action: columns.take()?,
+                    target: columns.take()?,
+                    detail: columns.take()?,
+                    request_id: columns.take()?,
+                };
+                Ok(AuditRow { id, at, audit })
+            })
+            .collect()
+    }
+}
+
+pub(crate) async fn insert(connection: &mut SqliteConnection, at: Millis, audit: &Audit) -> Result<(), LedgerError> {
+    sqlx::query("INSERT INTO audit_log (at, actor, action, target, detail, request_id) VALUES (?, ?, ?, ?, ?, ?)")
+        .bind(Timestamp::new(at).as_str())
+        .bind(&*audit.actor)
+        .bind(&*audit.action)
+        .bind(&*audit.target)
+        .bind(audit.detail.as_deref())
+        .bind(audit.request_id.as_deref())
+        .execute(connection)
+        .await
+        .map_err(LedgerError::sql("write the audit log"))?;
+    Ok(())
+}

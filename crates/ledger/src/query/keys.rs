@@ -1,0 +1,102 @@
+//! Keys of services and administrators. Only a hash of each is kept; what a role may do is the server's to say.
+
+use super::audit;
+use crate::error::LedgerError;
+use crate::ledger::Ledger;
+use crate::rows::Columns;
+use crate::timestamp::Timestamp;
+use bunho_domain::time::Millis;
+use bunho_journal::Audit;
+
+/// A key to be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct NewKey<'a> {
+    /// Its public id.
+    pub id: &'a str,
+    /// What it may do.
+    pub role: &'a str,
+    /// What people call it.
+    pub name: &'a str,
+    /// Hash of the secret.
+    pub key_hash: &'a str,
+}
+
+/// A stored key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Its public id.
+    pub id: String,
+    /// What it may do.
+    pub role: String,
+    /// What people call it.
+    pub name: String,
+    /// Hash of the secret.
+    pub key_hash: String,
+    /// When it was made.
+    pub created_at: Millis,
+}
+
+impl Ledger {
+    /// Keeps a key and notes who made it, both or neither.
+    ///
+    /// # Errors
+    /// The database cannot be written, or has a key with this id.
+    pub async fn insert_key(&self, key: &NewKey<'_>, now: Millis, audit: &Audit) -> Result<(), LedgerError> {
+        let mut transaction = self.begin_write().await?;
+        sqlx::query("INSERT INTO admins (id, role, name, key_hash, created_at) VALUES (?, ?, ?, ?, ?)")
+            .bind(key.id)
+            .bind(key.role)
+            .bind(key.name)
+            .bind(key.key_hash)
+            .bind(Timestamp::new(now).as_str())
+            .execute(&mut *transaction)
+            .await
+            .map_err(LedgerError::sql("keep a key"))?;
+        audit::insert(&mut transaction, now, audit).await?;
+        transaction.commit().await.map_err(LedgerError::sql("keep a key"))
+    }
+
+    /// Revokes a key and notes who did. False: there is no such key, or it was revoked before; nothing is noted then.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn revoke_key(&self, id: &str, now: Millis, audit: &Audit) -> Result<bool, LedgerError> {
+        let mut transaction = self.begin_write().await?;
+        let revoked = sqlx::query("UPDATE admins SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+            .bind(Timestamp::new(now).as_str())
+            .bind(id)
+            .execute(&mut *transaction)
+            .await
+            .map_err(LedgerError::sql("revoke a key"))?;
+        if revoked.rows_affected() == 0 {
+            return Ok(false);
+        }
+        audit::insert(&mut transaction, now, audit).await?;
+        transaction.commit().await.map_err(LedgerError::sql("revoke a key"))?;
+        Ok(true)
+    }
+
+    /// Every key that is not revoked, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn keys(&self) -> Result<Vec<KeyRow>, LedgerError> {
+        let rows =
+            sqlx::query("SELECT id, role, name, key_hash, created_at FROM admins WHERE revoked_at IS NULL ORDER BY created_at, id")
+                .fetch_all(self.readers())
+                .await
+                .map_err(LedgerError::sql("list keys"))?;
+        rows.iter()
+            .map(|row| {
+                let mut columns = Columns::of(row, "admins");
+                Ok(KeyRow {
+                    id: columns.take()?,
+                    role: columns.take()?,
+                    name: columns.take()?,
+                    key_hash: columns.take()?,
+                    created_at: columns.time("created_at")?,
+                })
+            })
+            .collect()
+    }
+}

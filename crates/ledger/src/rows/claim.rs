@@ -1,0 +1,75 @@
+//! Rows of `claims` and `standby`.
+
+use super::Columns;
+use crate::error::LedgerError;
+use crate::words;
+use bunho_domain::claim::{Claim, Standby};
+use bunho_domain::ids::{ClaimId, IdempotencyKey, OfferId, StandbyId, UserId};
+use sqlx::sqlite::SqliteRow;
+
+/// What [`claim`] reads, in its order. A macro, so that statements can be put together at compile time.
+macro_rules! claim_columns {
+    () => {
+        "id, user_id, quantity, status, version, idempotency_key, attributes, created_at, updated_at, hold_expires_at, ordinal, granted"
+    };
+}
+pub(crate) use claim_columns;
+
+/// What [`standby`] reads, in its order.
+macro_rules! standby_columns {
+    () => {
+        "id, user_id, quantity, status, version, created_at, updated_at, claim_id"
+    };
+}
+pub(crate) use standby_columns;
+
+/// A claim with the id that its offer has in SQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimRow {
+    /// The offer.
+    pub offer: OfferId,
+    /// The claim.
+    pub claim: Claim,
+}
+
+pub(crate) fn claim(row: &SqliteRow) -> Result<Claim, LedgerError> {
+    read_claim(&mut Columns::of(row, "claims"))
+}
+
+/// As [`claim`], with `offer_id` after its columns.
+pub(crate) fn claim_row(row: &SqliteRow) -> Result<ClaimRow, LedgerError> {
+    let mut columns = Columns::of(row, "claims");
+    let claim = read_claim(&mut columns)?;
+    Ok(ClaimRow { offer: columns.id("offer_id", OfferId::parse)?, claim })
+}
+
+fn read_claim(columns: &mut Columns<'_>) -> Result<Claim, LedgerError> {
+    Ok(Claim {
+        id: columns.id("id", ClaimId::parse)?,
+        user: columns.id("user_id", UserId::parse)?,
+        quantity: columns.take()?,
+        status: columns.parsed("status", words::parse_status)?,
+        version: columns.take()?,
+        key: columns.id_or_none("idempotency_key", IdempotencyKey::parse)?,
+        attributes: columns.text_or_none()?,
+        created_at: columns.time("created_at")?,
+        updated_at: columns.time("updated_at")?,
+        hold_expires_at: columns.time_or_none("hold_expires_at")?,
+        ordinal: columns.take()?,
+        granted: columns.id_or_none("granted", ClaimId::parse)?,
+    })
+}
+
+pub(crate) fn standby(row: &SqliteRow) -> Result<Standby, LedgerError> {
+    let mut columns = Columns::of(row, "standby");
+    Ok(Standby {
+        id: columns.id("id", StandbyId::parse)?,
+        user: columns.id("user_id", UserId::parse)?,
+        quantity: columns.take()?,
+        status: columns.parsed("status", words::parse_standby)?,
+        version: columns.take()?,
+        created_at: columns.time("created_at")?,
+        updated_at: columns.time("updated_at")?,
+        claim: columns.id_or_none("claim_id", ClaimId::parse)?,
+    })
+}

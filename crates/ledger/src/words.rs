@@ -1,0 +1,77 @@
+//! The words that stand in SQL columns for the domain's enums. They are a contract with whoever reads the tables
+//! (api.md §7), so they are spelled out here and not derived from names in the code.
+
+use bunho_domain::claim::{StandbyStatus, Status};
+use bunho_domain::offer::settings::{ConfirmBy, Kind};
+
+pub(crate) const fn status(status: Status) -> &'static str {
+    match status {
+        Status::Held => "held",
+        Status::Confirmed => "confirmed",
+        Status::Released => "released",
+        Status::Expired => "expired",
+        Status::Returned => "returned",
+    }
+}
+
+pub(crate) fn parse_status(text: &str) -> Option<Status> {
+    Some(match text {
+        "held" => Status::Held,
+        "confirmed" => Status::Confirmed,
+        "released" => Status::Released,
+        "expired" => Status::Expired,
+        "returned" => Status::Returned,
+        _ => return None,
+    })
+}
+
+pub(crate) const fn standby(status: StandbyStatus) -> &'static str {
+    match status {
+        StandbyStatus::Waiting => "waiting",
+        StandbyStatus::Served => "served",
+        StandbyStatus::Left => "left",
+        StandbyStatus::Passed => "passed",
+    }
+}
+
+pub(crate) fn parse_standby(text: &str) -> Option<StandbyStatus> {
+    Some(match text {
+        "waiting" => StandbyStatus::Waiting,
+        "served" => StandbyStatus::Served,
+        "left" => StandbyStatus::Left,
+        "passed" => StandbyStatus::Passed,
+        _ => return None,
+    })
+}
+
+pub(crate) const fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Coupon => "coupon",
+        Kind::Goods => "goods",
+        Kind::Booking => "booking",
+    }
+}
+
+pub(crate) fn parse_kind(text: &str) -> Option<Kind> {
+    Some(match text {
+        "coupon" => Kind::Coupon,
+        "goods" => Kind::Goods,
+        "booking" => Kind::Booking,
+        _ => return None,
+    })
+}
+
+pub(crate) const fn confirm_by(by: ConfirmBy) -> &'static str {
+    match by {
+        ConfirmBy::Service => "service",
+        ConfirmBy::User => "user",
+    }
+}
+
+pub(crate) fn parse_confirm_by(text: &str) -> Option<ConfirmBy> {
+    Some(match text {
+        "service" => ConfirmBy::Service,
+        "user" => ConfirmBy::User,
+        _ => return None,
+    })
+}

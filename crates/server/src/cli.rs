@@ -1,0 +1,220 @@
+//! The command line. `--help` teaches; every command says what it does before it is needed.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Bunho: the open engine for first-come, first-served events.
+#[derive(Debug, Parser)]
+#[command(name = "bunho", version, about, after_help = "Settings: defaults < --config FILE (TOML) < environment (BUNHO_SERVER__LISTEN, …) < flags.\nExit codes: 0 done, 1 differences found, 64 configuration refused, 65 data refused, 69 a needed service is unreachable, 70 internal.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server. With no configuration: one node, nothing to install, data under ./bunho-data
+    Serve {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+        /// Address to serve on
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<String>,
+        /// Add sample zones and offers where they are missing
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Check every backend and say, one line each, whether it keeps the promises
+    Doctor {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Bring the ledger's schema up to date (serve does so by itself)
+    Migrate {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Compare the engine with the ledger, claim by claim; exit 0 equal, 1 differs
+    Reconcile {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+        /// Ask a running server instead of opening the data folder of a stopped one
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// Admin key for --url
+        #[arg(long, env = "BUNHO_ADMIN_KEY", hide_env_values = true)]
+        key: Option<String>,
+        /// Print the report as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Restore a stopped node from its ledger: projects what the journal still has, then starts the journal anew
+    Rebuild {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+        /// Go on although the journal cannot be read to its end; what only it had is lost, and is said
+        #[arg(long)]
+        accept_loss: bool,
+    },
+    /// Keys of services and operators
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// The configuration in force
+    Config {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+        /// Print it as TOML
+        #[arg(long, required = true)]
+        print: bool,
+    },
+    /// Zones of a running server
+    Zone {
+        /// Which server.
+        #[command(flatten)]
+        server: Server,
+        /// What to do.
+        #[command(subcommand)]
+        command: ZoneCommand,
+    },
+    /// Offers of a running server
+    Offer {
+        /// Which server.
+        #[command(flatten)]
+        server: Server,
+        /// What to do.
+        #[command(subcommand)]
+        command: OfferCommand,
+    },
+}
+
+/// Where settings and data lie.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    /// Configuration file (TOML); `bunho config --print` shows every setting
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data folder [default: ./bunho-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// A running server.
+#[derive(Args, Clone, Debug)]
+pub struct Server {
+    /// Its address
+    #[arg(long, default_value = "http://127.0.0.1:8080", global = true, value_name = "URL")]
+    pub url: String,
+    /// Admin or operator key [default: the one in DIR/admin.key]
+    #[arg(long, env = "BUNHO_ADMIN_KEY", hide_env_values = true, global = true)]
+    pub key: Option<String>,
+    /// Data folder whose admin.key is used where --key is not given
+    #[arg(long, default_value = "./bunho-data", global = true, value_name = "DIR")]
+    pub data: PathBuf,
+}
+
+/// `bunho key …`
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key and print it, this once
+    New {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+        /// service, viewer, operator or admin
+        #[arg(long)]
+        role: String,
+        /// What it is for
+        #[arg(long, default_value = "from the command line")]
+        name: String,
+    },
+    /// List keys (never the keys themselves)
+    List {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// `bunho zone …`
+#[derive(Debug, Subcommand)]
+pub enum ZoneCommand {
+    /// All zones
+    List,
+    /// One zone
+    Get {
+        /// Its id.
+        id: String,
+    },
+    /// Create or replace a zone: bunho zone put SALE '{"entry_limit_per_minute": 600}'
+    Put {
+        /// Its id.
+        id: String,
+        /// JSON, or - for standard input.
+        body: String,
+    },
+    /// Delete a zone in which nobody waits
+    Delete {
+        /// Its id.
+        id: String,
+    },
+    /// Let nobody in for now; the order is kept
+    Pause {
+        /// Its id.
+        id: String,
+    },
+    /// Go on
+    Resume {
+        /// Its id.
+        id: String,
+    },
+    /// End every ticket and begin a new line
+    Reset {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// `bunho offer …`
+#[derive(Debug, Subcommand)]
+pub enum OfferCommand {
+    /// All offers
+    List,
+    /// One offer
+    Get {
+        /// Its id.
+        id: String,
+    },
+    /// Create or replace an offer: bunho offer put drop '{"kind": "coupon", "quantity": 1000}'
+    Put {
+        /// Its id.
+        id: String,
+        /// JSON, or - for standard input.
+        body: String,
+    },
+    /// Delete an offer nobody has anything of
+    Delete {
+        /// Its id.
+        id: String,
+    },
+    /// Add units, or take away units that nobody has: bunho offer restock drop -- -5
+    Restock {
+        /// Its id.
+        id: String,
+        /// How many more (negative: fewer).
+        #[arg(allow_negative_numbers = true)]
+        delta: i64,
+    },
+    /// End an offer now
+    Close {
+        /// Its id.
+        id: String,
+    },
+}

@@ -1,0 +1,523 @@
+//! Settings: raw text → one checked [`Config`] → running parts.
+//!
+//! Order: defaults < file (TOML) < environment (`BUNHO_` + path, `__` between levels) < flags. Everything is
+//! checked before a port is bound; a refusal names the setting and says how to mend it (exit code 64).
+//! `bunho.example.toml` at the root of the repository explains every setting; a test keeps it equal to the defaults.
+
+use bunho_engine::Ack;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything that can be set, as it is written in a file. Times are in the unit of the name's end.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where data lies.
+    pub data: DataSettings,
+    /// Addresses and limits.
+    pub server: ServerSettings,
+    /// Durability and back pressure.
+    pub engine: EngineSettings,
+    /// Who callers are.
+    pub auth: AuthSettings,
+    /// Passes.
+    pub pass: PassSettings,
+    /// Logging.
+    pub log: LogSettings,
+}
+
+/// `[data]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSettings {
+    /// The data folder: journal, ledger.db, keys.
+    pub dir: PathBuf,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSettings {
+    /// Address that serves clients (and, without `admin_listen`, operators).
+    pub listen: String,
+    /// Address of its own for administration, metrics and docs.
+    pub admin_listen: Option<String>,
+    /// Largest request body.
+    pub body_bytes_max: usize,
+    /// Largest request head.
+    pub header_bytes_max: usize,
+    /// A client must have sent its request's head within this.
+    pub header_timeout_ms: u64,
+    /// A client must have sent its request's body within this.
+    pub body_timeout_ms: u64,
+    /// An answer that is not there after this is `indeterminate` (writes) or `overloaded` (reads).
+    pub request_timeout_ms: u64,
+    /// Open connections; more are closed at once.
+    pub connections_max: usize,
+    /// Requests under way in all.
+    pub in_flight_max: usize,
+    /// Requests under way of one zone, or of one offer.
+    pub in_flight_per_zone_max: u32,
+    /// Open event streams.
+    pub streams_max: usize,
+    /// How long a stopping server lets requests finish.
+    pub drain_seconds: u64,
+}
+
+/// `[engine]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineSettings {
+    /// `engine`, `journal` or `ledger`.
+    pub ack: String,
+    /// Bytes that may wait for the journal before new work is shed.
+    pub journal_backlog_bytes_max: usize,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthSettings {
+    /// `header` or `jwt`.
+    pub user: String,
+    /// Addresses or CIDR blocks that may send `X-Bunho-User` without a key.
+    pub trusted_proxies: Vec<String>,
+    /// For `user = "jwt"`.
+    pub jwt: JwtSettings,
+}
+
+/// `[auth.jwt]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct JwtSettings {
+    /// Required `iss`.
+    pub issuer: Option<String>,
+    /// Required `aud`.
+    pub audience: Option<String>,
+    /// PEM file of one public key.
+    pub key_file: Option<PathBuf>,
+    /// Key id or JWKS file.
+    pub jwks_file: Option<PathBuf>,
+    /// Where a JWKS is fetched from, and again when an unknown `kid` comes.
+    pub jwks_url: Option<String>,
+}
+
+/// `[pass]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct PassSettings {
+    /// `iss` of passes.
+    pub issuer: String,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// `text` or `json`.
+    pub format: String,
+    /// A tracing filter: `info`, `bunho_server=debug,info`, …
+    pub level: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data: DataSettings::default(),
+            server: ServerSettings::default(),
+            engine: EngineSettings::default(),
+            auth: AuthSettings::default(),
+            pass: PassSettings::default(),
+            log: LogSettings::default(),
+        }
+    }
+}
+
+impl Default for DataSettings {
+    fn default() -> Self {
+        Self { dir: "./bunho-data".into() }
+    }
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            admin_listen: None,
+            body_bytes_max: 64 * 1_024,
+            header_bytes_max: 16 * 1_024,
+            header_timeout_ms: 5_000,
+            body_timeout_ms: 5_000,
+            request_timeout_ms: 10_000,
+            connections_max: 50_000,
+            in_flight_max: 20_000,
+            in_flight_per_zone_max: 10_000,
+            streams_max: 5_000,
+            drain_seconds: 10,
+        }
+    }
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        // 64 MiB are about 300,000 claims that wait for one disk: beyond that, waiting longer helps nobody.
+        Self { ack: "journal".into(), journal_backlog_bytes_max: 64 * 1_024 * 1_024 }
+    }
+}
+
+impl Default for AuthSettings {
+    fn default() -> Self {
+        Self { user: "header".into(), trusted_proxies: Vec::new(), jwt: JwtSettings::default() }
+    }
+}
+
+impl Default for PassSettings {
+    fn default() -> Self {
+        Self { issuer: "bunho".into() }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: "text".into(), level: "info".into() }
+    }
+}
+
+/// Checked settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Address that serves clients.
+    pub listen: SocketAddr,
+    /// Address of its own for administration, metrics and docs.
+    pub admin_listen: Option<SocketAddr>,
+    /// Bounds of the edge.
+    pub limits: Limits,
+    /// How durable an answered claim is.
+    pub ack: Ack,
+    /// Bytes that may wait for the journal.
+    pub journal_backlog_bytes_max: usize,
+    /// How users prove who they are.
+    pub users: Users,
+    /// `iss` of passes.
+    pub pass_issuer: String,
+    /// Log format.
+    pub log_json: bool,
+    /// Log filter.
+    pub log_level: String,
+}
+
+/// Bounds of the edge.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest request body.
+    pub body_bytes_max: usize,
+    /// Largest request head.
+    pub header_bytes_max: usize,
+    /// Time for a request's head.
+    pub header_timeout: Duration,
+    /// Time for a request's body.
+    pub body_timeout: Duration,
+    /// Time for an answer.
+    pub request_timeout: Duration,
+    /// Open connections.
+    pub connections_max: usize,
+    /// Requests under way.
+    pub in_flight_max: usize,
+    /// Requests under way of one zone or offer.
+    pub in_flight_per_zone_max: u32,
+    /// Open event streams.
+    pub streams_max: usize,
+    /// Time to finish when stopping.
+    pub drain: Duration,
+}
+
+/// How users prove who they are.
+#[derive(Clone, Debug)]
+pub enum Users {
+    /// `X-Bunho-User` is believed, from these networks or (empty) from anyone, which only loopback allows.
+    Header {
+        /// Who may send it.
+        trusted: Vec<Network>,
+    },
+    /// A JWT.
+    Jwt(JwtSettings),
+}
+
+/// A CIDR block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Reads `10.0.0.0/8`, `::1` or `192.168.1.7`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address.parse().ok()?, Some(prefix.parse().ok()?)),
+            None => (text.parse().ok()?, None),
+        };
+        let most = if matches!(address, IpAddr::V4(_)) { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(most);
+        (prefix <= most).then_some(Self { address, prefix })
+    }
+
+    /// Whether the block has this address.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, 4),
+            IpAddr::V6(v6) => (u128::from(v6), 6),
+        };
+        let ((own, own_kind), (other, other_kind)) = (bits(self.address), bits(address.to_canonical()));
+        own_kind == other_kind && (self.prefix == 0 || (own ^ other) >> (128 - u32::from(self.prefix)) == 0)
+    }
+}
+
+/// A setting that is refused.
+#[derive(Debug, thiserror::Error)]
+#[error("setting `{setting}` refused: {problem}\n  mend: {mend}")]
+pub struct Refused {
+    /// Its path, as in the file.
+    pub setting: String,
+    /// What is wrong.
+    pub problem: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+impl Refused {
+    pub(crate) fn new(setting: impl Into<String>, problem: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { setting: setting.into(), problem: problem.into(), mend: mend.into() }
+    }
+}
+
+/// What the command line may set.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--data`
+    pub data: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Option<String>,
+}
+
+/// Reads settings from file, environment and flags.
+///
+/// # Errors
+/// The file cannot be read or parsed, or a setting does not exist or has the wrong type.
+pub fn read(flags: &Flags, environment: impl Iterator<Item = (String, String)>) -> Result<Settings, Refused> {
+    let mut table = match &flags.config {
+        Some(path) => read_file(path)?,
+        None => toml::Table::new(),
+    };
+    for (name, value) in environment {
+        // Names without a level are not ours: orchestrators set BUNHO_PORT, BUNHO_SERVICE_HOST and the like.
+        let Some(path) = name.strip_prefix("BUNHO_").filter(|path| path.contains("__")) else { continue };
+        let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
+        set(&mut table, &path, &value).map_err(|problem| Refused::new(path.join("."), problem, format!("unset {name}, or mend it")))?;
+    }
+    let mut settings: Settings = toml::Value::Table(table).try_into().map_err(|error: toml::de::Error| {
+        Refused::new("(file or environment)", error.message().to_string(), "see `bunho config --print` for every setting and its form")
+    })?;
+    if let Some(data) = &flags.data {
+        settings.data.dir.clone_from(data);
+    }
+    if let Some(listen) = &flags.listen {
+        settings.server.listen.clone_from(listen);
+    }
+    Ok(settings)
+}
+
+fn read_file(path: &Path) -> Result<toml::Table, Refused> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Refused::new("--config", format!("{}: {error}", path.display()), "name a file that can be read"))?;
+    text.parse().map_err(|error: toml::de::Error| {
+        Refused::new("--config", format!("{}: {}", path.display(), error.to_string().trim()), "mend the file's TOML")
+    })
+}
+
+fn set(table: &mut toml::Table, path: &[String], value: &str) -> Result<(), String> {
+    let [first, rest @ ..] = path else { return Err("has an empty name".into()) };
+    if rest.is_empty() {
+        // `100`, `true` and `["a"]` are TOML; what is not is a string.
+        let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("v"));
+        table.insert(first.clone(), parsed.unwrap_or_else(|| toml::Value::String(value.into())));
+        return Ok(());
+    }
+    let next = table.entry(first.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    next.as_table_mut().ok_or_else(|| format!("`{first}` is a value, not a group of settings")).and_then(|table| set(table, rest, value))
+}
+
+impl Settings {
+    /// Checks everything that can be checked without touching the outside.
+    ///
+    /// # Errors
+    /// The first setting that is refused.
+    pub fn check(self) -> Result<Config, Refused> {
+        let listen = address("server.listen", &self.server.listen)?;
+        let admin_listen = self.server.admin_listen.as_deref().map(|text| address("server.admin_listen", text)).transpose()?;
+        if admin_listen == Some(listen) && listen.port() != 0 {
+            return Err(Refused::new("server.admin_listen", "is the address of server.listen", "leave it out, or choose another port"));
+        }
+        let ack = match self.engine.ack.as_str() {
+            "engine" => Ack::Engine,
+            "journal" => Ack::Journal,
+            "ledger" => Ack::Ledger,
+            other => return Err(Refused::new("engine.ack", format!("is {other:?}"), "use \"engine\", \"journal\" or \"ledger\"")),
+        };
+        let log_json = match self.log.format.as_str() {
+            "text" => false,
+            "json" => true,
+            other => return Err(Refused::new("log.format", format!("is {other:?}"), "use \"text\" or \"json\"")),
+        };
+        if self.pass.issuer.is_empty() {
+            return Err(Refused::new("pass.issuer", "is empty", "name whoever issues passes, e.g. \"bunho\""));
+        }
+        Ok(Config {
+            users: self.users(listen)?,
+            data: self.data.dir,
+            listen,
+            admin_listen,
+            limits: limits(&self.server)?,
+            ack,
+            journal_backlog_bytes_max: in_range(
+                "engine.journal_backlog_bytes_max",
+                self.engine.journal_backlog_bytes_max as u64,
+                1 << 16,
+                1 << 32,
+            )? as usize,
+            pass_issuer: self.pass.issuer,
+            log_json,
+            log_level: self.log.level,
+        })
+    }
+
+    fn users(&self, listen: SocketAddr) -> Result<Users, Refused> {
+        match self.auth.user.as_str() {
+            "header" => {
+                let trusted = self.auth.trusted_proxies.iter().map(|text| {
+                    Network::parse(text).ok_or_else(|| {
+                        Refused::new("auth.trusted_proxies", format!("{text:?} is not a network"), "write it as \"10.0.0.0/8\" or \"10.1.2.3\"")
+                    })
+                });
+                let trusted = trusted.collect::<Result<Vec<_>, _>>()?;
+                if trusted.is_empty() && !listen.ip().is_loopback() {
+                    return Err(Refused::new(
+                        "auth.user",
+                        format!("\"header\" would believe anyone who reaches {listen}"),
+                        "set auth.trusted_proxies to the addresses of the proxy that sets X-Bunho-User, set auth.user = \"jwt\", or listen on loopback",
+                    ));
+                }
+                Ok(Users::Header { trusted })
+            }
+            "jwt" => {
+                let jwt = &self.auth.jwt;
+                let sources = [jwt.key_file.is_some(), jwt.jwks_file.is_some(), jwt.jwks_url.is_some()];
+                if sources.iter().filter(|set| **set).count() != 1 {
+                    return Err(Refused::new(
+                        "auth.jwt",
+                        "needs exactly one source of keys",
+                        "set one of auth.jwt.key_file, auth.jwt.jwks_file or auth.jwt.jwks_url",
+                    ));
+                }
+                if jwt.issuer.is_none() {
+                    return Err(Refused::new("auth.jwt.issuer", "is missing", "set it to the `iss` that your tokens carry"));
+                }
+                Ok(Users::Jwt(jwt.clone()))
+            }
+            other => Err(Refused::new("auth.user", format!("is {other:?}"), "use \"header\" or \"jwt\"")),
+        }
+    }
+}
+
+fn address(setting: &str, text: &str) -> Result<SocketAddr, Refused> {
+    text.parse().map_err(|_| Refused::new(setting, format!("{text:?} is not an address"), "write it as 127.0.0.1:8080 or [::1]:8080"))
+}
+
+fn in_range(setting: &str, value: u64, least: u64, most: u64) -> Result<u64, Refused> {
+    if (least..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(Refused::new(setting, format!("is {value}"), format!("use a number from {least} to {most}")))
+    }
+}
+
+fn limits(server: &ServerSettings) -> Result<Limits, Refused> {
+    let ms = |setting: &str, value| in_range(setting, value, 10, 600_000).map(Duration::from_millis);
+    let count = |setting: &str, value: usize| in_range(setting, value as u64, 1, 10_000_000).map(|value| value as usize);
+    Ok(Limits {
+        body_bytes_max: in_range("server.body_bytes_max", server.body_bytes_max as u64, 1_024, 16 << 20)? as usize,
+        // hyper's buffer must hold a whole head and is never smaller than 8 KiB.
+        header_bytes_max: in_range("server.header_bytes_max", server.header_bytes_max as u64, 8_192, 1 << 20)? as usize,
+        header_timeout: ms("server.header_timeout_ms", server.header_timeout_ms)?,
+        body_timeout: ms("server.body_timeout_ms", server.body_timeout_ms)?,
+        request_timeout: ms("server.request_timeout_ms", server.request_timeout_ms)?,
+        connections_max: count("server.connections_max", server.connections_max)?,
+        in_flight_max: count("server.in_flight_max", server.in_flight_max)?,
+        in_flight_per_zone_max: in_range("server.in_flight_per_zone_max", server.in_flight_per_zone_max.into(), 1, 10_000_000)? as u32,
+        streams_max: count("server.streams_max", server.streams_max)?,
+        drain: Duration::from_secs(in_range("server.drain_seconds", server.drain_seconds, 0, 600)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn environment_goes_over_file_and_flags_over_environment() {
+        let flags = Flags { listen: Some("127.0.0.1:1".into()), ..Flags::default() };
+        let settings = read(
+            &flags,
+            environment(&[
+                ("BUNHO_SERVER__LISTEN", "127.0.0.1:2"),
+                ("BUNHO_SERVER__BODY_BYTES_MAX", "2048"),
+                ("BUNHO_AUTH__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
+                ("BUNHO_PORT", "tcp://10.0.0.1:80"),
+            ]),
+        )
+        .unwrap();
+        assert_eq!(settings.server.listen, "127.0.0.1:1");
+        assert_eq!(settings.server.body_bytes_max, 2_048);
+        assert_eq!(settings.auth.trusted_proxies, ["10.0.0.0/8"]);
+    }
+
+    #[test]
+    fn refusals_name_the_setting() {
+        let check = |pairs: &[(&str, &str)]| {
+            read(&Flags::default(), environment(pairs)).and_then(|settings| settings.check().map(|_| ())).unwrap_err().setting
+        };
+        for (pairs, setting) in [
+            (&[("BUNHO_SERVER__LISTEN", "0.0.0.0:8080")][..], "auth.user"),
+            (&[("BUNHO_SERVER__LISTEN", "nowhere")], "server.listen"),
+            (&[("BUNHO_ENGINE__ACK", "hope")], "engine.ack"),
+            (&[("BUNHO_SERVER__BODY_BYTES_MAX", "1")], "server.body_bytes_max"),
+            (&[("BUNHO_SERVER__NONSENSE", "1")], "(file or environment)"),
+            (&[("BUNHO_AUTH__USER", "jwt")], "auth.jwt"),
+            (&[("BUNHO_AUTH__TRUSTED_PROXIES", "[\"x\"]")], "auth.trusted_proxies"),
+        ] {
+            assert_eq!(check(pairs), setting, "{pairs:?}");
+        }
+        assert_eq!(check(&[("BUNHO_SERVER__LISTEN__X", "1"), ("BUNHO_SERVER__LISTEN", "a")]).is_empty(), false);
+    }
+
+    #[test]
+    fn networks_hold_their_addresses() {
+        let network = Network::parse("10.0.0.0/8").unwrap();
+        assert!(network.contains("10.200.1.1".parse().unwrap()));
+        assert!(network.contains("::ffff:10.1.1.1".parse().unwrap()));
+        assert!(!network.contains("11.0.0.1".parse().unwrap()));
+        assert!(Network::parse("10.0.0.0/33").is_none());
+    }
+}

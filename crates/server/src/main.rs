@@ -1,0 +1,31 @@
+//! The `bunho` binary: parse, then do one command.
+
+use bunho_server::cli::{Cli, Command};
+use bunho_server::commands;
+use clap::Parser;
+use clap::error::ErrorKind;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return ExitCode::from(if asked { 0 } else { 64 });
+        }
+    };
+    let done = match cli.command {
+        Command::Serve { place, listen, demo } => commands::serve::run(&place, listen, demo),
+        Command::Doctor { place } => commands::doctor::run(&place),
+        Command::Migrate { place } => commands::migrate::run(&place),
+        Command::Reconcile { place, url: Some(url), key, json } => commands::reconcile::ask(&place, &url, key, json),
+        Command::Reconcile { place, url: None, json, .. } => commands::reconcile::run(&place, json),
+        Command::Rebuild { place, accept_loss } => commands::rebuild::run(&place, accept_loss),
+        Command::Key(command) => commands::key::run(command),
+        Command::Config { place, .. } => commands::config::run(&place),
+        Command::Zone { server, command } => commands::remote::zone(&server, command),
+        Command::Offer { server, command } => commands::remote::offer(&server, command),
+    };
+    done.unwrap_or_else(|failure| failure.report())
+}

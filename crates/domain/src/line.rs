@@ -294,6 +294,7 @@ impl Line {
         let answer = if enters {
             Answer::Admitted(self.admit(seq, Entrant::Newcomer, now, events))
         } else {
+            self.pace.joined();
             self.answer_waiting(seq, left, now)
         };
         JoinOutcome::Issued(Issued { number: self.numbered(seq), nonce: join.nonce, issued_at: now, answer })
@@ -322,8 +323,8 @@ impl Line {
             }
             self.active -= 1;
         } else if self.locate(poll, now).is_some() {
-            if let Some(Standing::Waiting { presence, .. }) = self.order.get(seq).map(|slot| slot.standing) {
-                self.drop_out(presence);
+            if let Some(Standing::Waiting { presence, seen, .. }) = self.order.get(seq).map(|slot| slot.standing) {
+                self.drop_out(presence, seen);
             }
             self.end(seq);
         } else {
@@ -450,6 +451,7 @@ impl Line {
         self.reserving = None;
         self.highest_admitted = None;
         self.recovery = None;
+        self.pace = Pace::new(now);
     }
 
     const fn numbered(&self, seq: u32) -> TicketNumber {

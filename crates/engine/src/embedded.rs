@@ -24,7 +24,7 @@ use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::{Offer, Stock};
 use bunho_domain::ticket::TicketKey;
 use bunho_journal::{Commit, Journal};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -86,7 +86,7 @@ struct ZoneCell {
     number: u32,
     guarded: Mutex<GuardedZone>,
     settings: ArcSwap<ZoneSettings>,
-    /// What is left of the tied offer as last known durably; -1: no offer is tied.
+    /// What is left of the tied offer as last known durably; -1: no offer is tied, or the ticker has not looked yet.
     left: AtomicI64,
     in_flight: AtomicU32,
 }
@@ -97,6 +97,16 @@ struct GuardedZone {
     last: Option<Commit>,
     /// A reservation of sequence numbers that is not known to be durable yet: epoch and first number beyond.
     reservation: Option<(Commit, u32, u32)>,
+    /// Nothing may be recorded about it any more. Requests that found it before it was deleted still hold it.
+    deleted: bool,
+}
+
+impl ZoneCell {
+    /// The zone under its lock, unless it has been deleted.
+    fn lock(&self) -> Result<MutexGuard<'_, GuardedZone>, EngineError> {
+        let guarded = self.guarded.lock();
+        if guarded.deleted { Err(EngineError::UnknownZone) } else { Ok(guarded) }
+    }
 }
 
 impl Embedded {

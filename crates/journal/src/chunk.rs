@@ -39,10 +39,6 @@ impl Chunk {
         self.count == 0 || ((self.count as usize) < records_max && self.bytes.len() + LENGTH_BYTES + length <= bytes_max)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     pub(crate) fn first(&self) -> u64 {
         self.first
     }
@@ -110,7 +106,6 @@ mod tests {
     #[test]
     fn records_come_back_with_their_offsets() {
         let mut chunk = Chunk::starting_at(7, vec![1, 2, 3]);
-        assert!(chunk.is_empty());
         chunk.push(b"one");
         chunk.push(b"");
         chunk.push(b"three");

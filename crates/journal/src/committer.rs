@@ -44,7 +44,7 @@ fn next_batch(shared: &Shared) -> Option<Batch> {
 
 fn write(shared: &Shared, batch: &Batch) -> Result<(), JournalError> {
     fail::fail_point!("journal::before_write", |_| Err(simulated("before_write")));
-    for chunk in batch.chunks.iter().filter(|chunk| !chunk.is_empty()) {
+    for chunk in &batch.chunks {
         shared.store.write(chunk)?;
     }
     fail::fail_point!("journal::after_write", |_| Err(simulated("after_write")));

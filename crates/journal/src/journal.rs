@@ -224,7 +224,8 @@ impl Journal {
     }
 
     /// Forgets records up to `upto`, as far as they were stored as one value with none after it. Writes a few bytes for
-    /// each value and syncs nothing: a crash may bring forgotten records back. Blocks on the disk.
+    /// each value and syncs nothing: a crash may bring forgotten records back. Blocks on the disk, for seconds where
+    /// gigabytes are given back.
     ///
     /// # Errors
     /// [`JournalError::Poisoned`], or what the store said.
@@ -239,7 +240,7 @@ impl Journal {
             }
             match shared.store.trim(trimmed, upto, |new| shared.trimmed.store(new, Ordering::Release))? {
                 Some(new) => trimmed = new,
-                None => return Ok(()),
+                None => return shared.store.reclaim(),
             }
         }
     }

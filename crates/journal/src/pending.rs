@@ -69,6 +69,7 @@ pub(crate) enum State {
 
 /// A batch.
 pub(crate) struct Batch {
+    /// At least one, and none is empty once the batch is taken.
     pub(crate) chunks: Vec<Chunk>,
     /// Bytes of its records.
     pub(crate) bytes: usize,

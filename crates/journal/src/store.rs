@@ -5,10 +5,10 @@
 //! `SyncData` is one `fdatasync` of the active journal file, and with `manual_journal_persist` nothing else happens
 //! between our calls: fjall has no timer that syncs. When it changes journal files, it syncs the full one first.
 //!
-//! Trimming writes a tombstone per chunk. Disk space comes back by itself: a chunk trimmed before its table is
-//! written out (the usual case, since the projector is seconds behind) never reaches a table file at all; else
-//! compaction, which each written table starts, drops chunk and tombstone together. On top of that stay at most
-//! [`FJALL_JOURNALS_BYTES_MAX`] of journal files and one active.
+//! Trimming writes a tombstone per chunk. Disk space comes back by itself for a chunk trimmed before its table is
+//! written out (the usual case, since the projector is seconds behind): it never reaches a table file at all. After a
+//! projector was far behind, gigabytes of trimmed chunks would lie under few tombstones that give compaction no reason
+//! to run (measured: 1 GiB stayed through 200 MiB of later writes), so [`Store::reclaim`] asks for it.
 
 use crate::JournalError;
 use crate::chunk::{Chunk, Stored};
@@ -16,6 +16,8 @@ use crate::wire::Record;
 use fjall::config::FilterPolicy;
 use fjall::{CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Block cache. Tailing reads come from memory tables; only a projector far behind reads files, once and in order.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
@@ -34,8 +36,18 @@ const WORKERS: usize = 1;
 /// Chunks forgotten in one atomic step. Bounds the step's memory and how long the committer waits behind it.
 const TRIM_CHUNKS_MAX: usize = 512;
 
+/// Bytes that must have been trimmed, and lie in table files, before all tables are compacted. Each such compaction
+/// writes at most as much as was trimmed since the last one, so it at most doubles what the journal writes in all.
+const RECLAIM_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// How long a compaction waits for the tombstones to be written out: a table of 16 MiB takes about 50 ms.
+const RECLAIM_WAITS_MAX: u32 = 100;
+const RECLAIM_WAIT: Duration = Duration::from_millis(20);
+
 /// Key of the last trimmed offset, in the keyspace `meta`.
 const TRIMMED: &[u8] = b"trimmed";
+/// Key of nothing, in the same keyspace: see [`Store::step_past`].
+const RECLAIMED: &[u8] = b"reclaimed";
 
 /// What a store holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +64,8 @@ pub(crate) struct Store {
     chunks: Keyspace,
     meta: Keyspace,
     db: Database,
+    /// Bytes trimmed since the tables were last compacted.
+    trimmed_bytes: AtomicU64,
 }
 
 impl Store {
@@ -75,7 +89,7 @@ impl Store {
         };
         let chunks = db.keyspace("chunks", options).map_err(JournalError::store("open its chunks"))?;
         let meta = db.keyspace("meta", options).map_err(JournalError::store("open its meta data"))?;
-        Ok(Self { chunks, meta, db })
+        Ok(Self { chunks, meta, db, trimmed_bytes: AtomicU64::new(0) })
     }
 
     /// Reads what is there and makes sure that nothing between its ends is missing.
@@ -85,7 +99,7 @@ impl Store {
             None => 0,
         };
         let mut last = trimmed;
-        for entry in self.chunks.iter() {
+        for entry in self.chunks.range(key(trimmed + 1)..) {
             let (key, value) = read_entry(entry)?;
             let first = offset_of(&key)?;
             if first != last + 1 {
@@ -157,6 +171,7 @@ impl Store {
         }
         let mut batch = self.db.batch();
         let mut new_trimmed = trimmed;
+        let mut bytes = 0;
         for entry in self.chunks.range(key(trimmed + 1)..=key(upto)).take(TRIM_CHUNKS_MAX) {
             let (key, value) = read_entry(entry)?;
             let last = Stored::parse(offset_of(&key)?, &value)?.last();
@@ -165,6 +180,7 @@ impl Store {
             }
             batch.remove(&self.chunks, key);
             new_trimmed = last;
+            bytes += value.len() as u64;
         }
         if new_trimmed == trimmed {
             return Ok(None);
@@ -172,16 +188,50 @@ impl Store {
         batch.insert(&self.meta, TRIMMED, key(new_trimmed));
         announce(new_trimmed);
         batch.commit().map_err(JournalError::store("trim"))?;
+        self.trimmed_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(Some(new_trimmed))
+    }
+
+    /// Compacts the tables where most of what they hold has been trimmed. The committer is not held up.
+    pub(crate) fn reclaim(&self) -> Result<(), JournalError> {
+        let trimmed_bytes = self.trimmed_bytes.load(Ordering::Relaxed);
+        let table_bytes = self.chunks.disk_space();
+        if table_bytes < RECLAIM_BYTES_MIN || trimmed_bytes < RECLAIM_BYTES_MIN.max(table_bytes / 2) {
+            return Ok(());
+        }
+        // The tombstones are still in memory; only in a table do they meet what they remove.
+        self.step_past()?;
+        self.chunks.rotate_memtable().map_err(JournalError::store("write out a table"))?;
+        for _ in 0..RECLAIM_WAITS_MAX {
+            if self.chunks.sealed_memtable_count() == 0 {
+                self.chunks.major_compact().map_err(JournalError::store("compact"))?;
+                self.trimmed_bytes.store(0, Ordering::Relaxed);
+                // fjall removes replaced table files when a table is next written out, and sealed journal files when
+                // no keyspace needs them: the few bytes of meta data are a table small enough to do it now.
+                self.step_past()?;
+                self.meta.rotate_memtable().map_err(JournalError::store("write out its meta data"))?;
+                break;
+            }
+            std::thread::sleep(RECLAIM_WAIT);
+        }
+        Ok(())
+    }
+
+    /// fjall drops only what was replaced before its last two writes; these are two writes.
+    fn step_past(&self) -> Result<(), JournalError> {
+        (0..2).try_for_each(|_| self.meta.insert(RECLAIMED, []).map_err(JournalError::store("write its meta data")))
     }
 
     /// Copies the records before `refused` into the empty store `into` and makes them durable there.
     pub(crate) fn copy_before(&self, refused: u64, into: &Self) -> Result<(), JournalError> {
         let kept = self.check()?;
         into.set_trimmed(kept.trimmed)?;
-        for entry in self.chunks.range(..key(refused)) {
+        for entry in self.chunks.range(key(kept.trimmed + 1)..) {
             let (key, value) = read_entry(entry)?;
             let first = offset_of(&key)?;
+            if first >= refused {
+                break;
+            }
             let mut chunk = Chunk::starting_at(first, Vec::with_capacity(value.len()));
             for (_, record) in Stored::parse(first, &value)?.records().take_while(|&(offset, _)| offset < refused) {
                 chunk.push(record);

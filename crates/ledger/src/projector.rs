@@ -29,8 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-pub(crate) use claims::{CLAIMS, HISTORY, HistoryRow, bind_claim, bind_history, write_whole};
-pub(crate) use multi_row::{CHUNK_ROWS_MAX, MultiRow};
+pub(crate) use claims::{HistoryRow, write_whole, write_whole_history};
 
 /// Name of this projector's row in `projector_offsets`.
 const NAME: &str = "ledger";

@@ -10,7 +10,7 @@ use bunho_journal::Journal;
 use bunho_ledger::{Ledger, Projector};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -56,6 +56,9 @@ pub fn prepare(data: &Path) -> Result<(), Failure> {
     let probe = data.join(".write-probe");
     std::fs::write(&probe, b"ok").and_then(|()| std::fs::remove_file(&probe)).map_err(refused)
 }
+
+/// How long the projector may show no progress before waiting for it is given up. A batch takes well under a second.
+const STALLED: Duration = Duration::from_secs(30);
 
 impl Node {
     /// Opens a folder and replays it. The projector and the ticker run from here on.
@@ -107,6 +110,21 @@ impl Node {
             })
         }];
         Ok(Self { engine, journal, ledger, projector, stop, tasks })
+    }
+
+    /// Waits until the ledger holds everything that the journal does.
+    ///
+    /// # Errors
+    /// The projector makes no progress for [`STALLED`].
+    pub async fn catch_up(&self) -> Result<(), Failure> {
+        let target = self.journal.last();
+        let mut projected = self.ledger.projected();
+        while *projected.borrow_and_update() < target {
+            if !matches!(tokio::time::timeout(STALLED, projected.changed()).await, Ok(Ok(()))) {
+                return Err(Failure::internal("the ledger does not take what the journal has; the log says why"));
+            }
+        }
+        Ok(())
     }
 
     /// Writes what was decided, lets the projector finish what it is doing, and closes everything. A restart finds the rest.

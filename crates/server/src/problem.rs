@@ -7,6 +7,7 @@
 //! A [`Problem`] on its way out is an empty response that carries itself as an extension: the edge, which knows the
 //! request's id, writes the body ([`Problem::render`]).
 
+use crate::exit::chain;
 use crate::http::time::Rfc3339;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -176,7 +177,7 @@ impl Problem {
 
     /// A 5xx: logged with its chain, here and only here.
     fn logged(kind: &'static Kind, error: &dyn Error) -> Self {
-        tracing::error!(code = kind.code, error = %Chain(error), "a request failed");
+        tracing::error!(code = kind.code, error = chain(error), "a request failed");
         Self::new(kind)
     }
 
@@ -310,21 +311,6 @@ pub(crate) const fn status_word(status: Status) -> &'static str {
 /// Milliseconds as the whole seconds of a `Retry-After`, rounded up.
 pub(crate) const fn seconds_up(ms: u32) -> u32 {
     ms.div_ceil(1_000)
-}
-
-/// An error with all its sources, on one line.
-pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

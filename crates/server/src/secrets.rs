@@ -3,6 +3,10 @@
 use crate::exit::Failure;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bunho_domain::time::Millis;
+use bunho_journal::Audit;
+use bunho_ledger::{Ledger, NewKey};
+use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +25,59 @@ pub fn new_key() -> Result<String, Failure> {
     let bytes: [u8; 32] = random()?;
     Ok(format!("bk_{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)))
 }
+
+/// What is stored of a key: SHA-256, as hex. Keys are 256 random bits, so a slow hash would add nothing.
+#[must_use]
+pub fn key_hash(key: &str) -> String {
+    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Makes sure that an administrator can get in: the key in `BUNHO_ADMIN_KEY`, else one that is made, kept in the folder and
+/// returned to be printed, this once.
+///
+/// # Errors
+/// The ledger or the folder cannot be written, or the key in the environment is too short to be one.
+pub async fn ensure_admin_key(ledger: &Ledger, data: &Path, given: Option<String>, now: Millis) -> Result<Option<String>, Failure> {
+    let known = ledger.keys().await?;
+    if let Some(key) = given {
+        if key.len() < ADMIN_KEY_CHARS_MIN || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Failure::configuration(format_args!(
+                "BUNHO_ADMIN_KEY refused: it must be at least {ADMIN_KEY_CHARS_MIN} visible ASCII characters\n  mend: for example $(openssl rand -hex 32)"
+            )));
+        }
+        let hash = key_hash(&key);
+        if !known.iter().any(|row| row.key_hash == hash) {
+            add_key(ledger, "admin", "BUNHO_ADMIN_KEY", &key, now).await?;
+        }
+        return Ok(None);
+    }
+    if known.iter().any(|row| row.role == "admin") {
+        return Ok(None);
+    }
+    // The file first: if the process dies before the ledger has the key, the next start finds the file and uses it.
+    let path = admin_key_path(data);
+    let key = match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().to_string(),
+        Err(_) => new_key()?,
+    };
+    write_secret(&path, format!("{key}\n").as_bytes())?;
+    add_key(ledger, "admin", "first start", &key, now).await?;
+    Ok(Some(key))
+}
+
+/// Adds a key to the ledger and returns its public id.
+///
+/// # Errors
+/// The ledger cannot be written.
+pub async fn add_key(ledger: &Ledger, role: &str, name: &str, key: &str, now: Millis) -> Result<String, Failure> {
+    let id = format!("key-{}", &key_hash(key)[..12]);
+    let audit = Audit { actor: "system".into(), action: "key.new".into(), target: id.clone(), detail: None, request_id: None };
+    ledger.insert_key(&NewKey { id: &id, role, name, key_hash: &key_hash(key) }, now, &audit).await?;
+    Ok(id)
+}
+
+/// Shorter ones could be guessed.
+const ADMIN_KEY_CHARS_MIN: usize = 8;
 
 /// The secret of this folder's tickets, made at the first start. Losing it ends every waiting ticket.
 ///

@@ -5,6 +5,7 @@
 
 use crate::line::log::Log;
 use crate::line::schedule::Limits;
+use crate::line::slot::Seen;
 use crate::time::Millis;
 
 /// After so many seconds a measurement counts 1/e.
@@ -13,6 +14,8 @@ const MEMORY_SECONDS: f64 = 60.0;
 const STEP_MS: i64 = 1_000;
 /// Ticket-seconds without a loss that every measurement starts from, so that one leaver in a new line is no trend.
 const CALM_SECONDS: f64 = 60.0;
+/// First polls that the share of those who never ask again starts from.
+const CALM_FIRST_POLLS: f64 = 10.0;
 /// However slow the crowd was measured, it is not taken to be slower than this.
 const USE_MIN: f64 = 0.02;
 
@@ -21,10 +24,15 @@ const USE_MIN: f64 = 0.02;
 pub(super) struct Pace {
     at: Millis,
     forgotten_at: Millis,
-    /// Seconds that tickets were present, summed over tickets.
+    /// Tickets present that have not asked for their place yet.
+    fresh: u32,
+    /// Seconds that tickets were present which had asked before, summed over tickets.
     present_seconds: f64,
-    /// Tickets that stopped being present without entering, less those that came back.
+    /// How many of those stopped being present without entering, less those that came back.
     losses: f64,
+    /// Tickets that asked for the first time, and that should have and did not.
+    first_polls: f64,
+    first_misses: f64,
     /// Admissions in slots in which enough people waited, and how many could have been.
     used: f64,
     allowed: f64,
@@ -48,6 +56,9 @@ impl Pace {
         Self {
             at: now,
             forgotten_at: now,
+            fresh: 0,
+            first_polls: 0.0,
+            first_misses: 0.0,
             present_seconds: 0.0,
             losses: 0.0,
             used: 0.0,
@@ -62,7 +73,7 @@ impl Pace {
     pub(super) fn pass(&mut self, now: Millis, present: u32) {
         let seconds = now.since_ms(self.at) as f64 / 1_000.0;
         self.at = now;
-        self.present_seconds += seconds * f64::from(present);
+        self.present_seconds += seconds * f64::from(present.saturating_sub(self.fresh));
         if present > 0 {
             self.waiting_seconds += seconds;
         }
@@ -71,6 +82,8 @@ impl Pace {
             for sum in [
                 &mut self.present_seconds,
                 &mut self.losses,
+                &mut self.first_polls,
+                &mut self.first_misses,
                 &mut self.used,
                 &mut self.allowed,
                 &mut self.admissions,
@@ -82,17 +95,42 @@ impl Pace {
         }
     }
 
+    /// A ticket was given out to someone who waits with it.
+    pub(super) fn joined(&mut self) {
+        self.fresh += 1;
+    }
+
     /// A present ticket stopped polling, or was given up.
-    pub(super) fn lost(&mut self) {
-        self.losses += 1.0;
+    pub(super) fn lost(&mut self, seen: Seen) {
+        match seen {
+            Seen::Once => {
+                self.fresh = self.fresh.saturating_sub(1);
+                self.first_misses += 1.0;
+            }
+            Seen::Again => self.losses += 1.0,
+        }
+    }
+
+    /// One that was present asked for its place.
+    pub(super) fn asked(&mut self, seen: Seen) {
+        if seen == Seen::Once {
+            self.fresh = self.fresh.saturating_sub(1);
+            self.first_polls += 1.0;
+        }
     }
 
     /// One that had stopped polling is back.
-    pub(super) fn returned(&mut self) {
-        self.losses -= 1.0;
+    pub(super) fn returned(&mut self, seen: Seen) {
+        match seen {
+            Seen::Once => {
+                self.first_misses -= 1.0;
+                self.first_polls += 1.0;
+            }
+            Seen::Again => self.losses -= 1.0,
+        }
     }
 
-    /// One that was present entered.
+    /// One that waited entered.
     pub(super) fn admitted(&mut self) {
         self.admissions += 1.0;
     }
@@ -128,7 +166,15 @@ impl Pace {
         }
     }
 
-    /// Share of present tickets that drop out per second.
+    /// Of `ahead` present tickets with `behind` present ones after them, how many really wait. Tickets that have not
+    /// asked yet are the newest; the share of them that never will is taken off.
+    pub(super) fn really_waiting(&self, ahead: u32, behind: u32) -> f64 {
+        let misses = self.first_misses.max(0.0);
+        let share = misses / (misses + self.first_polls.max(0.0) + CALM_FIRST_POLLS);
+        f64::from(ahead) - share * f64::from(self.fresh.saturating_sub(behind).min(ahead))
+    }
+
+    /// Share of present tickets that drop out per second, once they have asked for their place.
     pub(super) fn loss_per_second(&self) -> f64 {
         (self.losses / (self.present_seconds + CALM_SECONDS)).max(0.0)
     }

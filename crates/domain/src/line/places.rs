@@ -1,7 +1,7 @@
 //! How a ticket's place changes: taken, seen again, missed, let in, ended.
 
 use crate::event::{TicketNumber, ZoneChange, ZoneEvent};
-use crate::line::slot::{Bearer, Presence, Slot, Standing, Term};
+use crate::line::slot::{Bearer, Presence, Seen, Slot, Standing, Term};
 use crate::line::view::PERIOD_FLOOR_MS;
 use crate::line::{Admission, Answer, Join, Line, OfferLeft, Poll, State};
 use crate::time::Millis;
@@ -137,9 +137,9 @@ impl Line {
     }
 
     /// A waiting ticket is given up, which counts unless it already had when it fell silent.
-    pub(super) fn drop_out(&mut self, presence: Presence) {
+    pub(super) fn drop_out(&mut self, presence: Presence, seen: Seen) {
         if presence == Presence::Present {
-            self.pace.lost();
+            self.pace.lost(seen);
         }
         if presence != Presence::Dormant {
             self.minutes.dropped += 1;
@@ -209,6 +209,7 @@ impl Line {
     fn restore_waiting(&mut self, poll: Poll, now: Millis) -> u32 {
         let seq = poll.number.seq;
         self.order.insert(seq, Slot::waiting(poll.nonce, poll.issued_at, now));
+        self.pace.joined();
         self.keys.insert(&self.order, poll.nonce, seq);
         self.arm(seq);
         seq
@@ -218,12 +219,13 @@ impl Line {
     fn see(&mut self, seq: u32, now: Millis) {
         let Some(slot) = self.order.get_mut(seq) else { return };
         slot.touched = now;
-        if let Standing::Waiting { presence, .. } = &mut slot.standing
-            && *presence != Presence::Present
-        {
-            *presence = Presence::Present;
+        let Standing::Waiting { presence, seen, .. } = &mut slot.standing else { return };
+        let before = std::mem::replace(seen, Seen::Again);
+        if std::mem::replace(presence, Presence::Present) == Presence::Present {
+            self.pace.asked(before);
+        } else {
+            self.pace.returned(before);
             self.order.mark(seq);
-            self.pace.returned();
         }
     }
 
@@ -236,10 +238,10 @@ impl Line {
             let touched = slot.touched;
             match &mut slot.standing {
                 Standing::Unknown => return,
-                Standing::Waiting { presence: presence @ Presence::Present, .. } => {
+                Standing::Waiting { presence: presence @ Presence::Present, seen, .. } => {
                     *presence = Presence::Absent;
+                    self.pace.lost(*seen);
                     self.order.mark(seq);
-                    self.pace.lost();
                 }
                 Standing::Waiting { presence: presence @ Presence::Absent, .. } => {
                     *presence = Presence::Dormant;

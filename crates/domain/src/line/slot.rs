@@ -40,6 +40,7 @@ pub(super) enum Standing {
     /// In the line.
     Waiting {
         presence: Presence,
+        seen: Seen,
         /// Polls in a row that came too soon.
         hasty: u8,
         /// What its bearer was last told to wait, at most 60,000.
@@ -68,6 +69,15 @@ pub(super) enum Presence {
     Absent,
     /// Long silent: counts for nobody.
     Dormant,
+}
+
+/// How often a waiting ticket was seen. Many take one and never ask again; who does ask again mostly stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// When it was given out.
+    Once,
+    /// It has asked for its place since.
+    Again,
 }
 
 /// Whether something that lasts a while still lasts.
@@ -102,7 +112,7 @@ impl Slot {
             nonce,
             issued_at,
             touched: now,
-            standing: Standing::Waiting { presence: Presence::Present, hasty: 0, period_ms: 0, shown_rank: u32::MAX },
+            standing: Standing::Waiting { presence: Presence::Present, seen: Seen::Once, hasty: 0, period_ms: 0, shown_rank: u32::MAX },
             ..Self::EMPTY
         }
     }

@@ -128,27 +128,39 @@ impl Line {
         }
     }
 
-    /// Seconds until one enters who has `ahead` present tickets ahead, by the limiter's schedule, the measured rate at
-    /// which those drop out, and the measured share of the schedule that is used.
+    /// Seconds until one enters who has `ahead` present tickets ahead, if those drop out as they were measured to.
     fn estimate(&mut self, ahead: u32, now: Millis) -> Option<u32> {
+        let seats_bind = ahead >= self.seats();
+        let behind = self.order.present().saturating_sub(ahead).saturating_sub(1);
+        let ahead = self.pace.really_waiting(ahead, behind);
+        let seconds = if seats_bind {
+            self.seconds_by_pace(ahead)?
+        } else if self.settings.entry_limit_per_minute.is_none() {
+            0.0
+        } else {
+            self.seconds_by_schedule(ahead, now)?
+        };
+        Some(seconds.ceil() as u32)
+    }
+
+    /// Where seats inside are what is short, nothing but the measured pace tells when one is free.
+    fn seconds_by_pace(&self, ahead: f64) -> Option<f64> {
+        let all = (ahead + 1.0) / self.pace.admissions_per_second()?;
+        Some(survivors(all, self.pace.loss_per_second(), all))
+    }
+
+    /// By the limiter's schedule and the measured share of it that is used. None: nobody may enter.
+    fn seconds_by_schedule(&mut self, ahead: f64, now: Millis) -> Option<f64> {
         let loss = self.pace.loss_per_second();
-        let ahead = f64::from(ahead);
-        if self.settings.entry_limit_per_minute.is_none() {
-            if self.settings.active_limit.is_none() {
-                return Some(0);
-            }
-            let seconds = (ahead + 1.0) / self.pace.admissions_per_second()?;
-            return Some((seconds * survivors(1.0, loss, seconds)).ceil() as u32);
-        }
-        let seconds_to = |moment: Millis| moment.since_ms(now) as f64 / 1_000.0;
         let utilisation = self.pace.utilisation();
+        let seconds_to = |moment: Millis| moment.since_ms(now) as f64 / 1_000.0;
         // Until the first may enter, those ahead only drop out; from then on they enter as well.
         let first = seconds_to(self.moment(0, now)?);
         let ahead = ahead * (-loss * first).exp();
         let all = (seconds_to(self.moment(ahead.round() as u32, now)?) - first) / utilisation;
         let entering = survivors(ahead, loss, all);
         let last = (seconds_to(self.moment(entering.round() as u32, now)?) - first) / utilisation;
-        Some((first + last).ceil() as u32)
+        Some(first + last)
     }
 
     /// Milliseconds until the next poll. Near the front it ends exactly when the entry becomes free. Far back it is a
@@ -160,9 +172,9 @@ impl Line {
         let seated = state == State::Waiting && ahead >= self.seats();
         let moment = if state == State::Closed { None } else { self.moment(ahead, now) };
         let Some(mut wait) = moment.map(|moment| moment.since_ms(now)) else { return self.jittered(long, long) };
-        if seated && wait <= short {
+        if seated {
             // No schedule tells when somebody inside leaves.
-            wait = self.estimate(ahead, now).map_or(short, |seconds| i64::from(seconds) * 1_000).max(short);
+            wait = self.estimate(ahead, now).map_or(wait, |seconds| wait.max(i64::from(seconds) * 1_000)).max(short);
         } else if runs && wait <= (short + short / 2).min(long) {
             return wait.max(i64::from(PERIOD_FLOOR_MS)) as u32;
         }

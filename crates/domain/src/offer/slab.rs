@@ -41,10 +41,6 @@ impl<T> Slab<T> {
     pub(super) fn get(&self, index: u32) -> Option<&T> {
         self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)
     }
-
-    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.chunks.get_mut(index as usize / CHUNK)?.get_mut(index as usize % CHUNK)
-    }
 }
 
 impl<T> std::ops::Index<u32> for Slab<T> {

@@ -78,7 +78,7 @@ impl Embedded {
 
     fn tick_zone(&self, cell: &ZoneCell) {
         loop {
-            let mut guarded = cell.guarded.lock();
+            let Ok(mut guarded) = cell.lock() else { return };
             let now = self.clock.now();
             self.take_reservation(&mut guarded);
             let more = guarded.line.sweep(now, SWEEP_TICKETS);

@@ -148,7 +148,7 @@ impl Embedded {
             return Err(EngineError::Reference { field: "offer", reason: "must name an offer that exists" });
         }
         if let Ok(cell) = self.zone_cell(&settings.id) {
-            let mut guarded = cell.guarded.lock();
+            let mut guarded = cell.lock()?;
             let current = guarded.line.settings().revision;
             if if_revision.is_some_and(|revision| revision != current) {
                 return Err(EngineError::Conflict { current });
@@ -180,10 +180,9 @@ impl Embedded {
         let settings = line.settings().clone();
         ZoneCell {
             number,
-            // Until the ticker has looked at the tied offer, it is taken to have something left.
-            left: AtomicI64::new(if settings.offer.is_some() { i64::from(u32::MAX) } else { -1 }),
+            left: AtomicI64::new(-1),
             settings: ArcSwap::from_pointee(settings),
-            guarded: Mutex::new(GuardedZone { line, last: None, reservation: None }),
+            guarded: Mutex::new(GuardedZone { line, last: None, reservation: None, deleted: false }),
             in_flight: AtomicU32::new(0),
         }
     }
@@ -208,7 +207,7 @@ impl Embedded {
         let commit = {
             let _numbers = self.numbers.lock();
             let cell = self.zone_cell(zone)?;
-            let mut guarded = cell.guarded.lock();
+            let mut guarded = cell.lock()?;
             let mut settings = guarded.line.settings().clone();
             edit(&mut settings);
             self.redefine(&cell, &mut guarded, settings, audit)
@@ -219,14 +218,11 @@ impl Embedded {
     fn redefine(&self, cell: &ZoneCell, guarded: &mut GuardedZone, mut settings: ZoneSettings, audit: &Audit) -> Option<Commit> {
         let now = self.clock.now();
         settings.revision = guarded.line.settings().revision + 1;
-        let tied = settings.offer.is_some();
         let mut events = Vec::new();
         guarded.line.define(settings, now, &mut events);
         guarded.line.reserve(&mut events);
         cell.settings.store(Arc::new(guarded.line.settings().clone()));
-        if !tied {
-            cell.left.store(-1, std::sync::atomic::Ordering::Relaxed);
-        }
+        cell.left.store(-1, std::sync::atomic::Ordering::Relaxed);
         self.record_zone(guarded, now, events, Some(audit))
     }
 
@@ -239,12 +235,13 @@ impl Embedded {
             if offers.by_id.values().any(|offer| (**offer.zone.load()).as_ref() == Some(id)) {
                 return Err(EngineError::InUse("an offer wants its pass"));
             }
-            let mut guarded = cell.guarded.lock();
+            let mut guarded = cell.lock()?;
             if guarded.line.has_live() {
                 return Err(EngineError::InUse("people wait or are inside"));
             }
             let events = vec![ZoneEvent { zone: cell.number, change: ZoneChange::Deleted }];
             let commit = self.record_zone(&mut guarded, self.clock.now(), events, Some(&audit));
+            guarded.deleted = true;
             let mut zones = (**self.zones.load()).clone();
             zones.by_id.remove(id);
             self.zones.store(Arc::new(zones));

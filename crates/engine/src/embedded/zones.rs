@@ -22,7 +22,7 @@ impl Embedded {
         loop {
             self.check_journal()?;
             let (outcome, commit, reservation) = {
-                let mut guarded = cell.guarded.lock();
+                let mut guarded = cell.lock()?;
                 let now = self.clock.now();
                 self.take_reservation(&mut guarded);
                 let mut events = Vec::new();
@@ -53,7 +53,7 @@ impl Embedded {
         let poll = self.read_ticket(&cell, zone, token)?;
         self.check_journal()?;
         let (answer, commit) = {
-            let mut guarded = cell.guarded.lock();
+            let mut guarded = cell.lock()?;
             let now = self.clock.now();
             let mut events = Vec::new();
             let answer = guarded.line.poll(poll, cell.left(), now, &mut events);
@@ -76,7 +76,7 @@ impl Embedded {
         let poll = self.read_ticket(&cell, zone, token)?;
         self.check_journal()?;
         let commit = {
-            let mut guarded = cell.guarded.lock();
+            let mut guarded = cell.lock()?;
             let now = self.clock.now();
             let mut events = Vec::new();
             guarded.line.leave(poll, now, &mut events);
@@ -88,7 +88,7 @@ impl Embedded {
 
     pub(crate) fn zone_report(&self, zone: &ZoneId) -> Result<ZoneReport, EngineError> {
         let cell = self.zone_cell(zone)?;
-        let status = cell.guarded.lock().line.status(cell.left(), self.clock.now());
+        let status = cell.lock()?.line.status(cell.left(), self.clock.now());
         Ok(ZoneReport { settings: cell.settings.load_full(), status })
     }
 

@@ -1,6 +1,8 @@
 //! `kill -9` at any moment: what was reported durable is there, in order, without gaps.
 
+use crate::trim::large;
 use crate::{append, process, read_all, written};
+use bunho_domain::time::Millis;
 use bunho_journal::Journal;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -11,6 +13,10 @@ const ROUNDS: u32 = 20;
 const WRITERS: u32 = 4;
 /// Reports a round is killed after, at most.
 const REPORTS_MAX: u32 = 1_500;
+/// Between two reports of a writer: records that make the store write out tables and change files, one of which it does
+/// every 16 MiB, thus once in 256 reports.
+const LARGE_RECORDS: usize = 4;
+const LARGE_BYTES: usize = 16 * 1024;
 /// Records that stay when the child trims.
 const KEPT: u64 = 2_000;
 
@@ -22,11 +28,11 @@ fn a_killed_process_loses_nothing_it_reported() {
     let mut reported: HashMap<u64, (u32, u32)> = HashMap::new();
     for round in 0..ROUNDS {
         let mut child = process::start("crash::child", dir.path());
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let reports = random.hash_one(round) as u32 % REPORTS_MAX;
         let mut seen = 0;
         // The rest of what was reported before the kill counts too.
-        while let Some(line) = lines.next() {
+        for line in lines {
             let line = line.unwrap();
             let Some(report) = line.strip_prefix("durable ") else { continue };
             let fields: Vec<u64> = report.split(' ').map_while(|field| field.parse().ok()).collect();
@@ -66,11 +72,14 @@ fn child() {
                 let journal = journal.clone();
                 tokio::spawn(async move {
                     for seq in 0..u32::MAX {
+                        for _ in 0..LARGE_RECORDS {
+                            journal.append(Millis(0), &large(LARGE_BYTES), None);
+                        }
                         let commit = append(&journal, writer, seq);
                         commit.durable().await.unwrap();
                         let line = format!("durable {} {writer} {seq} 0\n", commit.offset());
                         std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
-                        if seq % 512 == 511 {
+                        if seq % 64 == 63 {
                             journal.trim(journal.durable().saturating_sub(KEPT)).unwrap();
                         }
                     }

@@ -1,5 +1,7 @@
 //! The journal from outside: order and density, restarts and kills, failures, and the bytes on the wire.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod crash;
 mod failure;
 mod golden;

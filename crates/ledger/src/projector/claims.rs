@@ -38,10 +38,19 @@ static CLAIMS_WHOLE: MultiRow = MultiRow::new(
      updated_at = excluded.updated_at, ordinal = excluded.ordinal, granted = excluded.granted",
 );
 
-pub(crate) static HISTORY: MultiRow = MultiRow::new(
-    "INSERT INTO claim_events (claim_id, version, offer_id, status, quantity, at, journal_offset) VALUES ",
-    "(?,?,?,?,?,?,?)",
-    " ON CONFLICT (claim_id, version) DO NOTHING",
+macro_rules! insert_history {
+    () => {
+        "INSERT INTO claim_events (claim_id, version, offer_id, status, quantity, at, journal_offset) VALUES "
+    };
+}
+const HISTORY_ROW: &str = "(?,?,?,?,?,?,?)";
+
+pub(crate) static HISTORY: MultiRow = MultiRow::new(insert_history!(), HISTORY_ROW, " ON CONFLICT (claim_id, version) DO NOTHING");
+
+static HISTORY_WHOLE: MultiRow = MultiRow::new(
+    insert_history!(),
+    HISTORY_ROW,
+    " ON CONFLICT (claim_id, version) DO UPDATE SET status = excluded.status, quantity = excluded.quantity, at = excluded.at",
 );
 
 static KNOWN: MultiRow = MultiRow::new("SELECT id, version, status, quantity FROM claims WHERE id IN (", "?", ")");
@@ -89,6 +98,11 @@ pub(crate) async fn write_whole(connection: &mut SqliteConnection, offer_id: &st
         .write(connection, claims, |claim, binder| bind_claim(binder, offer_id, claim))
         .await
         .map_err(LedgerError::sql("repair claims"))
+}
+
+/// Writes the history of claims that [`write_whole`] wrote.
+pub(crate) async fn write_whole_history(connection: &mut SqliteConnection, rows: &[HistoryRow<'_>]) -> Result<(), LedgerError> {
+    HISTORY_WHOLE.write(connection, rows, bind_history).await.map(drop).map_err(LedgerError::sql("repair the history of claims"))
 }
 
 /// Looks up what the ledger holds of the batch's claims, by their index in the batch.

@@ -7,7 +7,6 @@ use bunho_domain::event::{Event, OfferChange, OfferEvent, TicketNumber, ZoneChan
 use bunho_domain::time::Millis;
 use serde::{Deserialize, Serialize};
 
-#[expect(clippy::large_enum_variant, reason = "lives on the stack for one call; a box would allocate while writing")]
 #[derive(Serialize, Deserialize)]
 pub(super) enum EventV1<'a> {
     OfferDefined {

@@ -1,0 +1,184 @@
+//! Everything a handler may need, built once by `serve` from its parts and shared by all requests.
+
+use crate::auth::keys::Keys;
+use crate::auth::sessions::Sessions;
+use crate::auth::users::UserTokens;
+use crate::config::Config;
+use crate::http::edge::RequestIds;
+use crate::http::names::OfferNames;
+use crate::metrics::Metrics;
+use crate::pass::{PassRefusal, Passes};
+use crate::problem::Problem;
+use bunho_domain::ids::ZoneId;
+use bunho_engine::{Ack, Engine};
+use bunho_journal::Journal;
+use bunho_ledger::{Ledger, Projector};
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// What `reconcile` answers: a report, or why there is none.
+pub type Reconciled = Pin<Box<dyn Future<Output = Result<serde_json::Value, String>> + Send>>;
+
+/// What an [`App`] is built from.
+pub struct Parts {
+    /// Live state.
+    pub engine: Engine,
+    /// The record, for health and metrics.
+    pub journal: Journal,
+    /// What carries the record into SQL, for health and metrics.
+    pub projector: Arc<Projector>,
+    /// SQL.
+    pub ledger: Ledger,
+    /// Checked settings.
+    pub config: Arc<Config>,
+    /// What signs and verifies passes.
+    pub passes: Passes,
+    /// Keys of services and operators.
+    pub keys: Keys,
+    /// Verifies users' tokens, where `auth.user = "jwt"`.
+    pub user_tokens: Option<UserTokens>,
+    /// Compares the engine with the ledger.
+    pub reconcile: Box<dyn Fn() -> Reconciled + Send + Sync>,
+    /// Turns true when the server is to stop.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// Everything a handler may need.
+pub struct App {
+    pub(crate) engine: Engine,
+    pub(crate) health: Health,
+    pub(crate) ledger: Ledger,
+    pub(crate) config: Arc<Config>,
+    pub(crate) passes: Arc<Passes>,
+    pub(crate) keys: Keys,
+    pub(crate) sessions: Sessions,
+    pub(crate) user_tokens: Option<UserTokens>,
+    pub(crate) reconcile: Box<dyn Fn() -> Reconciled + Send + Sync>,
+    pub(crate) shutdown: watch::Receiver<bool>,
+    pub(crate) metrics: Metrics,
+    pub(crate) in_flight: Slots,
+    pub(crate) streams: Slots,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) names: OfferNames,
+    pub(crate) started: Instant,
+}
+
+impl App {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let limits = &parts.config.limits;
+        Arc::new(Self {
+            health: Health { journal: parts.journal, projector: parts.projector, needs_ledger: parts.config.ack == Ack::Ledger },
+            in_flight: Slots::new(limits.in_flight_max),
+            streams: Slots::new(limits.streams_max),
+            engine: parts.engine,
+            ledger: parts.ledger,
+            config: parts.config,
+            passes: Arc::new(parts.passes),
+            keys: parts.keys,
+            sessions: Sessions::default(),
+            user_tokens: parts.user_tokens,
+            reconcile: parts.reconcile,
+            shutdown: parts.shutdown,
+            metrics: Metrics::new(),
+            request_ids: RequestIds::new(RandomState::new().hash_one(0_u8)),
+            names: OfferNames::default(),
+            started: Instant::now(),
+        })
+    }
+
+    /// Whether the server is stopping.
+    pub(crate) fn stopping(&self) -> bool {
+        *self.shutdown.borrow()
+    }
+
+    /// Whether a pass lets its bearer into a zone now. A reset of the zone ends the passes from before it.
+    ///
+    /// # Errors
+    /// The zone does not exist.
+    pub(crate) fn check_pass(&self, pass: &str, zone: &ZoneId) -> Result<Result<(), PassRefusal>, Problem> {
+        let holder = match self.passes.verify(pass, zone.as_str(), crate::http::time::unix_seconds()) {
+            Ok(holder) => holder,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let epoch = self.engine.zone(zone)?.settings.epoch;
+        Ok(if holder.epoch == epoch { Ok(()) } else { Err(PassRefusal::Invalid) })
+    }
+}
+
+/// The parts of readiness.
+pub(crate) struct Health {
+    pub(crate) journal: Journal,
+    pub(crate) projector: Arc<Projector>,
+    /// Claims are answered only when they are in SQL.
+    needs_ledger: bool,
+}
+
+impl Health {
+    /// Whether the journal takes what is decided.
+    pub(crate) fn journal_well(&self) -> bool {
+        !self.journal.poisoned()
+    }
+
+    /// Whether the ledger's state, good or bad, leaves claims and polls served.
+    pub(crate) fn ledger_well_enough(&self) -> bool {
+        !self.needs_ledger || self.projector.healthy()
+    }
+}
+
+/// A number of places, taken and given back without waiting.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    used: AtomicUsize,
+    most: usize,
+}
+
+/// A place that is taken; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Slot<'a>(&'a Slots);
+
+impl Slots {
+    pub(crate) const fn new(most: usize) -> Self {
+        Self { used: AtomicUsize::new(0), most }
+    }
+
+    /// Takes a place, if there is one.
+    pub(crate) fn take(&self) -> Option<Slot<'_>> {
+        // Counting first and looking after cannot let two in where one place is left.
+        let slot = Slot(self);
+        (self.used.fetch_add(1, Ordering::Relaxed) < self.most).then_some(slot)
+    }
+
+    /// Places taken.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.used.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_come_back() {
+        let slots = Slots::new(2);
+        let (one, two) = (slots.take(), slots.take());
+        assert!(one.is_some() && two.is_some() && slots.take().is_none());
+        assert_eq!(slots.used(), 2, "a refused attempt leaves nothing behind");
+        drop(one);
+        assert!(slots.take().is_some());
+        drop(two);
+        assert_eq!(slots.used(), 0);
+    }
+}

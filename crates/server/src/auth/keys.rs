@@ -1,0 +1,180 @@
+//! API keys: 256 random bits each, of which only a hash is kept. Looking up by hash needs no comparison in constant time.
+
+use arc_swap::ArcSwap;
+use bunho_ledger::{Ledger, LedgerError};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Every key begins with this, so that secret scanners find keys that leaked.
+pub const KEY_PREFIX: &str = "bk_";
+
+/// An unknown key makes the ledger be asked again at most this often: `bunho key new` writes there while we run.
+const RELOAD_EVERY: Duration = Duration::from_secs(1);
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Acts for users and confirms.
+    Service,
+    /// Looks at everything that is administered.
+    Viewer,
+    /// Also changes zones and offers.
+    Operator,
+    /// Does everything.
+    Admin,
+}
+
+impl Role {
+    /// Reads a role's word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Service, Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|role| role.word() == text)
+    }
+
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Whether it may claim, confirm and release for users.
+    #[must_use]
+    pub const fn may_act_for_users(self) -> bool {
+        matches!(self, Self::Service | Self::Admin)
+    }
+
+    /// Whether it may do what needs `least`. A service stands outside the ladder.
+    #[must_use]
+    pub fn may_administer(self, least: Self) -> bool {
+        self.rung().is_some_and(|own| least.rung().is_some_and(|least| own >= least))
+    }
+
+    const fn rung(self) -> Option<u8> {
+        match self {
+            Self::Service => None,
+            Self::Viewer => Some(1),
+            Self::Operator => Some(2),
+            Self::Admin => Some(3),
+        }
+    }
+}
+
+/// Whose key it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Public id.
+    pub id: String,
+    /// What it may do.
+    pub role: Role,
+    /// What people call it.
+    pub name: String,
+}
+
+/// Every key that is not revoked, in memory.
+#[derive(Debug, Default)]
+pub struct Keys {
+    by_hash: ArcSwap<HashMap<String, Arc<Identity>>>,
+    reloaded: Mutex<Option<Instant>>,
+}
+
+impl Keys {
+    /// Reads the keys from the ledger.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn load(ledger: &Ledger) -> Result<Self, LedgerError> {
+        let keys = Self::default();
+        keys.reload(ledger).await?;
+        Ok(keys)
+    }
+
+    /// Reads them again, after a change.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn reload(&self, ledger: &Ledger) -> Result<(), LedgerError> {
+        let rows = ledger.keys().await?;
+        // A role that this program does not know may do nothing.
+        let known = rows.into_iter().filter_map(|row| {
+            let role = Role::parse(&row.role)?;
+            Some((row.key_hash, Arc::new(Identity { id: row.id, role, name: row.name })))
+        });
+        self.by_hash.store(Arc::new(known.collect()));
+        Ok(())
+    }
+
+    /// Whose key this is. An unknown one is looked for in the ledger, now and then.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn find(&self, key: &str, ledger: &Ledger) -> Result<Option<Arc<Identity>>, LedgerError> {
+        if !key.starts_with(KEY_PREFIX) {
+            return Ok(None);
+        }
+        let hash = key_hash(key);
+        if let Some(identity) = self.by_hash.load().get(&hash) {
+            return Ok(Some(identity.clone()));
+        }
+        let due = {
+            let mut reloaded = self.reloaded.lock();
+            let due = reloaded.is_none_or(|at| at.elapsed() >= RELOAD_EVERY);
+            if due {
+                *reloaded = Some(Instant::now());
+            }
+            due
+        };
+        if due {
+            self.reload(ledger).await?;
+        }
+        Ok(self.by_hash.load().get(&hash).cloned())
+    }
+
+    /// The key with this id, while it is not revoked.
+    #[must_use]
+    pub fn by_id(&self, id: &str) -> Option<Arc<Identity>> {
+        self.by_hash.load().values().find(|identity| identity.id == id).cloned()
+    }
+}
+
+/// What is kept of a key: its SHA-256 in lower-case hexadecimal.
+#[must_use]
+pub fn key_hash(key: &str) -> String {
+    use std::fmt::Write;
+    Sha256::digest(key.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_a_ladder_with_services_beside_it() {
+        let roles = [Role::Viewer, Role::Operator, Role::Admin];
+        for (own, role) in roles.into_iter().enumerate() {
+            for (least, other) in roles.into_iter().enumerate() {
+                assert_eq!(role.may_administer(other), own >= least, "{role:?} as {other:?}");
+            }
+            assert!(!Role::Service.may_administer(role));
+            assert_eq!(Role::parse(role.word()), Some(role));
+        }
+        assert!(Role::Service.may_act_for_users() && Role::Admin.may_act_for_users());
+        assert!(!Role::Viewer.may_act_for_users() && !Role::Operator.may_act_for_users());
+        assert_eq!(Role::parse("root"), None);
+    }
+
+    #[test]
+    fn a_hash_is_plain_sha_256() {
+        assert_eq!(key_hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}

@@ -1,0 +1,81 @@
+use super::*;
+use crate::http::time::unix_seconds;
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{EncodePrivateKey, EncodePublicKey};
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::{Value, json};
+
+struct Issuer {
+    key: SigningKey,
+    folder: tempfile::TempDir,
+}
+
+fn issuer() -> Issuer {
+    Issuer { key: SigningKey::from_bytes(&[7; 32]), folder: tempfile::tempdir().expect("a folder") }
+}
+
+impl Issuer {
+    fn public_pem(&self) -> String {
+        self.key.verifying_key().to_public_key_pem(LineEnding::LF).expect("PEM")
+    }
+
+    fn tokens(&self, audience: Option<&str>) -> UserTokens {
+        let path = self.folder.path().join("issuer.pem");
+        std::fs::write(&path, self.public_pem()).expect("the folder can be written");
+        let settings =
+            JwtSettings { issuer: Some("shop".into()), audience: audience.map(Into::into), key_file: Some(path), ..JwtSettings::default() };
+        UserTokens::load(&settings).expect("the key is one")
+    }
+
+    fn token(&self, header: &Header, claims: &Value) -> String {
+        let der = self.key.to_pkcs8_der().expect("DER");
+        encode(header, claims, &EncodingKey::from_ed_der(der.as_bytes())).expect("a token")
+    }
+}
+
+#[tokio::test]
+async fn only_whole_tokens_of_the_issuer_name_a_user() {
+    let issuer = issuer();
+    let tokens = issuer.tokens(Some("bunho"));
+    let later = unix_seconds() + 600;
+    let good = json!({"sub": "u1", "iss": "shop", "aud": "bunho", "exp": later});
+    let edited = |name: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        claims
+    };
+    for (why, claims, user) in [
+        ("good", good.clone(), Some("u1")),
+        ("expired", edited("exp", json!(unix_seconds() - 1)), None),
+        ("not yet", edited("nbf", json!(later)), None),
+        ("another issuer", edited("iss", json!("other")), None),
+        ("another audience", edited("aud", json!("other")), None),
+        ("no audience", json!({"sub": "u1", "iss": "shop", "exp": later}), None),
+        ("no end", json!({"sub": "u1", "iss": "shop", "aud": "bunho"}), None),
+        ("no user", json!({"iss": "shop", "aud": "bunho", "exp": later}), None),
+        ("a user that is none", edited("sub", json!("a\nb")), None),
+    ] {
+        let token = issuer.token(&Header::new(Algorithm::EdDSA), &claims);
+        assert_eq!(tokens.verify(&token).await.as_ref().map(UserId::as_str), user, "{why}");
+    }
+    let shared = encode(&Header::new(Algorithm::HS256), &good, &EncodingKey::from_secret(issuer.public_pem().as_bytes())).expect("a token");
+    assert_eq!(tokens.verify(&shared).await, None, "the public key as a shared secret");
+    let stranger = Issuer { key: SigningKey::from_bytes(&[8; 32]), folder: tempfile::tempdir().expect("a folder") };
+    assert_eq!(tokens.verify(&stranger.token(&Header::new(Algorithm::EdDSA), &good)).await, None, "another key");
+    assert_eq!(tokens.verify("x").await, None);
+    assert_eq!(issuer.tokens(None).verify(&issuer.token(&Header::new(Algorithm::EdDSA), &good)).await.is_some(), true);
+}
+
+#[test]
+fn key_files_are_checked_when_they_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("x");
+    std::fs::write(&path, "nothing").expect("the folder can be written");
+    let key_file = JwtSettings { key_file: Some(path.clone()), ..JwtSettings::default() };
+    assert_eq!(UserTokens::load(&key_file).err().map(|refused| refused.setting), Some("auth.jwt.key_file".into()));
+    let jwks_file = JwtSettings { jwks_file: Some(path), ..JwtSettings::default() };
+    assert_eq!(UserTokens::load(&jwks_file).err().map(|refused| refused.setting), Some("auth.jwt.jwks_file".into()));
+    // A shared secret is no public key, also where it stands in a set.
+    assert!(key_set(r#"{"keys":[{"kty":"oct","kid":"1","k":"c2VjcmV0","alg":"HS256"}]}"#).is_err());
+}

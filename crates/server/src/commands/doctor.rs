@@ -1,0 +1,106 @@
+//! `bunho doctor`: is everything here that the promises rest on? One line each.
+
+use crate::cli::Place;
+use crate::exit::{Failure, chain};
+use crate::node::{journal_path, ledger_path, prepare};
+use bunho_journal::{Journal, JournalError};
+use bunho_ledger::Ledger;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Syncs timed; the slowest is told.
+const SYNCS: u32 = 20;
+
+/// Checks and prints. A complaint makes the exit code 65.
+///
+/// # Errors
+/// The configuration is refused.
+pub fn run(place: &Place) -> Result<ExitCode, Failure> {
+    super::log_warnings();
+    let settings = super::settings(place, None)?;
+    let mut report = Report { complaints: 0 };
+    let config = settings.check()?;
+    report.good("configuration", format_args!("embedded shape, ack = {:?}, data in {}", config.ack, config.data.display()));
+    prepare(&config.data)?;
+    report.say("data folder", sync_times(&config.data).map_err(|error| error.to_string()));
+    report.say("open files", open_files(config.limits.connections_max as u64));
+    report.say("journal", journal(&config.data));
+    let ledger = super::block_on(async { Ok(ledger(&config.data).await) })?;
+    report.say("ledger", ledger);
+    Ok(if report.complaints == 0 { ExitCode::SUCCESS } else { ExitCode::from(65) })
+}
+
+struct Report {
+    complaints: u32,
+}
+
+impl Report {
+    fn good(&self, what: &str, found: impl std::fmt::Display) {
+        println!("ok    {what}: {found}");
+    }
+
+    fn say(&mut self, what: &str, found: Result<String, String>) {
+        match found {
+            Ok(found) => self.good(what, found),
+            Err(problem) => {
+                self.complaints += 1;
+                println!("FAIL  {what}: {problem}");
+            }
+        }
+    }
+}
+
+fn sync_times(data: &Path) -> std::io::Result<String> {
+    let path = data.join(".sync-probe");
+    let mut file = std::fs::File::create(&path)?;
+    let mut slowest = std::time::Duration::ZERO;
+    let started = Instant::now();
+    for _ in 0..SYNCS {
+        let before = Instant::now();
+        file.write_all(&[0; 512])?;
+        file.sync_data()?;
+        slowest = slowest.max(before.elapsed());
+    }
+    let mean = started.elapsed() / SYNCS;
+    std::fs::remove_file(&path)?;
+    Ok(format!("{} is writable; fdatasync takes {mean:.1?} in the mean, {slowest:.1?} at most ({SYNCS} tries)", data.display()))
+}
+
+fn open_files(connections: u64) -> Result<String, String> {
+    let (_, most) = rlimit::Resource::NOFILE.get().map_err(|error| error.to_string())?;
+    // Journal and ledger keep some files open; 256 are more than both have been seen to use.
+    if most < connections + 256 {
+        Err(format!("{most} may be open, server.connections_max is {connections}; mend: raise `ulimit -Hn`, or lower server.connections_max"))
+    } else {
+        Ok(format!("{most} may be open"))
+    }
+}
+
+fn journal(data: &Path) -> Result<String, String> {
+    match Journal::open(&journal_path(data)) {
+        Ok(journal) => {
+            let found = format!("records {} to {} are readable", journal.oldest().unwrap_or(journal.last()), journal.last());
+            journal.close();
+            Ok(found)
+        }
+        Err(JournalError::Locked { .. }) => Ok("in use by a running server (not looked into)".into()),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+async fn ledger(data: &Path) -> Result<String, String> {
+    let ledger = Ledger::open(&ledger_path(data)).await.map_err(|error| chain(&error))?;
+    let check = ledger.check().await.map_err(|error| chain(&error))?;
+    let complaints = check.complaints();
+    ledger.close().await;
+    if complaints.is_empty() {
+        Ok(format!(
+            "SQLite {}, schema {}, journal_mode {}, synchronous {}, quick_check ok",
+            check.sqlite_version, check.schema_version, check.journal_mode, check.synchronous
+        ))
+    } else {
+        Err(complaints.join("; "))
+    }
+}

@@ -1,0 +1,112 @@
+//! `bunho reconcile`: engine against ledger, claim by claim, in constant memory.
+
+use super::remote;
+use crate::cli::Place;
+use crate::exit::Failure;
+use crate::node::{Node, prepare};
+use bunho_engine::Engine;
+use bunho_ledger::reconcile::{Example, Reconciliation, Repair, Report};
+use bunho_ledger::{Ledger, LedgerError};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+/// Opens the folder of a stopped server, lets the ledger take what the journal has, and compares.
+///
+/// # Errors
+/// The folder is in use or cannot be read.
+pub fn run(place: &Place, as_json: bool) -> Result<ExitCode, Failure> {
+    super::log_warnings();
+    let config = super::checked(place)?;
+    let report = super::block_on(async {
+        prepare(&config.data)?;
+        let node = Node::open(&config).await?;
+        node.catch_up().await?;
+        let report = compare(&Engine::Embedded(node.engine.clone()), &node.ledger).await?;
+        node.close().await;
+        Ok(report)
+    })?;
+    print(&to_json(&report), as_json)
+}
+
+/// Asks a running server.
+///
+/// # Errors
+/// It does not answer, or the key is refused.
+pub fn ask(place: &Place, url: &str, key: Option<String>, as_json: bool) -> Result<ExitCode, Failure> {
+    let data = place.data.clone().unwrap_or_else(|| "./bunho-data".into());
+    let key = remote::key(key, &data)?;
+    print(&remote::call(url, &key, "POST", "reconcile", Some(json!({})))?, as_json)
+}
+
+/// Compares everything that either side has.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub async fn compare(engine: &Engine, ledger: &Ledger) -> Result<Report, LedgerError> {
+    let mut numbers: BTreeSet<u32> = engine.offer_numbers().into_iter().collect();
+    numbers.extend(ledger.live_offer_numbers().await?);
+    let mut reconciliation = Reconciliation::new(ledger, Repair::No);
+    for number in numbers {
+        let claims_after = async |after: Option<bunho_domain::ids::ClaimId>, most: usize| {
+            let mut from = after.map_or(0, |id| id.seq() + 1);
+            let mut claims = Vec::new();
+            // Fewer than asked for would mean the end; a page may be short where sequence numbers are missing.
+            while claims.len() < most {
+                let (page, next) = engine.claims_from(number, from, (most - claims.len()) as u32);
+                claims.extend(page);
+                match next {
+                    Some(next) => from = next,
+                    None => break,
+                }
+            }
+            claims
+        };
+        reconciliation.offer(number, claims_after).await?;
+    }
+    reconciliation.finish().await
+}
+
+/// The report as the API and `--json` give it.
+#[must_use]
+pub fn to_json(report: &Report) -> Value {
+    let oversold: Vec<Value> = report
+        .oversold
+        .iter()
+        .map(|offer| json!({ "offer": offer.offer.as_str(), "quantity": offer.quantity, "taken": offer.taken }))
+        .collect();
+    json!({
+        "equal": report.is_equal(),
+        "compared": report.compared,
+        "missing_in_ledger": report.missing_in_ledger,
+        "missing_in_engine": report.missing_in_engine,
+        "different": report.different,
+        "parked": report.parked,
+        "duplicates": report.duplicates,
+        "history_differs": report.history_differs,
+        "oversold": oversold,
+        "examples": report.examples.iter().map(example).collect::<Vec<_>>(),
+    })
+}
+
+fn example(example: &Example) -> Value {
+    let side = |side: &Option<(bunho_domain::claim::Status, u32)>| {
+        side.as_ref().map(|(status, version)| json!({ "status": format!("{status:?}").to_lowercase(), "version": version }))
+    };
+    json!({ "claim": example.claim.to_string(), "engine": side(&example.engine), "ledger": side(&example.ledger) })
+}
+
+fn print(report: &Value, as_json: bool) -> Result<ExitCode, Failure> {
+    let equal = report["equal"].as_bool().ok_or_else(|| Failure::unavailable("the server's report cannot be read"))?;
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(report).map_err(Failure::internal)?);
+    } else if equal {
+        println!("equal: {} claims compared, engine and ledger agree", report["compared"]);
+    } else {
+        println!("DIFFERS:");
+        for (name, value) in report.as_object().into_iter().flatten() {
+            println!("  {name}: {value}");
+        }
+    }
+    Ok(ExitCode::from(u8::from(!equal)))
+}

@@ -1,0 +1,230 @@
+//! What is done around every handler, in one place: a request id, a bound on what is under way, a bound on time,
+//! the `Accept` header, numbers for the operators, and the bodies of problems.
+//!
+//! It wraps each handler where the route table names it, so that what differs by route (its metrics, whether a timeout
+//! leaves the result unknown) is decided when the server starts and not on each request.
+
+use crate::app::App;
+use crate::metrics::RouteMetrics;
+use crate::problem::{Carried, HEADERS_TOO_LARGE, INDETERMINATE, NOT_ACCEPTABLE, OVERLOADED, Problem};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::http::header::{ACCEPT, CONTENT_LENGTH};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// The header that names a request, in both directions.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest request id taken from a client.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// What a route does, as far as its surroundings need to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Reads; a timeout means that nothing happened.
+    Read,
+    /// Changes something; after a timeout nobody knows whether.
+    Write,
+    /// Answers with events for as long as the client likes. Its own bound is on streams.
+    Stream,
+    /// Answers from constants or memory without waiting; must answer however much is under way.
+    Probe,
+}
+
+/// A handler with what surrounds it.
+#[derive(Clone)]
+pub(crate) struct Edge<H> {
+    handler: H,
+    work: Work,
+    metrics: Arc<RouteMetrics>,
+}
+
+impl<H> Edge<H> {
+    pub(crate) fn new(handler: H, work: Work, metrics: Arc<RouteMetrics>) -> Self {
+        Self { handler, work, metrics }
+    }
+}
+
+impl<H, T> Handler<T, Arc<App>> for Edge<H>
+where
+    H: Handler<T, Arc<App>>,
+    T: 'static,
+{
+    type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+    fn call(self, mut request: Request, app: Arc<App>) -> Self::Future {
+        Box::pin(async move {
+            let began = Instant::now();
+            let id = request_id(request.headers_mut(), &app.request_ids);
+            let mut response = match check_head(&request, &app, self.work) {
+                Ok(()) => run(self.handler, self.work, request, &app).await,
+                Err(problem) => problem.into_response(),
+            };
+            finish(&mut response, id);
+            self.metrics.observe(response.status(), began);
+            response
+        })
+    }
+}
+
+async fn run<H, T>(handler: H, work: Work, request: Request, app: &Arc<App>) -> Response
+where
+    H: Handler<T, Arc<App>>,
+    T: 'static,
+{
+    if work == Work::Probe {
+        return handler.call(request, app.clone()).await;
+    }
+    let Some(_slot) = app.in_flight.take() else {
+        return Problem::new(&OVERLOADED).into_response();
+    };
+    let answer = handler.call(request, app.clone());
+    if work == Work::Stream {
+        return answer.await;
+    }
+    match tokio::time::timeout(app.config.limits.request_timeout, answer).await {
+        Ok(response) => response,
+        Err(_) if work == Work::Write => Problem::new(&INDETERMINATE).into_response(),
+        Err(_) => Problem::new(&OVERLOADED).detail("The answer took too long").into_response(),
+    }
+}
+
+fn check_head(request: &Request, app: &App, work: Work) -> Result<(), Problem> {
+    let headers = request.headers();
+    // hyper refuses heads far above the limit by itself, without a body; between the limit and that, we can say why.
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_LINE_EXTRA_BYTES).sum();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if bytes + target > app.config.limits.header_bytes_max {
+        return Err(Problem::new(&HEADERS_TOO_LARGE).closing());
+    }
+    if accepts(headers, work) { Ok(()) } else { Err(Problem::new(&NOT_ACCEPTABLE)) }
+}
+
+/// `: ` and CRLF.
+const HEADER_LINE_EXTRA_BYTES: usize = 4;
+
+/// Whether the client takes what this route answers with. Ranges with `q=0` are rare enough to be read as accepting.
+fn accepts(headers: &HeaderMap, work: Work) -> bool {
+    let mut accept = headers.get_all(ACCEPT).iter().peekable();
+    // Pages and metrics have forms of their own; probes take no part in negotiation.
+    if accept.peek().is_none() || work == Work::Probe {
+        return true;
+    }
+    accept.any(|value| {
+        value.as_bytes().split(|b| *b == b',').any(|range| {
+            let media = range.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+            let one_of = |names: &[&str]| names.iter().any(|name| media.eq_ignore_ascii_case(name.as_bytes()));
+            one_of(&["*/*", "application/*", "application/json", "application/problem+json"])
+                || work == Work::Stream && one_of(&["text/event-stream", "text/*"])
+        })
+    })
+}
+
+/// The client's request id where it is sane, else a fresh one, which also becomes the request's own, so that
+/// handlers find it in one place.
+fn request_id(headers: &mut HeaderMap, ids: &RequestIds) -> HeaderValue {
+    if let Some(given) = headers.get(&REQUEST_ID)
+        && (1..=REQUEST_ID_BYTES_MAX).contains(&given.len())
+        && given.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
+    {
+        return given.clone();
+    }
+    let fresh = ids.next();
+    headers.insert(REQUEST_ID, fresh.clone());
+    fresh
+}
+
+fn finish(response: &mut Response, id: HeaderValue) {
+    if let Some(Carried(problem)) = response.extensions_mut().remove::<Carried>() {
+        let body = problem.render(id.to_str().unwrap_or_default());
+        response.headers_mut().remove(CONTENT_LENGTH);
+        *response.body_mut() = Body::from(body);
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+}
+
+/// Gives out request ids: a counter from a random start, so that ids of two processes do not meet.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    start: u64,
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new(start: u64) -> Self {
+        Self { start, count: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> HeaderValue {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        // An odd multiplier spreads neighbours apart and keeps the map one to one.
+        let mut id = self.start.wrapping_add(count).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut text = [0; 16];
+        for digit in text.iter_mut().rev() {
+            *digit = b"0123456789abcdef"[(id & 0xf) as usize];
+            id >>= 4;
+        }
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
+    }
+}
+
+/// Reads the request's id, which the edge made sure is there.
+pub(crate) fn id_of(headers: &HeaderMap) -> Option<String> {
+    headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned)
+}
+
+/// For paths that are no route.
+pub(crate) async fn not_found() -> Problem {
+    Problem::new(&crate::problem::NOT_FOUND)
+}
+
+/// For methods that a route does not have. axum adds `Allow`.
+pub(crate) async fn method_not_allowed(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        // Not an error to ask what is allowed, and `Allow` says it.
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    Problem::new(&crate::problem::METHOD_NOT_ALLOWED).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_accepts() {
+        for (accept, read, stream) in [
+            ("*/*", true, true),
+            ("application/json", true, true),
+            ("text/html, application/*;q=0.8", true, true),
+            ("application/problem+json", true, true),
+            ("text/html", false, false),
+            ("text/event-stream", false, true),
+            ("image/png, text/plain", false, false),
+        ] {
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!((accepts(&headers, Work::Read), accepts(&headers, Work::Stream)), (read, stream), "{accept}");
+            assert!(accepts(&headers, Work::Probe));
+        }
+        assert!(accepts(&HeaderMap::new(), Work::Write));
+    }
+
+    #[test]
+    fn request_ids_are_taken_when_sane() {
+        let ids = RequestIds::new(7);
+        for (given, taken) in [("abc-1", true), ("a b", false), ("", false), ("<script>", false)] {
+            let mut headers = HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_static(given))]);
+            let id = request_id(&mut headers, &ids);
+            assert_eq!(id == given, taken, "{given:?}");
+            assert_eq!(id_of(&headers).as_deref(), id.to_str().ok());
+        }
+        let (one, two) = (ids.next(), ids.next());
+        assert_ne!(one, two);
+        assert_eq!(one.len(), 16);
+    }
+}

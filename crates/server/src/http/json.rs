@@ -1,0 +1,201 @@
+//! Bodies in and out.
+//!
+//! In: one strict extractor for every body: the right content type, a bounded size, a bounded time. What is parsed
+//! borrows from the body where it can. Parsing does not know where in the document it failed, since keeping track costs
+//! on every request; so a document that failed is parsed a second time, with the track, to name the field.
+
+use crate::app::App;
+use crate::problem::{BODY_TOO_LARGE, FieldError, Problem, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE};
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use axum::body::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Bytes that most answers fit into, so that writing one allocates once.
+const ANSWER_BYTES: usize = 512;
+
+/// A request's body: JSON, whole, not yet parsed.
+pub(crate) struct JsonBody(Bytes);
+
+impl FromRequest<Arc<App>> for JsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        if !request.headers().get(CONTENT_TYPE).is_some_and(is_json) {
+            return Err(Problem::new(&UNSUPPORTED_MEDIA_TYPE).closing_unless_empty(&request));
+        }
+        let limits = &app.config.limits;
+        let most = limits.body_bytes_max;
+        let too_large = || Problem::new(&BODY_TOO_LARGE).detail(format!("The body may have {most} bytes")).closing();
+        let body = request.into_body();
+        if http_body::Body::size_hint(&body).lower() > most as u64 {
+            return Err(too_large());
+        }
+        match tokio::time::timeout(limits.body_timeout, Limited::new(body, most).collect()).await {
+            Ok(Ok(whole)) => Ok(Self(whole.to_bytes())),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+            // The client went away or broke the framing; nobody reads this answer.
+            Ok(Err(_)) => Err(Problem::field("", "the body could not be read").closing()),
+            Err(_) => Err(Problem::new(&REQUEST_TIMEOUT).closing()),
+        }
+    }
+}
+
+impl JsonBody {
+    /// Parses the body.
+    ///
+    /// # Errors
+    /// `invalid_request`, with the field that is wrong.
+    pub(crate) fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
+        serde_json::from_slice(&self.0).map_err(|_| self.explain::<T>())
+    }
+
+    /// The body as JSON text, for the audit log. Only for bodies that were parsed.
+    pub(crate) fn text(&self) -> String {
+        serde_json::from_slice::<serde_json::Value>(&self.0).map(|value| value.to_string()).unwrap_or_default()
+    }
+
+    #[cold]
+    fn explain<'a, T: Deserialize<'a>>(&'a self) -> Problem {
+        let deserializer = &mut serde_json::Deserializer::from_slice(&self.0);
+        let Err(error) = serde_path_to_error::deserialize::<_, T>(deserializer) else {
+            return Problem::field("", "has something after the end of the JSON document");
+        };
+        let path = error.path().to_string();
+        let path = if path == "." { String::new() } else { path };
+        let reason = reason(error.inner());
+        let named = named_field(&reason).map(str::to_owned);
+        let field = match named {
+            Some(name) if path.is_empty() => name,
+            // serde_path_to_error already names an unknown field; a missing one is named by its parent.
+            Some(name) if reason.starts_with("missing") => format!("{path}.{name}"),
+            _ => path,
+        };
+        Problem::invalid(vec![FieldError { field: field.into(), reason: reason.into() }])
+    }
+}
+
+impl Problem {
+    /// Closes the connection if there is a body that nobody will read.
+    fn closing_unless_empty(self, request: &Request) -> Self {
+        if http_body::Body::size_hint(request.body()).exact() == Some(0) { self } else { self.closing() }
+    }
+}
+
+/// What serde said, without the position, which means nothing to who reads a list of fields.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" at line ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+/// The field that messages about missing, unknown and doubled fields put in backticks.
+fn named_field(reason: &str) -> Option<&str> {
+    ["missing field `", "unknown field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| reason.strip_prefix(start))
+        .and_then(|rest| rest.split('`').next())
+}
+
+fn is_json(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    // Most clients send exactly this.
+    if bytes == b"application/json" {
+        return true;
+    }
+    let essence = bytes.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    essence.eq_ignore_ascii_case(b"application/json")
+}
+
+/// A JSON answer.
+pub(crate) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+    if let Err(error) = serde_json::to_writer(&mut bytes, body) {
+        return axum::response::IntoResponse::into_response(Problem::internal(&error));
+    }
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A JSON answer, 200.
+pub(crate) fn ok(body: &impl Serialize) -> Response {
+    answer(StatusCode::OK, body)
+}
+
+/// An empty answer, 204.
+pub(crate) fn no_content() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only whether and where parsing fails is looked at")]
+    struct Shape {
+        name: String,
+        count: Option<u32>,
+        inner: Option<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only whether and where parsing fails is looked at")]
+    struct Inner {
+        flag: bool,
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (body, field) in [
+            (r#"{"name":"a","count":1,"inner":{"flag":true}}"#, None),
+            (r#"{"count":1}"#, Some("name")),
+            (r#"{"name":1}"#, Some("name")),
+            (r#"{"name":"a","count":"1"}"#, Some("count")),
+            (r#"{"name":"a","count":-1}"#, Some("count")),
+            (r#"{"name":"a","other":1}"#, Some("other")),
+            (r#"{"name":"a","name":"b"}"#, Some("name")),
+            (r#"{"name":"a","inner":{"flag":1}}"#, Some("inner.flag")),
+            (r#"{"name":"a","inner":{}}"#, Some("inner.flag")),
+            (r#"[]"#, Some("")),
+            (r#"{"name":"#, Some("name")),
+            (r#""#, Some("")),
+            (r#"{"name":"a"} x"#, Some("")),
+        ] {
+            let json_body = JsonBody(Bytes::from_static(body.as_bytes()));
+            let found = json_body.parse::<Shape>().err().map(|problem| {
+                let body: serde_json::Value = serde_json::from_slice(&problem.render("")).expect("JSON");
+                assert_eq!(body["code"], "invalid_request");
+                body["errors"][0]["field"].clone()
+            });
+            assert_eq!(found, field.map(|field| json!(field)), "{body}");
+        }
+    }
+
+    #[test]
+    fn only_json_is_json() {
+        for (value, is) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/json;charset=utf-8", true),
+            ("text/json", false),
+            ("application/jsonx", false),
+            ("", false),
+        ] {
+            assert_eq!(is_json(&HeaderValue::from_static(value)), is, "{value}");
+        }
+    }
+}

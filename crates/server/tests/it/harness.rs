@@ -1,0 +1,250 @@
+//! A server of one's own: the real binary on a free port, with a data folder that outlives restarts.
+
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+pub const ADMIN_KEY: &str = "bk_test-admin-key-of-the-suite";
+
+/// Starting includes building the state; a loaded machine is slow.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub struct Server {
+    dir: TempDir,
+    process: Option<Child>,
+    pub url: String,
+    pub client: Client,
+    environment: Vec<(String, String)>,
+    arguments: Vec<String>,
+}
+
+/// What a server says on standard output until it serves.
+pub struct Started {
+    pub process: Child,
+    pub url: String,
+    pub lines: Vec<String>,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::start_with(&[], &[]).await
+    }
+
+    pub async fn start_with(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let own = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_string(), (*b).to_string())).collect();
+        let mut server = Self {
+            dir: TempDir::new().unwrap(),
+            process: None,
+            url: String::new(),
+            client: Client::builder().pool_max_idle_per_host(1_024).timeout(Duration::from_secs(30)).build().unwrap(),
+            environment: own(environment),
+            arguments: arguments.iter().map(|a| (*a).to_string()).collect(),
+        };
+        server.launch();
+        server.until_ready().await;
+        server
+    }
+
+    fn launch(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
+        command.arg("serve").arg("--data").arg(self.dir.path()).args(["--listen", "127.0.0.1:0"]).args(&self.arguments);
+        command.env("BUNHO_ADMIN_KEY", ADMIN_KEY).envs(self.environment.iter().map(|(a, b)| (a, b)));
+        let started = launch(command);
+        self.process = Some(started.process);
+        self.url = started.url;
+    }
+
+    pub async fn until_ready(&self) {
+        let ready = async || self.client.get(format!("{}/readyz", self.url)).send().await.is_ok_and(|r| r.status() == StatusCode::OK);
+        until("the server is ready", START_TIMEOUT, ready).await;
+    }
+
+    pub fn data(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// SIGKILL: no drain, no flush.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("the server runs");
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// SIGTERM; the exit code.
+    pub fn stop(&mut self) -> i32 {
+        let mut process = self.process.take().expect("the server runs");
+        let pid = rustix::process::Pid::from_child(&process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        process.wait().unwrap().code().unwrap_or(-1)
+    }
+
+    /// Waits until it ends by itself; the exit code.
+    pub async fn ended(&mut self) -> i32 {
+        let mut process = self.process.take().expect("the server runs");
+        let code = tokio::task::spawn_blocking(move || process.wait().unwrap().code().unwrap_or(-1));
+        tokio::time::timeout(START_TIMEOUT, code).await.expect("the server ends").unwrap()
+    }
+
+    pub async fn restart(&mut self) {
+        self.launch();
+        self.until_ready().await;
+    }
+
+    pub fn set_environment(&mut self, environment: &[(&str, &str)]) {
+        self.environment = environment.iter().map(|(a, b)| ((*a).to_string(), (*b).to_string())).collect();
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    pub async fn admin(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
+        let request = self.request(method, &format!("/admin/api/{path}")).bearer_auth(ADMIN_KEY).json(&body);
+        read(request.send().await.unwrap()).await
+    }
+
+    pub async fn put_offer(&self, id: &str, body: Value) {
+        let (status, answer) = self.admin(Method::PUT, &format!("offers/{id}"), body).await;
+        assert!(status.is_success(), "{status} {answer}");
+    }
+
+    pub async fn put_zone(&self, id: &str, body: Value) {
+        let (status, answer) = self.admin(Method::PUT, &format!("zones/{id}"), body).await;
+        assert!(status.is_success(), "{status} {answer}");
+    }
+
+    pub async fn claim(&self, offer: &str, user: &str, key: Option<&str>, body: Value) -> (StatusCode, Value) {
+        let mut request = self.request(Method::POST, &format!("/v1/offers/{offer}/claims")).header("x-bunho-user", user).json(&body);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        read(request.send().await.unwrap()).await
+    }
+
+    pub async fn user_post(&self, user: &str, path: &str, body: Value) -> (StatusCode, Value) {
+        read(self.request(Method::POST, path).header("x-bunho-user", user).json(&body).send().await.unwrap()).await
+    }
+
+    /// As the payment service would: with a key.
+    pub async fn service_post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        read(self.request(Method::POST, path).bearer_auth(ADMIN_KEY).json(&body).send().await.unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        read(self.request(Method::GET, path).send().await.unwrap()).await
+    }
+
+    pub async fn user_get(&self, user: &str, path: &str) -> (StatusCode, Value) {
+        read(self.request(Method::GET, path).header("x-bunho-user", user).send().await.unwrap()).await
+    }
+
+    pub async fn offer(&self, id: &str) -> Value {
+        let (status, offer) = self.get(&format!("/v1/offers/{id}")).await;
+        assert_eq!(status, StatusCode::OK, "{offer}");
+        let sum = ["remaining", "held", "confirmed"].map(|field| offer[field].as_u64().unwrap()).iter().sum::<u64>();
+        assert_eq!(sum, offer["quantity"].as_u64().unwrap(), "{offer}");
+        offer
+    }
+
+    pub async fn join(&self, zone: &str) -> (StatusCode, Value) {
+        let body = json!({"zoneId": zone, "clientIp": "127.0.0.1", "clientAgent": "WEB"});
+        read(self.request(Method::POST, "/traffic/wait").json(&body).send().await.unwrap()).await
+    }
+
+    pub async fn poll(&self, zone: &str, token: &str) -> (StatusCode, Value) {
+        let body = json!({"zoneId": zone, "token": token});
+        read(self.request(Method::POST, "/traffic/entry").json(&body).send().await.unwrap()).await
+    }
+
+    /// Asks the ledger with the real `sqlite3` shell, while the server runs.
+    pub fn sql(&self, query: &str) -> String {
+        let output = Command::new("sqlite3").arg("-readonly").arg(self.dir.path().join("ledger.db")).arg(query).output();
+        let output = output.expect("sqlite3 is installed: scripts/setup.sh does so");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_string()
+    }
+
+    /// Waits until the ledger has everything that was answered so far.
+    pub async fn until_projected(&self) {
+        // Listing claims waits for the ledger; so it says when it is there.
+        let (status, answer) = self.user_get("nobody", "/v1/claims").await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    }
+
+    /// `reconcile` of the running server says that engine and ledger are equal.
+    pub fn assert_reconciled(&self) {
+        let output = Command::new(env!("CARGO_BIN_EXE_bunho")).args(["reconcile", "--url", &self.url, "--key", ADMIN_KEY]).output().unwrap();
+        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// Runs a server until it tells its address, and goes on reading what it says.
+pub fn launch(mut command: Command) -> Started {
+    let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+    let output = BufReader::new(process.stdout.take().unwrap());
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let mut lines = Vec::new();
+    loop {
+        let line = receiver.recv_timeout(START_TIMEOUT).unwrap_or_else(|_| panic!("the server did not start; it said {lines:#?}"));
+        let url = line.strip_prefix("serving ").map(|rest| rest.split_whitespace().next().unwrap_or_default().to_string());
+        lines.push(line);
+        if let Some(url) = url {
+            return Started { process, url, lines };
+        }
+    }
+}
+
+pub async fn read(response: Response) -> (StatusCode, Value) {
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) })
+}
+
+/// Waits for a state, boundedly.
+pub async fn until(what: &str, limit: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !condition().await {
+        assert!(started.elapsed() < limit, "waited {limit:?} in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A generator whose seed is printed, so that a failure can be had again with `BUNHO_TEST_SEED`.
+pub fn seeded(name: &str) -> Random {
+    let seed = std::env::var("BUNHO_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64
+    });
+    println!("{name}: BUNHO_TEST_SEED={seed}");
+    Random(seed | 1)
+}
+
+/// xorshift64*: enough to choose moments and who leaves.
+pub struct Random(u64);
+
+impl Random {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
+    }
+}

@@ -1,0 +1,195 @@
+//! `kill -9` at random moments under load, restart, count. And a disk that fails to sync.
+//!
+//! `BUNHO_TEST_KILLS` sets the number of kills; the suite keeps it small.
+
+use crate::harness::{Random, Server, seeded, until};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const CLIENTS: u64 = 16;
+const QUANTITY: u64 = 100_000;
+
+/// What clients know: for each user and key, the answer they were given.
+#[derive(Default)]
+struct Books {
+    answered: Mutex<HashMap<String, Value>>,
+    next_user: AtomicU64,
+}
+
+fn kills() -> u64 {
+    std::env::var("BUNHO_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(6)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_random_moments_nothing_answered_is_lost_or_given_twice() {
+    let mut random = seeded("kill");
+    let mut server = Server::start().await;
+    server.put_offer("drop", json!({"kind": "goods", "quantity": QUANTITY, "per_user_limit": 1, "hold_seconds": 600, "grants": null})).await;
+    server.put_offer("small", json!({"kind": "coupon", "quantity": 200})).await;
+    let zone = json!({"entry_limit_per_minute": 0, "poll_interval_ms": 100, "poll_interval_max_ms": 200});
+    server.put_zone("LINE", zone).await;
+    let crowd = join_crowd(&server, 200).await;
+    let books = Arc::new(Books::default());
+    for _ in 0..kills() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(claim_until(stop.clone(), server.url.clone(), books.clone()))).collect();
+        tokio::time::sleep(Duration::from_millis(100 + random.below(400))).await;
+        server.kill();
+        stop.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.await.unwrap();
+        }
+        server.restart().await;
+        check(&server, &books, &mut random).await;
+        assert_order(&server, &crowd).await;
+    }
+    let answered = books.answered.lock().unwrap().len();
+    println!("{} kills, {answered} answered claims, none lost, none twice", kills());
+    assert!(answered > 0);
+    server.until_projected().await;
+    server.assert_reconciled();
+    assert_eq!(server.stop(), 0, "SIGTERM drains and ends well");
+}
+
+/// Claims as fast as one client can, each user once with a key of their own, and a fifth of them a coupon of the small offer.
+async fn claim_until(stop: Arc<AtomicBool>, url: String, books: Arc<Books>) {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
+    while !stop.load(Ordering::Relaxed) {
+        let user = books.next_user.fetch_add(1, Ordering::Relaxed);
+        let offer = if user.is_multiple_of(5) { "small" } else { "drop" };
+        let request = client
+            .post(format!("{url}/v1/offers/{offer}/claims"))
+            .header("x-bunho-user", format!("u{user}"))
+            .header("idempotency-key", format!("k{user}"))
+            .json(&json!({"quantity": 1, "attributes": {"n": user}}));
+        let Ok(response) = request.send().await else { continue };
+        if response.status() == StatusCode::CREATED
+            && let Ok(claim) = response.json::<Value>().await
+        {
+            books.answered.lock().unwrap().insert(format!("u{user}"), claim);
+        }
+    }
+}
+
+async fn check(server: &Server, books: &Books, random: &mut Random) {
+    let answered = books.answered.lock().unwrap().clone();
+    server.until_projected().await;
+    let ids = server.sql("select id || ' ' || user_id from claims");
+    let in_sql: HashMap<&str, &str> = ids.lines().filter_map(|row| row.split_once(' ')).collect();
+    for (user, claim) in &answered {
+        let id = claim["id"].as_str().unwrap();
+        assert_eq!(in_sql.get(id), Some(&user.as_str()), "an answered claim is in SQL");
+    }
+    assert_eq!(server.sql("select count(*) from (select 1 from claims group by offer_id, user_id having count(*) > 1)"), "0", "nobody twice");
+    for offer in ["drop", "small"] {
+        let shown = server.offer(offer).await;
+        let taken = shown["held"].as_u64().unwrap() + shown["confirmed"].as_u64().unwrap();
+        let counted = format!("select coalesce(sum(quantity), 0) from claims where offer_id = '{offer}' and status in ('held', 'confirmed')");
+        assert_eq!(server.sql(&counted), taken.to_string(), "engine and SQL count the same");
+        assert!(taken <= shown["quantity"].as_u64().unwrap());
+    }
+    // A sample asks again with its key, and reads its claim.
+    let mut answered: Vec<_> = answered.into_iter().collect();
+    answered.sort_by(|a, b| a.0.cmp(&b.0));
+    for _ in 0..answered.len().min(100) {
+        let (user, claim) = &answered[random.below(answered.len() as u64) as usize];
+        let (offer, number) = (claim["offer"].as_str().unwrap(), user.trim_start_matches('u').parse::<u64>().unwrap());
+        let body = json!({"quantity": 1, "attributes": {"n": number}});
+        let (status, again) = server.claim(offer, user, Some(&format!("k{number}")), body).await;
+        assert_eq!((status, &again), (StatusCode::CREATED, claim), "the same key gives the same answer");
+        let (status, read) = server.user_get(user, &format!("/v1/claims/{}", claim["id"].as_str().unwrap())).await;
+        assert_eq!((status, &read["id"]), (StatusCode::OK, &claim["id"]));
+    }
+}
+
+async fn join_crowd(server: &Server, people: usize) -> Vec<String> {
+    let mut tokens = Vec::new();
+    for _ in 0..people {
+        let (_, joined) = server.join("LINE").await;
+        tokens.push(joined["token"].as_str().unwrap().to_string());
+    }
+    tokens
+}
+
+/// The crowd polls in a scrambled order; once all are back, ranks are the order of joining.
+async fn assert_order(server: &Server, crowd: &[String]) {
+    for half in [1, 0] {
+        for token in crowd.iter().skip(half).step_by(2).rev() {
+            let (status, answer) = server.poll("LINE", token).await;
+            assert_eq!((status, answer["canEnter"].as_bool()), (StatusCode::OK, Some(false)), "{answer}");
+        }
+    }
+    let settled = async || server.poll("LINE", &crowd[0]).await.1["waiting"]["state"] != "recovering";
+    until("the line has listened", Duration::from_secs(10), settled).await;
+    let mut last = 0;
+    for token in crowd {
+        let (_, answer) = server.poll("LINE", token).await;
+        let rank = answer["waiting"]["rank"].as_u64().unwrap();
+        assert!(rank > last, "rank {rank} behind {last}");
+        last = rank;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admission_is_not_given_twice_across_a_kill_and_the_limit_holds() {
+    let mut server = Server::start().await;
+    let zone = json!({"entry_limit_per_minute": 5, "window_seconds": 8, "slot_seconds": 1, "poll_interval_ms": 200, "poll_interval_max_ms": 400});
+    server.put_zone("GATE", zone).await;
+    let mut inside = Vec::new();
+    for _ in 0..5 {
+        let (_, joined) = server.join("GATE").await;
+        assert_eq!(joined["canEnter"], true);
+        inside.push(joined);
+    }
+    let waiting = server.join("GATE").await.1;
+    server.kill();
+    server.restart().await;
+    for joined in &inside {
+        let again = server.poll("GATE", joined["token"].as_str().unwrap()).await.1;
+        assert_eq!((again["canEnter"].as_bool(), &again["pass"]), (Some(true), &joined["pass"]));
+    }
+    let entered = async || server.poll("GATE", waiting["token"].as_str().unwrap()).await.1["canEnter"] == true;
+    until("the sixth enters", Duration::from_secs(20), entered).await;
+    server.until_projected().await;
+    let spread = "select (julianday(max(admitted_at)) - julianday(min(admitted_at))) * 86400 >= 8 - 0.001, count(*) from tickets where admitted_at is not null";
+    assert_eq!(server.sql(spread), "1|6", "the sixth entered a whole window after the first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_sync_failed_is_never_seen() {
+    // Some thirty syncs go well, then one fails for good.
+    let mut server = Server::start_with(&[("FAILPOINTS", "journal::sync=30*off->return")], &[]).await;
+    server.put_offer("drop", json!({"kind": "coupon", "quantity": 1_000})).await;
+    let mut answered = Vec::new();
+    let mut doubtful = Vec::new();
+    for user in 0..100 {
+        let user = format!("u{user}");
+        let request = server.request(Method::POST, "/v1/offers/drop/claims").header("x-bunho-user", &user).header("idempotency-key", "k");
+        match request.json(&json!({"quantity": 1})).send().await {
+            Ok(response) if response.status() == StatusCode::CREATED => answered.push(user),
+            Ok(response) => {
+                assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+                assert!(response.headers().contains_key("retry-after"));
+                doubtful.push(user);
+            }
+            // The process ends by itself.
+            Err(_) => break,
+        }
+    }
+    assert_eq!(server.ended().await, 70, "a poisoned journal ends the process");
+    assert!(!answered.is_empty() && !doubtful.is_empty(), "{} answered, {} in doubt", answered.len(), doubtful.len());
+    server.set_environment(&[]);
+    server.restart().await;
+    let offer = server.offer("drop").await;
+    assert_eq!(offer["confirmed"], answered.len(), "what was in doubt is not there, not even in a count");
+    for user in doubtful {
+        let (status, _) = server.claim("drop", &user, Some("k"), json!({"quantity": 1})).await;
+        assert_eq!(status, StatusCode::CREATED, "and can be tried again");
+    }
+    server.until_projected().await;
+    server.assert_reconciled();
+}

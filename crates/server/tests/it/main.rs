@@ -1,0 +1,16 @@
+//! The real binary over HTTP, as clients and operators use it: one integration binary.
+//!
+//! * `seed_000` … `seed_003`: the experiments that the product comes from, as tests that count.
+//! * `kill`: `kill -9` at random moments under load, and a journal whose sync fails.
+//! * `contract`: every row of the API's tables, hostile input included.
+//! * `commands`: the command line.
+
+mod harness;
+
+mod commands;
+mod contract;
+mod kill;
+mod seed_000;
+mod seed_001;
+mod seed_002;
+mod seed_003;

@@ -3,16 +3,16 @@
 //! No IO, no clock, no async, no serde, no logging. `tests/purity.rs` and `clippy.toml` keep it so.
 //!
 //! * [`offer`]: a limited quantity, its claims and its standby.
-//! * [`line`]: the people waiting for a zone.
+//! * [`mod@line`]: the people waiting for a zone.
 //! * [`ticket`]: one place in a line as a signed string.
 //! * [`event`]: what happened; state changes by applying events, live and in replay alike.
 
-pub mod offer;
 pub mod claim;
-pub mod line;
-pub mod ticket;
 pub mod event;
-pub mod ids;
 mod fenwick;
-pub mod time;
+pub mod ids;
 pub mod limits;
+pub mod line;
+pub mod offer;
+pub mod ticket;
+pub mod time;

@@ -23,8 +23,8 @@ mod pace;
 mod places;
 mod recovery;
 mod schedule;
-mod slot;
 pub mod settings;
+mod slot;
 mod view;
 mod wheel;
 

@@ -16,19 +16,41 @@ const START: i64 = 1_767_225_600_000;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Wait { ticks: i64 },
-    Join { key: Option<u64> },
+    Wait {
+        ticks: i64,
+    },
+    Join {
+        key: Option<u64>,
+    },
     /// Whoever is at this place among all who ever got a ticket.
-    Poll { who: usize },
+    Poll {
+        who: usize,
+    },
     /// The same, when told to: time moves there.
-    PollWhenTold { who: usize },
-    Leave { who: usize },
-    Limit { limit: Option<u32> },
-    Slot { seconds: u32 },
-    Active { limit: Option<u32> },
-    Pause { paused: bool },
-    Stock { left: OfferLeft },
-    OpensIn { ticks: i64 },
+    PollWhenTold {
+        who: usize,
+    },
+    Leave {
+        who: usize,
+    },
+    Limit {
+        limit: Option<u32>,
+    },
+    Slot {
+        seconds: u32,
+    },
+    Active {
+        limit: Option<u32>,
+    },
+    Pause {
+        paused: bool,
+    },
+    Stock {
+        left: OfferLeft,
+    },
+    OpensIn {
+        ticks: i64,
+    },
     Reset,
     Restart,
 }
@@ -56,7 +78,11 @@ enum Standing {
     Present,
     Absent,
     Dormant,
-    Admitted { pass_over: bool, session_over: bool, met: bool },
+    Admitted {
+        pass_over: bool,
+        session_over: bool,
+        met: bool,
+    },
     /// Waited before a restart and has not been back.
     Lost,
     Ended,
@@ -243,7 +269,10 @@ impl Model {
         let ahead = self.count(..seq, &[Standing::Present]);
         let budget = self.window_room().min(self.slot_room()).min(self.seats());
         if self.state() == State::Waiting && ahead < budget {
-            assert!(matches!(answer, Answer::Admitted(a) if a.at == self.now), "{seq}: {ahead} ahead of a budget of {budget}, but {answer:?}");
+            assert!(
+                matches!(answer, Answer::Admitted(a) if a.at == self.now),
+                "{seq}: {ahead} ahead of a budget of {budget}, but {answer:?}"
+            );
             return self.admit(seq);
         }
         self.waits(seq, answer);
@@ -312,7 +341,7 @@ impl Run {
             poll_interval_max_ms: 2_500,
             session_seconds: 12,
             pass_ttl_seconds: 9,
-            ..ZoneSettings::new(ZoneId::parse("z").unwrap(), AppId::parse("a").unwrap(), Some(6))
+            ..ZoneSettings::new(ZoneId::parse("z").expect("an id"), AppId::parse("a").expect("an id"), Some(6))
         };
         assert_eq!(settings.check(), Ok(()));
         let now = Millis(START);
@@ -441,7 +470,7 @@ impl Run {
             return;
         };
         let now = model.now;
-        let ticket = model.tickets.get_mut(&seq).unwrap();
+        let ticket = model.tickets.get_mut(&seq).expect("known");
         if !matches!(ticket.standing, Standing::Admitted { .. }) {
             let elapsed = now.since_ms(ticket.touched);
             if elapsed * 3 >= ticket.period_ms {
@@ -470,7 +499,7 @@ impl Run {
         } else if let Some(seq) = model.find(poll) {
             assert!(told);
             model.end(seq);
-            model.tickets.get_mut(&seq).unwrap().written_off = true;
+            model.tickets.get_mut(&seq).expect("known").written_off = true;
         } else {
             assert!(!told);
         }
@@ -541,7 +570,7 @@ fn check_windows(journal: &[ZoneEvent]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, max_shrink_iters: 4_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8_000, max_shrink_iters: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_line_decides_as_the_model_does(ops in prop::collection::vec(op(), 20..250)) {

@@ -75,9 +75,9 @@ impl Random {
 }
 
 fn simulate(scenario: &Scenario) -> Figures {
-    let mut settings = ZoneSettings::new(ZoneId::parse("z").unwrap(), AppId::parse("a").unwrap(), scenario.limit);
+    let mut settings = ZoneSettings::new(ZoneId::parse("z").expect("an id"), AppId::parse("a").expect("an id"), scenario.limit);
     (scenario.edit)(&mut settings);
-    settings.check().unwrap();
+    settings.check().expect("good settings");
     let mut random = Random(scenario.users.into());
     let mut line = Line::new(1, settings.clone(), 7, START);
     let mut events: Vec<ZoneEvent> = Vec::new();
@@ -85,7 +85,14 @@ fn simulate(scenario: &Scenario) -> Figures {
     let mut calls = BinaryHeap::new();
     for number in 0..scenario.users {
         let joined = START.plus_ms(scenario.arrive_seconds * 1_000 * i64::from(number) / i64::from(scenario.users));
-        users.push(User { poll: None, joined, leaves: leaves(scenario.patience, joined, &mut random), admitted: None, told: vec![], lowest_rank: u32::MAX });
+        users.push(User {
+            poll: None,
+            joined,
+            leaves: leaves(scenario.patience, joined, &mut random),
+            admitted: None,
+            told: vec![],
+            lowest_rank: u32::MAX,
+        });
         calls.push(Reverse((joined, number)));
     }
     let mut polls = 0;
@@ -105,7 +112,7 @@ fn simulate(scenario: &Scenario) -> Figures {
             continue;
         }
         if user.admitted.is_some() {
-            line.leave(user.poll.unwrap(), now, &mut events);
+            line.leave(user.poll.expect("has a ticket"), now, &mut events);
             continue;
         }
         polls += 1;
@@ -132,7 +139,9 @@ fn simulate(scenario: &Scenario) -> Figures {
 
 fn call(line: &mut Line, user: &mut User, number: u32, now: Millis, events: &mut Vec<ZoneEvent>) -> Answer {
     if let Some(poll) = user.poll {
-        return line.poll(poll, OfferLeft::Untied, now, events).unwrap_or_else(|refusal: PollRefusal| panic!("{refusal:?} of an obedient user"));
+        return line
+            .poll(poll, OfferLeft::Untied, now, events)
+            .unwrap_or_else(|refusal: PollRefusal| panic!("{refusal:?} of an obedient user"));
     }
     let join = Join { nonce: u64::from(number) + 1, keyed: false };
     let JoinOutcome::Issued(issued) = line.join(join, OfferLeft::Untied, now, events) else { panic!("reserved in time") };
@@ -143,7 +152,7 @@ fn call(line: &mut Line, user: &mut User, number: u32, now: Millis, events: &mut
 fn leaves(patience: Patience, joined: Millis, random: &mut Random) -> Millis {
     let never = Millis(i64::MAX);
     match patience {
-        Patience::HalfWithin(seconds) if random.draw() % 2 == 0 => joined.plus_ms(random.below(seconds * 1_000)),
+        Patience::HalfWithin(seconds) if random.draw().is_multiple_of(2) => joined.plus_ms(random.below(seconds * 1_000)),
         Patience::NeverBack(percent) if random.draw() % 100 < percent => joined.plus_ms(1),
         Patience::HalfLife(seconds) => joined.plus_ms((-random.unit().max(1e-12).log2() * seconds * 1_000.0) as i64),
         _ => never,
@@ -167,14 +176,14 @@ fn check_limit(settings: &ZoneSettings, events: &[ZoneEvent]) {
 /// Admissions while more people wanted to enter than a slot admits, over those of a limiter that loses no millisecond.
 fn used(settings: &ZoneSettings, users: &[User], events: &[ZoneEvent]) -> f64 {
     let all = admissions(events);
-    let quota = settings.slot_quota().unwrap();
+    let quota = settings.slot_quota().expect("limited");
     let mut ends: Vec<Millis> = users.iter().map(|user| user.admitted.unwrap_or(user.leaves)).collect();
     ends.sort_unstable();
     let slot_ms = i64::from(settings.slot_seconds) * 1_000;
     // Whole slots only: a real crowd uses a slot up over its length, the ideal one at its start.
     let enough_until = Millis(ends[ends.len() - quota as usize].0 / slot_ms * slot_ms);
     // Before the line formed people entered as they came; both limiters start from that.
-    let formed = users.iter().filter(|user| user.admitted != Some(user.joined)).map(|user| user.joined).min().unwrap();
+    let formed = users.iter().filter(|user| user.admitted != Some(user.joined)).map(|user| user.joined).min().expect("a line");
     let before = all.iter().filter(|at| **at < formed).count();
     let ideal = ideal(settings, &all[..before], formed, enough_until);
     let real = all.iter().filter(|at| **at >= formed && **at < enough_until).count();
@@ -182,7 +191,7 @@ fn used(settings: &ZoneSettings, users: &[User], events: &[ZoneEvent]) -> f64 {
 }
 
 fn ideal(settings: &ZoneSettings, burst: &[Millis], from: Millis, until: Millis) -> usize {
-    let (n, quota) = (settings.entry_limit_per_minute.unwrap() as usize, settings.slot_quota().unwrap() as usize);
+    let (n, quota) = (settings.entry_limit_per_minute.expect("limited") as usize, settings.slot_quota().expect("limited") as usize);
     let (window_ms, slot_ms) = (i64::from(settings.window_seconds) * 1_000, i64::from(settings.slot_seconds) * 1_000);
     let mut recent: VecDeque<Millis> = burst.iter().copied().collect();
     let mut count = 0;
@@ -240,8 +249,27 @@ fn at_least_99_percent_of_the_allowed_entries_are_used_and_estimates_are_right_w
         Scenario { name: "slots no part of the window", edit: |s| s.slot_seconds = 7, arrive_seconds: 90, ..plain },
         // Who just misses such a slot waits a minute longer: no estimate can be closer than how well leavers are foreseen.
         Scenario { name: "a slot of a whole window", edit: |s| s.slot_seconds = 60, error_max: 0.25, ..plain },
-        Scenario { name: "seats inside bind", limit: Some(6_000), edit: few_seats, users: 3_000, patience: Patience::HalfLife(300.0), used_min: None, ..plain },
-        Scenario { name: "only seats inside bind", limit: None, edit: few_seats, users: 3_000, patience: Patience::HalfLife(300.0), used_min: None, ..plain },
+        // Seats come free by chance, which no schedule knows.
+        Scenario {
+            name: "seats inside bind",
+            error_max: 0.15,
+            limit: Some(6_000),
+            edit: few_seats,
+            users: 3_000,
+            patience: Patience::HalfLife(300.0),
+            used_min: None,
+            ..plain
+        },
+        Scenario {
+            name: "only seats inside bind",
+            error_max: 0.15,
+            limit: None,
+            edit: few_seats,
+            users: 3_000,
+            patience: Patience::HalfLife(300.0),
+            used_min: None,
+            ..plain
+        },
         plain,
     ];
     for scenario in &scenarios {

@@ -6,7 +6,7 @@ use bunho_domain::ticket::{TICKET_CHARS, Ticket, TicketInvalid, TicketKey, ticke
 use bunho_domain::time::Millis;
 
 fn zone(id: &str) -> ZoneId {
-    ZoneId::parse(id).unwrap()
+    ZoneId::parse(id).expect("an id")
 }
 
 fn ticket() -> Ticket {
@@ -68,7 +68,9 @@ fn another_zone_another_key_and_other_lengths_are_refused() {
     let longer = format!("{text}A");
     let padded = format!("{text}=");
     let group = format!("{text}AAAA");
-    for wrong in ["", "A", &text[1..], &text[..text.len() - 1], &text[..text.len() - 4], &longer, &padded, &group, &"A".repeat(TICKET_CHARS)] {
+    for wrong in
+        ["", "A", &text[1..], &text[..text.len() - 1], &text[..text.len() - 4], &longer, &padded, &group, &"A".repeat(TICKET_CHARS)]
+    {
         assert_eq!(Ticket::decode(wrong, &key, &zone("z")), Err(TicketInvalid), "{wrong:?}");
     }
     // The right length in bytes, but not in base64's alphabet.

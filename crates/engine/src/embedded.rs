@@ -101,7 +101,39 @@ struct GuardedZone {
     deleted: bool,
 }
 
+impl Offers {
+    fn insert(&mut self, offer: Offer, last: Option<Commit>) {
+        let (id, number) = (offer.id().clone(), offer.number());
+        let cell = Arc::new(OfferCell {
+            zone: ArcSwap::from_pointee(offer.settings().zone.clone()),
+            next_deadline: AtomicI64::new(offer.next_deadline().map_or(i64::MAX, |at| at.0)),
+            guarded: Mutex::new(GuardedOffer { offer, last }),
+            in_flight: AtomicU32::new(0),
+            stock: watch::Sender::new(None),
+        });
+        self.by_id.insert(id, cell.clone());
+        self.by_number.insert(number, cell);
+    }
+}
+
+impl Zones {
+    fn insert(&mut self, cell: ZoneCell) {
+        let id = cell.settings.load().id.clone();
+        self.by_id.insert(id, Arc::new(cell));
+    }
+}
+
 impl ZoneCell {
+    fn new(line: Line) -> Self {
+        Self {
+            number: line.number(),
+            left: AtomicI64::new(-1),
+            settings: ArcSwap::from_pointee(line.settings().clone()),
+            guarded: Mutex::new(GuardedZone { line, last: None, reservation: None, deleted: false }),
+            in_flight: AtomicU32::new(0),
+        }
+    }
+
     /// The zone under its lock, unless it has been deleted.
     fn lock(&self) -> Result<MutexGuard<'_, GuardedZone>, EngineError> {
         let guarded = self.guarded.lock();

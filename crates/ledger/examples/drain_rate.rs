@@ -16,7 +16,7 @@ const START: Millis = Millis(1_767_225_600_000);
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let claims: u32 = std::env::args().nth(1).map_or(Ok(400_000), |text| text.parse())?;
-    let dir = tempfile::tempdir()?.keep(); struct D(std::path::PathBuf); impl D { fn path(&self) -> &std::path::Path { &self.0 } } let dir = D(dir); println!("{}", dir.path().display());
+    let dir = tempfile::tempdir()?;
     let journal = Journal::open(&dir.path().join("journal"))?;
     let began = Instant::now();
     fill(&journal, claims)?;

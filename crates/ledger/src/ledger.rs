@@ -60,7 +60,8 @@ impl Ledger {
         let opening = |source| LedgerError::Open { path: path.to_owned(), source };
         let options = connect_options(path);
         let writer = pool_options(1)
-            .connect_with(options.clone().pragma("cache_size", format!("-{WRITER_CACHE_KIB}")))
+            // What a statement of 500 rows needs to undo itself stays in memory; by default each such page is a file write.
+            .connect_with(options.clone().pragma("cache_size", format!("-{WRITER_CACHE_KIB}")).pragma("temp_store", "MEMORY"))
             .await
             .map_err(opening)?;
         migrate(path, &writer).await?;

@@ -3,25 +3,25 @@
 //! One read transaction sees one state: the offset and the rows that belong to it. The caller replays the journal
 //! after that offset, and since every event carries a whole state and a version, overlap is harmless.
 //!
-//! A million claims come through here before a restarted node is ready, so the statements are plain scans in the
-//! order of the primary key, and a row costs no more than the values it becomes.
+//! A million claims come through here before a restarted node is ready; `claims` says how they come quickly.
+
+mod claims;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
-use crate::rows::claim::{claim_columns, standby_columns};
+use crate::rows::claim::standby_columns;
 use crate::rows::offer::offer_columns;
 use crate::rows::zone::zone_columns;
 use crate::rows::{self, Columns};
-use bunho_domain::claim::{Claim, Standby};
+use bunho_domain::claim::Standby;
 use bunho_domain::event::{Event, OfferChange, OfferEvent, TicketNumber, ZoneChange, ZoneEvent};
 use futures_util::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::SqliteConnection;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 const ZONES: &str = concat!("SELECT ", zone_columns!(), " FROM zones WHERE deleted_at IS NULL ORDER BY number");
 const OFFERS: &str = concat!("SELECT ", offer_columns!(), " FROM offers WHERE deleted_at IS NULL ORDER BY number");
-const CLAIMS: &str = concat!("SELECT ", claim_columns!(), " FROM claims ORDER BY id");
 const STANDBY: &str = concat!("SELECT ", standby_columns!(), " FROM standby ORDER BY id");
 /// In the order in which it happened, so that an engine can append to its window log.
 const TICKETS: &str = "
@@ -47,7 +47,7 @@ impl Ledger {
         let offset = crate::projector::read_offset(&mut snapshot).await?;
         let zones = load_zones(&mut snapshot, sink).await?;
         let offers = load_offers(&mut snapshot, sink).await?;
-        load_claims(&mut snapshot, &offers, sink).await?;
+        claims::load(&mut snapshot, &offers, sink).await?;
         load_standby(&mut snapshot, &offers, sink).await?;
         load_tickets(&mut snapshot, &zones, sink).await?;
         Ok(offset)
@@ -68,7 +68,7 @@ impl Ledger {
 }
 
 /// Versions of the live offers by number.
-type Versions = HashMap<u32, u64>;
+type Versions = BTreeMap<u32, u64>;
 
 async fn load_zones(snapshot: &mut SqliteConnection, sink: &mut Sink<'_>) -> Result<Vec<u32>, LedgerError> {
     let mut numbers = Vec::new();
@@ -98,18 +98,6 @@ async fn load_offers(snapshot: &mut SqliteConnection, sink: &mut Sink<'_>) -> Re
     })
     .await?;
     Ok(versions)
-}
-
-async fn load_claims(snapshot: &mut SqliteConnection, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
-    each(snapshot, CLAIMS, "load claims", |row| {
-        let claim: Claim = rows::claim::claim(row)?;
-        let offer = claim.id.offer_number();
-        if let Some(&version) = offers.get(&offer) {
-            sink(Event::Offer(OfferEvent { offer, version, change: OfferChange::Claim(Box::new(claim)) }));
-        }
-        Ok(())
-    })
-    .await
 }
 
 async fn load_standby(snapshot: &mut SqliteConnection, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {

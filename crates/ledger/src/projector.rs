@@ -203,8 +203,10 @@ struct Work {
 /// Reads the journal on a blocking thread, one batch ahead.
 #[derive(Default)]
 struct Reader {
-    ahead: Option<(u64, JoinHandle<Result<Vec<(u64, Record)>, JournalError>>)>,
+    ahead: Option<(u64, JoinHandle<ReadResult>)>,
 }
+
+type ReadResult = Result<Vec<(u64, Record)>, JournalError>;
 
 impl Reader {
     fn prefetch(&mut self, journal: &Journal, after: u64) {

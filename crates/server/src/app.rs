@@ -142,6 +142,22 @@ pub(crate) struct Slots {
 #[derive(Debug)]
 pub(crate) struct Slot<'a>(&'a Slots);
 
+/// A place among the open streams, which the stream keeps for as long as it lives.
+pub(crate) struct StreamSlot(Arc<App>);
+
+impl StreamSlot {
+    /// Takes a place, if there is one.
+    pub(crate) fn take(app: &Arc<App>) -> Option<Self> {
+        app.streams.count_in().then(|| Self(app.clone()))
+    }
+}
+
+impl Drop for StreamSlot {
+    fn drop(&mut self) {
+        self.0.streams.give_back();
+    }
+}
+
 impl Slots {
     pub(crate) const fn new(most: usize) -> Self {
         Self { used: AtomicUsize::new(0), most }
@@ -149,9 +165,20 @@ impl Slots {
 
     /// Takes a place, if there is one.
     pub(crate) fn take(&self) -> Option<Slot<'_>> {
-        // Counting first and looking after cannot let two in where one place is left.
-        let slot = Slot(self);
-        (self.used.fetch_add(1, Ordering::Relaxed) < self.most).then_some(slot)
+        self.count_in().then(|| Slot(self))
+    }
+
+    /// Counting first and looking after cannot let two in where one place is left.
+    fn count_in(&self) -> bool {
+        let taken = self.used.fetch_add(1, Ordering::Relaxed) < self.most;
+        if !taken {
+            self.give_back();
+        }
+        taken
+    }
+
+    fn give_back(&self) {
+        self.used.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Places taken.
@@ -162,7 +189,7 @@ impl Slots {
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.0.used.fetch_sub(1, Ordering::Relaxed);
+        self.0.give_back();
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Everything that can be set, as it is written in a file. Times are in the unit of the name's end.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Where data lies.
@@ -98,7 +98,7 @@ pub struct JwtSettings {
     pub audience: Option<String>,
     /// PEM file of one public key.
     pub key_file: Option<PathBuf>,
-    /// Key id or JWKS file.
+    /// JWKS file.
     pub jwks_file: Option<PathBuf>,
     /// Where a JWKS is fetched from, and again when an unknown `kid` comes.
     pub jwks_url: Option<String>,
@@ -120,19 +120,6 @@ pub struct LogSettings {
     pub format: String,
     /// A tracing filter: `info`, `bunho_server=debug,info`, …
     pub level: String,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            data: DataSettings::default(),
-            server: ServerSettings::default(),
-            engine: EngineSettings::default(),
-            auth: AuthSettings::default(),
-            pass: PassSettings::default(),
-            log: LogSettings::default(),
-        }
-    }
 }
 
 impl Default for DataSettings {
@@ -509,7 +496,21 @@ mod tests {
         ] {
             assert_eq!(check(pairs), setting, "{pairs:?}");
         }
-        assert_eq!(check(&[("BUNHO_SERVER__LISTEN__X", "1"), ("BUNHO_SERVER__LISTEN", "a")]).is_empty(), false);
+            }
+
+    #[test]
+    fn the_sample_file_says_the_defaults_and_knows_every_setting() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bunho.example.toml");
+        let flags = Flags { config: Some(path.into()), ..Flags::default() };
+        assert_eq!(read(&flags, std::iter::empty()).unwrap(), Settings::default());
+        let text = std::fs::read_to_string(path).unwrap();
+        let printed = toml::Table::try_from(Settings::default()).unwrap();
+        for (group, settings) in &printed {
+            assert!(text.contains(&format!("[{group}]")), "[{group}] is missing");
+            for setting in settings.as_table().unwrap().keys() {
+                assert!(text.contains(&format!("{setting} =")) || text.contains(&format!("[{group}.{setting}]")), "{group}.{setting} is missing");
+            }
+        }
     }
 
     #[test]

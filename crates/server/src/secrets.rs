@@ -1,12 +1,12 @@
 //! Files that only their owner may read: the admin key and the secret that signs tickets.
 
+use crate::auth::keys::{KEY_PREFIX, key_hash};
 use crate::exit::Failure;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bunho_domain::time::Millis;
 use bunho_journal::Audit;
 use bunho_ledger::{Ledger, NewKey};
-use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -23,13 +23,7 @@ pub fn admin_key_path(data: &Path) -> PathBuf {
 /// The system has no randomness to give.
 pub fn new_key() -> Result<String, Failure> {
     let bytes: [u8; 32] = random()?;
-    Ok(format!("bk_{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)))
-}
-
-/// What is stored of a key: SHA-256, as hex. Keys are 256 random bits, so a slow hash would add nothing.
-#[must_use]
-pub fn key_hash(key: &str) -> String {
-    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(format!("{KEY_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)))
 }
 
 /// Makes sure that an administrator can get in: the key in `BUNHO_ADMIN_KEY`, else one that is made, kept in the folder and

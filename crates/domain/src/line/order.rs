@@ -222,3 +222,54 @@ fn ones_before(bits: &[u64; WORDS], end: usize) -> u32 {
     let whole: u32 = bits[..end / 64].iter().map(|word| word.count_ones()).sum();
     if end.is_multiple_of(64) { whole } else { whole + (bits[end / 64] & ((1 << (end % 64)) - 1)).count_ones() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::line::slot::Seen;
+    use crate::time::Millis;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// Numbers over a dozen chunks, with their edges.
+    fn seq() -> impl Strategy<Value = u32> {
+        prop_oneof![0_u32..12_000, (0_u32..12).prop_map(|chunk| chunk * 1_024), (1_u32..12).prop_map(|chunk| chunk * 1_024 - 1)]
+    }
+
+    fn waiting(presence: Presence) -> Standing {
+        Standing::Waiting { presence, seen: Seen::Once, hasty: 0, period_ms: 0, shown_rank: 0 }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn places_are_those_of_a_plain_list(steps in prop::collection::vec((seq(), 0_u8..6), 1..300)) {
+            let mut order = Order::default();
+            let mut plain: BTreeMap<u32, Presence> = BTreeMap::new();
+            for (seq, what) in steps {
+                let presence = [Presence::Present, Presence::Absent, Presence::Dormant][usize::from(what) % 3];
+                if what == 5 {
+                    // All that are ahead of it end, as a line does that moves on.
+                    let rest = plain.split_off(&seq);
+                    std::mem::replace(&mut plain, rest).into_keys().for_each(|ended| order.remove(ended, u32::MAX - 1));
+                } else if plain.insert(seq, presence).is_some() {
+                    order.get_mut(seq).expect("known").standing = waiting(presence);
+                    order.mark(seq);
+                } else {
+                    order.insert(seq, Slot { standing: waiting(presence), ..Slot::waiting(seq.into(), Millis(0), Millis(0)) });
+                }
+                let alive = |end: u32| plain.range(..end).filter(|(_, p)| **p != Presence::Dormant).count() as u32;
+                let present = |end: u32| plain.range(..end).filter(|(_, p)| **p == Presence::Present).count() as u32;
+                for end in [0, seq, seq + 1, 6_000, 13_000] {
+                    prop_assert_eq!(order.alive_ahead(end), alive(end));
+                    prop_assert_eq!(order.present_ahead(end), present(end));
+                }
+                prop_assert_eq!((order.alive(), order.present()), (alive(u32::MAX), present(u32::MAX)));
+                prop_assert_eq!(order.iter().map(|(seq, _)| seq).collect::<Vec<_>>(), plain.keys().copied().collect::<Vec<_>>());
+                prop_assert_eq!(order.get(seq).map(|slot| slot.nonce), plain.get(&seq).map(|_| u64::from(seq)));
+            }
+            plain.into_keys().for_each(|ended| order.remove(ended, u32::MAX - 1));
+            prop_assert_eq!(order.chunks.iter().flatten().count(), 0, "what has ended is freed");
+        }
+    }
+}

@@ -114,6 +114,9 @@ impl Plan {
 
     /// Moment of the `place`-th admission since the start of the first slot.
     fn within(&self, log: &Log, limits: Limits, from: Millis, place: u32) -> Millis {
+        if let Some(happened) = log.get(self.before + u64::from(place)) {
+            return happened.at;
+        }
         let s = self.slots.partition_point(|slot| slot.upto <= place);
         let Some(slot) = self.slots.get(s) else { return from };
         let start = if s == 0 { slot.start.max(from) } else { slot.start };
@@ -171,5 +174,61 @@ impl Limits {
     const fn slots_per_window(&self) -> usize {
         let slots = self.window_ms / self.slot_ms;
         if slots < 1 { 1 } else { slots as usize }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const WINDOW_MS: i64 = 10_000;
+
+    /// Lets people in as soon as it may, a millisecond at a time, and notes when.
+    fn admit_at_once(log: &Log, limits: Limits, from: Millis, people: usize) -> Vec<Millis> {
+        let mut all: Vec<Millis> = (0..log.total()).filter_map(|total| log.get(total)).map(|logged| logged.at).collect();
+        let known = all.len();
+        let mut now = from;
+        while all.len() < known + people {
+            let in_window = all.iter().filter(|at| now.since_ms(**at) < WINDOW_MS).count() as u32;
+            let in_slot = all.iter().filter(|at| limits.slot(**at) == limits.slot(now)).count() as u32;
+            let room = limits.limit.saturating_sub(in_window).min(limits.quota.saturating_sub(in_slot));
+            all.extend(std::iter::repeat_n(now, room as usize));
+            now = now.plus_ms(1);
+        }
+        all.split_off(known).into_iter().take(people).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn the_plan_is_what_a_limiter_without_delay_does(
+            limit in 1_u32..30,
+            slot_seconds in prop::sample::select(vec![1_i64, 2, 5, 10]),
+            gaps in prop::collection::vec(0_i64..2_000, 0..30),
+            wait in 0_i64..4_000,
+        ) {
+            let slot_ms = slot_seconds * 1_000;
+            let quota = (u64::from(limit) * slot_ms as u64).div_ceil(WINDOW_MS as u64) as u32;
+            let limits = Limits { limit, window_ms: WINDOW_MS, slot_ms, quota };
+            let (mut log, mut now) = (Log::default(), Millis(1_000_000_000));
+            for gap in gaps {
+                now = now.plus_ms(gap);
+                if limits.window_room(&log, now) > 0 {
+                    log.push(now);
+                }
+            }
+            now = now.plus_ms(wait);
+            let people = 4 * limit as usize + 3;
+            let ideal = admit_at_once(&log, limits, now, people);
+            let mut plan = Plan::default();
+            for (ahead, at) in ideal.into_iter().enumerate() {
+                let told = plan.moment(&log, limits, now, ahead as u32).expect("a limit above 0");
+                let late = told.since_ms(at);
+                // Told no sooner than it can be, and later by at most the spread of polls over a part of the slot.
+                prop_assert!((0..=slot_ms / SPREAD_PART).contains(&late), "the {ahead}. is told {late} ms late");
+                prop_assert!(told > now || (ahead as u32) < limits.room(&log, now), "told to come now without room");
+            }
+        }
     }
 }

@@ -351,8 +351,7 @@ impl Offer {
         }
         // Confirmed at once: a gift is not paid for. The reason it was given stands in its attributes.
         let attributes = format!("{{\"granted_by\":\"{by}\"}}");
-        let request =
-            ClaimRequest { user, quantity, key: None, attributes: Some(&attributes), pass: Pass::Valid, nonce: by.nonce() };
+        let request = ClaimRequest { user, quantity, key: None, attributes: Some(&attributes), pass: Pass::Valid, nonce: by.nonce() };
         Some(self.take(request, 0, &mut step).id)
     }
 

@@ -5,6 +5,7 @@
 
 use super::{Embedded, OfferCell, ZoneCell, until_durable};
 use bunho_domain::offer::Stock;
+use bunho_journal::Commit;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -34,31 +35,29 @@ impl Embedded {
         }
     }
 
+    /// Settles what is due and shows durable numbers to who watches.
     async fn tick_offers(&self) {
         let offers = self.offers.load_full();
-        for cell in offers.by_number.values() {
-            let due = cell.next_deadline.load(Ordering::Relaxed) <= self.clock.now().0;
-            if due || cell.stock.receiver_count() > 0 {
-                self.show_stock(cell).await;
+        let now = self.clock.now().0;
+        let looked_at = |cell: &&Arc<OfferCell>| cell.next_deadline.load(Ordering::Relaxed) <= now || cell.stock.receiver_count() > 0;
+        // All are settled before the first commit is waited for, so that they share one sync.
+        let settled: Vec<_> = offers.by_number.values().filter(looked_at).filter_map(|cell| Some((cell, self.settle(cell)?))).collect();
+        for (cell, (stock, commit)) in settled {
+            if until_durable(commit).await.is_err() {
+                return;
             }
+            cell.stock.send_if_modified(|shown| shown.replace(stock) != Some(stock));
         }
     }
 
-    /// Settles an offer and shows its durable numbers to who watches. None: the journal has failed, or it was deleted.
-    async fn show_stock(&self, cell: &Arc<OfferCell>) -> Option<Stock> {
-        let (stock, commit) = self.locked(cell, None, |offer, step| {
+    /// An offer's numbers and the commit that makes them true. None: the journal has failed, or it was deleted.
+    fn settle(&self, cell: &Arc<OfferCell>) -> Option<(Stock, Option<Commit>)> {
+        self.locked(cell, None, |offer, step| {
             let stock = offer.stock(step);
             cell.note_deadline(offer);
             stock
         })
-        .ok()?;
-        until_durable(commit).await.ok()?;
-        cell.stock.send_if_modified(|shown| {
-            let changed = *shown != Some(stock);
-            *shown = Some(stock);
-            changed
-        });
-        Some(stock)
+        .ok()
     }
 
     async fn tick_zones(&self) {
@@ -67,7 +66,8 @@ impl Embedded {
             self.tick_zone(cell);
             let offer = cell.settings.load().offer.clone();
             if let Some(offer) = offer.and_then(|offer| self.offer_cell(&offer).ok())
-                && let Some(stock) = self.show_stock(&offer).await
+                && let Some((stock, commit)) = self.settle(&offer)
+                && until_durable(commit).await.is_ok()
             {
                 cell.left.store(stock.remaining.into(), Ordering::Relaxed);
             }

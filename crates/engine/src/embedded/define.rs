@@ -3,10 +3,9 @@
 //! One lock serialises these, so that what a definition refers to cannot vanish while it is checked, and
 //! numbers are given once. What was defined is recorded in the journal together with its audit entry.
 
-use super::{Embedded, GuardedOffer, GuardedZone, OfferCell, ZoneCell, until_durable};
+use super::{Embedded, GuardedZone, ZoneCell, until_durable};
 use crate::Decided;
 use crate::error::EngineError;
-use arc_swap::ArcSwap;
 use bunho_domain::event::{ZoneChange, ZoneEvent};
 use bunho_domain::ids::{OfferId, ZoneId};
 use bunho_domain::line::Line;
@@ -14,10 +13,7 @@ use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_domain::offer::{Offer, Step};
 use bunho_journal::{Audit, Commit};
-use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32};
-use tokio::sync::watch;
 
 impl Embedded {
     pub(crate) async fn put_offer(&self, settings: OfferSettings, if_revision: Option<u32>, audit: Audit) -> Decided<bool> {
@@ -61,18 +57,10 @@ impl Embedded {
         Ok((Ok(true), Some(commit)))
     }
 
-    pub(super) fn insert_offer(&self, offer: Offer, last: Option<Commit>) {
+    /// Makes an offer known. Copies the registry: edits are rare, and who looks things up takes no lock.
+    fn insert_offer(&self, offer: Offer, last: Option<Commit>) {
         let mut offers = (**self.offers.load()).clone();
-        let (id, number) = (offer.id().clone(), offer.number());
-        let cell = Arc::new(OfferCell {
-            zone: ArcSwap::from_pointee(offer.settings().zone.clone()),
-            next_deadline: AtomicI64::new(offer.next_deadline().map_or(i64::MAX, |at| at.0)),
-            guarded: Mutex::new(GuardedOffer { offer, last }),
-            in_flight: AtomicU32::new(0),
-            stock: watch::Sender::new(None),
-        });
-        offers.by_id.insert(id, cell.clone());
-        offers.by_number.insert(number, cell);
+        offers.insert(offer, last);
         self.offers.store(Arc::new(offers));
     }
 
@@ -170,28 +158,12 @@ impl Embedded {
         let mut line = Line::new(number, settings.clone(), self.nonce(), now);
         let mut events = vec![ZoneEvent { zone: number, change: ZoneChange::Defined(Box::new(settings)) }];
         line.reserve(&mut events);
-        let cell = Self::new_zone_cell(number, line);
+        let cell = ZoneCell::new(line);
         let commit = self.record_zone(&mut cell.guarded.lock(), now, events, Some(audit));
-        self.insert_zone(cell);
-        Ok((true, commit))
-    }
-
-    pub(super) fn new_zone_cell(number: u32, line: Line) -> ZoneCell {
-        let settings = line.settings().clone();
-        ZoneCell {
-            number,
-            left: AtomicI64::new(-1),
-            settings: ArcSwap::from_pointee(settings),
-            guarded: Mutex::new(GuardedZone { line, last: None, reservation: None, deleted: false }),
-            in_flight: AtomicU32::new(0),
-        }
-    }
-
-    pub(super) fn insert_zone(&self, cell: ZoneCell) {
         let mut zones = (**self.zones.load()).clone();
-        let id = cell.settings.load().id.clone();
-        zones.by_id.insert(id, Arc::new(cell));
+        zones.insert(cell);
         self.zones.store(Arc::new(zones));
+        Ok((true, commit))
     }
 
     pub(crate) async fn pause_zone(&self, zone: &ZoneId, paused: bool, audit: Audit) -> Result<(), EngineError> {

@@ -1,9 +1,9 @@
 //! Claims, standby and stock: lock, decide, record, unlock, wait.
 
 use super::{Embedded, InFlight, OfferCell, until_durable};
+use crate::Decided;
 use crate::error::EngineError;
 use crate::types::Ack;
-use crate::Decided;
 use bunho_domain::claim::Claim;
 use bunho_domain::event::Event;
 use bunho_domain::ids::{ClaimId, OfferId, StandbyId, ZoneId};

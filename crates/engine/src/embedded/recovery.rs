@@ -1,8 +1,9 @@
 //! Start: the ledger's state at its offset, then the journal after it.
 
-use super::{Embedded, Numbers};
+use super::{Embedded, Numbers, Offers, ZoneCell, Zones};
 use crate::clock::Clock;
 use crate::types::Options;
+use arc_swap::ArcSwap;
 use bunho_domain::event::{Event, OfferChange, ZoneChange};
 use bunho_domain::line::Line;
 use bunho_domain::offer::Offer;
@@ -43,6 +44,9 @@ impl Recovery {
         match event {
             Event::Offer(event) => {
                 self.numbers_used(event.offer, 0);
+                if let OfferChange::Claim(claim) = &event.change {
+                    self.latest = self.latest.max(claim.updated_at);
+                }
                 match (&event.change, self.offers.get_mut(&event.offer)) {
                     (OfferChange::Deleted, _) => {
                         self.offers.remove(&event.offer);
@@ -106,25 +110,26 @@ impl Recovery {
     pub fn start(self, journal: Journal, projected: watch::Receiver<u64>, options: Options) -> Arc<Embedded> {
         let clock = Clock::starting_at(self.latest, options.time.clone());
         let now = clock.now();
-        let engine = Embedded {
+        let mut offers = Offers::default();
+        for (_, offer) in self.offers {
+            offers.insert(offer, None);
+        }
+        let mut zones = Zones::default();
+        for (_, mut line) in self.zones {
+            line.recover(now);
+            zones.insert(ZoneCell::new(line));
+        }
+        Arc::new(Embedded {
             journal,
             clock,
             ticket_key: TicketKey::new(&options.ticket_secret),
             options,
-            offers: Default::default(),
-            zones: Default::default(),
+            offers: ArcSwap::from_pointee(offers),
+            zones: ArcSwap::from_pointee(zones),
             numbers: Mutex::new(self.numbers),
             projected,
             random: RandomState::new(),
             nonces: AtomicU64::new(0),
-        };
-        for (_, offer) in self.offers {
-            engine.insert_offer(offer, None);
-        }
-        for (number, mut line) in self.zones {
-            line.recover(now);
-            engine.insert_zone(Embedded::new_zone_cell(number, line));
-        }
-        Arc::new(engine)
+        })
     }
 }

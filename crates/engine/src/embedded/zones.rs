@@ -108,7 +108,13 @@ impl Embedded {
     }
 
     /// Records what happened in a zone, under its lock.
-    pub(super) fn record_zone(&self, guarded: &mut GuardedZone, now: Millis, events: Vec<ZoneEvent>, audit: Option<&Audit>) -> Option<Commit> {
+    pub(super) fn record_zone(
+        &self,
+        guarded: &mut GuardedZone,
+        now: Millis,
+        events: Vec<ZoneEvent>,
+        audit: Option<&Audit>,
+    ) -> Option<Commit> {
         if events.is_empty() {
             return None;
         }

@@ -147,7 +147,16 @@ impl World {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the model spells everything out")]
-    fn take(&mut self, offer: usize, user: u8, quantity: u32, key: Option<u8>, attributes: Option<String>, hold_ms: i64, now: i64) -> usize {
+    fn take(
+        &mut self,
+        offer: usize,
+        user: u8,
+        quantity: u32,
+        key: Option<u8>,
+        attributes: Option<String>,
+        hold_ms: i64,
+        now: i64,
+    ) -> usize {
         let index = self.offers[offer].claims.len();
         let granted = if hold_ms == 0 { self.grant(offer, index, user, now) } else { None };
         self.offers[offer].claims.push(Claim {

@@ -2,7 +2,7 @@
 //! refuses.
 
 use super::batch::{Batch, OfferDraft};
-use super::claims::{CLAIMS, HISTORY, HistoryRow, bind_claim, bind_history, known};
+use super::claims::{CLAIMS, HISTORY, NEW_CLAIMS, HistoryRow, bind_claim, bind_history, known};
 use super::guard::{self, Known, Reason, Working};
 use super::multi_row::MultiRow;
 use super::park::{self, Parked};
@@ -140,17 +140,22 @@ async fn write_claims(
             Err(reason) => refused.push((index, reason)),
         }
     }
-    let conflicts = CLAIMS
-        .write(connection, &rows, |&index, binder| {
-            let claim = &batch.claims[index];
-            bind_claim(binder, offer_id(working, claim.offer), claim.last());
-        })
-        .await
-        .map_err(LedgerError::sql("write claims"))?;
-    for conflict in conflicts {
-        let index = rows[conflict];
-        guard::withdraw(&batch.claims[index], known.get(&index), working);
-        refused.push((index, Reason::Duplicate));
+    // Changes before new ones: a place is free again before somebody new takes it, and nothing that is new frees any.
+    let (changed, mut new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|index| known.contains_key(index));
+    new.sort_by(|a, b| batch.claims[*a].last().user.cmp(&batch.claims[*b].last().user));
+    for (statement, rows) in [(&CLAIMS, changed), (&NEW_CLAIMS, new)] {
+        let conflicts = statement
+            .write(connection, &rows, |&index, binder| {
+                let claim = &batch.claims[index];
+                bind_claim(binder, offer_id(working, claim.offer), claim.last());
+            })
+            .await
+            .map_err(LedgerError::sql("write claims"))?;
+        for conflict in conflicts {
+            let index = rows[conflict];
+            guard::withdraw(&batch.claims[index], known.get(&index), working);
+            refused.push((index, Reason::Duplicate));
+        }
     }
     for &(index, reason) in &refused {
         let claim = &batch.claims[index];

@@ -11,17 +11,22 @@ use bunho_domain::ids::ClaimId;
 use sqlx::SqliteConnection;
 use std::collections::HashMap;
 
-macro_rules! insert_claims {
+macro_rules! claims_into {
     () => {
-        "INSERT INTO claims (id, offer_id, user_id, quantity, status, version, idempotency_key, attributes, created_at, \
+        " INTO claims (id, offer_id, user_id, quantity, status, version, idempotency_key, attributes, created_at, \
          hold_expires_at, updated_at, offer_number, ordinal, granted) VALUES "
     };
 }
 const CLAIM_ROW: &str = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 
+/// Claims that were looked up and are not there. A constraint ends it with the rows before kept, so SQLite need not copy
+/// each page that it touches in order to undo them, which was a quarter of the projector's time; what it left is then
+/// written row by row as [`CLAIMS`], for which a row that is there already is no change.
+pub(crate) static NEW_CLAIMS: MultiRow = MultiRow::new(concat!("INSERT OR FAIL", claims_into!()), CLAIM_ROW, "").one_by_one(&CLAIMS);
+
 /// Sets only what changes in the life of a claim, which leaves the indexes on the rest alone.
 pub(crate) static CLAIMS: MultiRow = MultiRow::new(
-    insert_claims!(),
+    concat!("INSERT", claims_into!()),
     CLAIM_ROW,
     " ON CONFLICT (id) DO UPDATE SET quantity = excluded.quantity, status = excluded.status, version = excluded.version, \
      hold_expires_at = excluded.hold_expires_at, updated_at = excluded.updated_at, granted = excluded.granted \
@@ -30,7 +35,7 @@ pub(crate) static CLAIMS: MultiRow = MultiRow::new(
 
 /// Sets everything, whatever the version: the engine's word in a repair.
 static CLAIMS_WHOLE: MultiRow = MultiRow::new(
-    insert_claims!(),
+    concat!("INSERT", claims_into!()),
     CLAIM_ROW,
     " ON CONFLICT (id) DO UPDATE SET offer_id = excluded.offer_id, user_id = excluded.user_id, quantity = excluded.quantity, \
      status = excluded.status, version = excluded.version, idempotency_key = excluded.idempotency_key, \
@@ -38,17 +43,18 @@ static CLAIMS_WHOLE: MultiRow = MultiRow::new(
      updated_at = excluded.updated_at, ordinal = excluded.ordinal, granted = excluded.granted",
 );
 
-macro_rules! insert_history {
+macro_rules! history_into {
     () => {
-        "INSERT INTO claim_events (claim_id, version, offer_id, status, quantity, at, journal_offset) VALUES "
+        " INTO claim_events (claim_id, version, offer_id, status, quantity, at, journal_offset) VALUES "
     };
 }
 const HISTORY_ROW: &str = "(?,?,?,?,?,?,?)";
 
-pub(crate) static HISTORY: MultiRow = MultiRow::new(insert_history!(), HISTORY_ROW, " ON CONFLICT (claim_id, version) DO NOTHING");
+/// A version that is there already is ignored, again without anything to undo.
+pub(crate) static HISTORY: MultiRow = MultiRow::new(concat!("INSERT OR IGNORE", history_into!()), HISTORY_ROW, "");
 
 static HISTORY_WHOLE: MultiRow = MultiRow::new(
-    insert_history!(),
+    concat!("INSERT", history_into!()),
     HISTORY_ROW,
     " ON CONFLICT (claim_id, version) DO UPDATE SET status = excluded.status, quantity = excluded.quantity, at = excluded.at",
 );

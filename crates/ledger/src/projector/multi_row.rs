@@ -25,11 +25,19 @@ pub(crate) struct MultiRow {
     row: &'static str,
     tail: &'static str,
     texts: [OnceLock<Arc<str>>; LENGTHS.len()],
+    /// Writes the rows of a chunk that was refused, one by one; none: this statement itself does.
+    single: Option<&'static MultiRow>,
 }
 
 impl MultiRow {
     pub(crate) const fn new(head: &'static str, row: &'static str, tail: &'static str) -> Self {
-        Self { head, row, tail, texts: [const { OnceLock::new() }; LENGTHS.len()] }
+        Self { head, row, tail, texts: [const { OnceLock::new() }; LENGTHS.len()], single: None }
+    }
+
+    /// The same, with `single` in place of itself where rows have to be tried one by one.
+    pub(crate) const fn one_by_one(mut self, single: &'static MultiRow) -> Self {
+        self.single = Some(single);
+        self
     }
 
     /// The next statement for at most `rows` rows, and how many it takes.
@@ -44,8 +52,8 @@ impl MultiRow {
         format!("{}{}{}", self.head, vec![self.row; rows].join(","), self.tail)
     }
 
-    /// Writes `rows`; returns the indexes of those that a constraint refused. A statement that is refused is undone by
-    /// itself and its transaction goes on, so its rows are then tried one by one.
+    /// Writes `rows`; returns the indexes of those that a constraint refused. A statement that is refused leaves its
+    /// transaction as it is, so its rows are then tried one by one.
     pub(crate) async fn write<R>(
         &self,
         connection: &mut SqliteConnection,
@@ -59,8 +67,9 @@ impl MultiRow {
             match execute(connection, text, &rows[done..done + length], &bind).await {
                 Ok(()) => {}
                 Err(error) if is_constraint(&error) => {
+                    let single = self.single.unwrap_or(self);
                     for (index, row) in rows.iter().enumerate().skip(done).take(length) {
-                        match execute(connection, self.chunk(1).0, std::slice::from_ref(row), &bind).await {
+                        match execute(connection, single.chunk(1).0, std::slice::from_ref(row), &bind).await {
                             Ok(()) => {}
                             Err(error) if is_constraint(&error) => refused.push(index),
                             Err(error) => return Err(error),

@@ -5,6 +5,8 @@
 //! * `contract`: every row of the API's tables, hostile input included.
 //! * `commands`: the command line.
 
+#![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
 mod harness;
 
 mod commands;

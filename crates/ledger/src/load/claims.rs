@@ -1,0 +1,125 @@
+//! A million claims in half a second: a page of claims as one text.
+//!
+//! Row by row, most of the time goes into handing each value from SQLite's thread to ours (an allocation each, under
+//! SQLite's one lock). So SQLite joins the columns of a claim, and the claims of a page, with separators that no
+//! column can hold; that was measured five times as fast. While a page is taken apart here, SQLite makes the next.
+
+use super::{Sink, Versions};
+use crate::error::LedgerError;
+use crate::rows::Columns;
+use crate::{timestamp, words};
+use bunho_domain::claim::Claim;
+use bunho_domain::event::{Event, OfferChange, OfferEvent};
+use bunho_domain::ids::{ClaimId, IdempotencyKey, UserId};
+use sqlx::SqliteConnection;
+
+/// Between columns: US, the unit separator. Ids, keys and times have no control characters, and JSON escapes them.
+const UNIT: char = '\u{1f}';
+/// Between claims: RS, the record separator.
+const RECORD: char = '\u{1e}';
+
+/// Claims come in the order of the subquery, which is that of its index; [`take_apart`] makes sure. 500 claims are
+/// some 75 KB, and at most 2 MB with the longest attributes.
+const PAGE: &str = "
+    SELECT max(id), group_concat(line, char(30)) FROM (
+        SELECT id, concat_ws(char(31), id, user_id, quantity, status, version, coalesce(idempotency_key, ''), coalesce(attributes, ''),
+            created_at, updated_at, coalesce(hold_expires_at, ''), coalesce(ordinal, ''), coalesce(granted, '')) AS line
+        FROM claims WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT 500)";
+
+/// One page: the last id, and the claims' lines.
+type Page = Option<(String, String)>;
+
+/// Streams the claims of live offers in the order of their ids. Deleted offers' claims are not even read.
+pub(super) async fn load(snapshot: &mut SqliteConnection, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+    for (first, last) in runs(offers) {
+        let end = format!("{last:08x}.");
+        let mut page = read(snapshot, &format!("{first:08x}"), &end).await?;
+        while let Some((upto, lines)) = page {
+            let (next, taken) = tokio::join!(
+                biased;
+                read(snapshot, &upto, &end),
+                async { take_apart(&lines, offers, sink) },
+            );
+            taken?;
+            page = next?;
+        }
+    }
+    Ok(())
+}
+
+/// Ranges of offer numbers without a deleted one between them.
+fn runs(offers: &Versions) -> Vec<(u32, u32)> {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for &number in offers.keys() {
+        match runs.last_mut() {
+            Some((_, last)) if number == *last + 1 => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    runs
+}
+
+async fn read(snapshot: &mut SqliteConnection, after: &str, end: &str) -> Result<Page, LedgerError> {
+    let row = sqlx::query(PAGE).bind(after).bind(end).fetch_one(snapshot).await.map_err(LedgerError::sql("load claims"))?;
+    let mut columns = Columns::of(&row, "claims");
+    let (last, lines): (Option<String>, Option<String>) = (columns.take()?, columns.take()?);
+    Ok(last.zip(lines))
+}
+
+fn take_apart(lines: &str, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+    let mut previous = None;
+    for line in lines.split(RECORD) {
+        let claim = claim(line).filter(|claim| previous < Some(claim.id)).ok_or_else(|| LedgerError::Unreadable {
+            table: "claims",
+            column: "row",
+            value: line.to_owned(),
+        })?;
+        previous = Some(claim.id);
+        let offer = claim.id.offer_number();
+        if let Some(&version) = offers.get(&offer) {
+            sink(Event::Offer(OfferEvent { offer, version, change: OfferChange::Claim(Box::new(claim)) }));
+        }
+    }
+    Ok(())
+}
+
+/// Reads one line; none where a column is not what this program writes.
+fn claim(line: &str) -> Option<Claim> {
+    let mut columns = line.split(UNIT);
+    Some(Claim {
+        id: ClaimId::parse(columns.next()?).ok()?,
+        user: UserId::parse(columns.next()?).ok()?,
+        quantity: columns.next()?.parse().ok()?,
+        status: words::parse_status(columns.next()?)?,
+        version: columns.next()?.parse().ok()?,
+        key: unless_empty(columns.next()?, |text| IdempotencyKey::parse(text).ok())?,
+        attributes: unless_empty(columns.next()?, |text| Some(text.into()))?,
+        created_at: timestamp::parse(columns.next()?)?,
+        updated_at: timestamp::parse(columns.next()?)?,
+        hold_expires_at: unless_empty(columns.next()?, timestamp::parse)?,
+        ordinal: unless_empty(columns.next()?, |text| text.parse().ok())?,
+        granted: unless_empty(columns.next()?, |text| ClaimId::parse(text).ok())?,
+    })
+    .filter(|_| columns.next().is_none())
+}
+
+/// A null column comes as an empty text; none of them is ever empty otherwise.
+fn unless_empty<T>(text: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
+    if text.is_empty() { Some(None) } else { parse(text).map(Some) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_leave_deleted_offers_out() {
+        let check = |numbers: &[u32], expected: &[(u32, u32)]| {
+            let offers = numbers.iter().map(|number| (*number, 1)).collect();
+            assert_eq!(runs(&offers), expected);
+        };
+        check(&[], &[]);
+        check(&[1, 2, 3, 5, 7, 8], &[(1, 3), (5, 5), (7, 8)]);
+        check(&[u32::MAX], &[(u32::MAX, u32::MAX)]);
+    }
+}

@@ -1,0 +1,157 @@
+//! `bunho serve`: check, build, bind, say where, serve, drain.
+
+use super::reconcile;
+use crate::app::{App, Parts};
+use crate::auth::keys::Keys;
+use crate::auth::users::UserTokens;
+use crate::cli::Place;
+use crate::config::{Config, Users};
+use crate::exit::Failure;
+use crate::node::{self, Node};
+use crate::pass::Passes;
+use crate::{demo, listen, router, secrets};
+use bunho_engine::Engine;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Runs the server until SIGTERM, SIGINT, or the journal's end.
+///
+/// # Errors
+/// [`Failure`] with the exit code of what is refused or broke.
+pub fn run(place: &Place, listen: Option<String>, with_demo: bool) -> Result<ExitCode, Failure> {
+    let config = super::settings(place, listen)?.check()?;
+    log(&config)?;
+    raise_open_files(&config);
+    super::block_on(serve(config, with_demo))
+}
+
+async fn serve(config: Config, with_demo: bool) -> Result<ExitCode, Failure> {
+    node::prepare(&config.data)?;
+    // Everything that can be refused is, before a port is bound.
+    let passes = Passes::load(&config.data, &config.pass_issuer)?;
+    let user_tokens = match &config.users {
+        Users::Jwt(settings) => Some(UserTokens::load(settings)?),
+        Users::Header { .. } => None,
+    };
+    let node = Node::open(&config).await?;
+    let served = serve_node(&config, &node, passes, user_tokens, with_demo).await;
+    node.close().await;
+    served
+}
+
+async fn serve_node(
+    config: &Config,
+    node: &Node,
+    passes: Passes,
+    user_tokens: Option<UserTokens>,
+    with_demo: bool,
+) -> Result<ExitCode, Failure> {
+    let engine = Engine::Embedded(node.engine.clone());
+    let given = std::env::var("BUNHO_ADMIN_KEY").ok().filter(|key| !key.is_empty());
+    let new_admin_key = secrets::ensure_admin_key(&node.ledger, &config.data, given, super::key::now()).await?;
+    if with_demo {
+        demo::add(&engine).await?;
+    }
+    let (stop, stopped) = watch::channel(false);
+    let app = App::new(Parts {
+        keys: Keys::load(&node.ledger).await?,
+        reconcile: reconciler(engine.clone(), node.ledger.clone()),
+        engine,
+        journal: node.journal.clone(),
+        projector: node.projector.clone(),
+        ledger: node.ledger.clone(),
+        config: Arc::new(config.clone()),
+        passes,
+        user_tokens,
+        shutdown: stopped.clone(),
+    });
+    let public = bind(config.listen).await?;
+    let admin = match config.admin_listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    println!("bunho {} · embedded shape · ack {:?}", env!("CARGO_PKG_VERSION"), config.ack);
+    println!("data in {}", config.data.display());
+    if let Some(key) = new_admin_key {
+        println!("admin key {key} (shown once; kept in {})", secrets::admin_key_path(&config.data).display());
+    }
+    if let Some((_, address)) = &admin {
+        println!("administration on http://{address}");
+    }
+    println!("serving http://{}", public.1);
+    let mut servers = vec![tokio::spawn(listen::serve(public.0, router::public(app.clone()), config.limits.clone(), stopped.clone()))];
+    if let Some((listener, _)) = admin {
+        servers.push(tokio::spawn(listen::serve(listener, router::admin(app.clone()), config.limits.clone(), stopped)));
+    }
+    let why = until_end(node).await?;
+    let _ = stop.send(true);
+    for server in servers {
+        let _ = server.await;
+    }
+    match why {
+        End::Asked => {
+            println!("stopped: requests answered, everything that was answered is durable");
+            Ok(ExitCode::SUCCESS)
+        }
+        End::Poisoned => Err(Failure::internal(
+            "the journal could not be synced; nothing of what failed will be seen again\n  mend: look at the disk (the log says what it answered), then start again",
+        )),
+    }
+}
+
+enum End {
+    Asked,
+    Poisoned,
+}
+
+async fn until_end(node: &Node) -> Result<End, Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::internal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::internal)?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(End::Asked),
+        _ = interrupt.recv() => Ok(End::Asked),
+        () = node.journal.until_poisoned() => Ok(End::Poisoned),
+    }
+}
+
+fn reconciler(engine: Engine, ledger: bunho_ledger::Ledger) -> Box<dyn Fn() -> crate::app::Reconciled + Send + Sync> {
+    Box::new(move || {
+        let (engine, ledger) = (engine.clone(), ledger.clone());
+        Box::pin(async move {
+            engine.ledger_caught_up().await.map_err(|error| error.to_string())?;
+            let report = reconcile::compare(&engine, &ledger).await.map_err(|error| error.to_string())?;
+            Ok(reconcile::to_json(&report))
+        })
+    })
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = listen::bind(address).and_then(|listener| listener.local_addr().map(|local| (listener, local)));
+    bound.map_err(|error| {
+        Failure::unavailable(format_args!("{address} cannot be bound: {error}\n  mend: stop what listens there, or choose another with --listen"))
+    })
+}
+
+fn log(config: &Config) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log_level).map_err(|error| {
+        Failure::configuration(format_args!("setting `log.level` refused: {error}\n  mend: use error, warn, info, debug or target=level,…"))
+    })?;
+    // Standard output is for the lines that scripts wait for.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = if config.log_json { builder.json().try_init() } else { builder.try_init() };
+    set.map_err(Failure::internal)
+}
+
+/// Every connection is an open file; most systems allow far fewer by default than they can.
+fn raise_open_files(config: &Config) {
+    let wanted = config.limits.connections_max as u64 + 1_024;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(granted) if granted < wanted => tracing::warn!(granted, wanted, "fewer open files than server.connections_max needs; raise `ulimit -Hn`"),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+}

@@ -1,0 +1,280 @@
+//! The waiting line: the two calls of the waiting room, leaving, and the same as a stream.
+//!
+//! `wait` and `entry` are the hottest paths of the program: they borrow from the request's body, ask the engine once,
+//! and write the answer straight into its buffer.
+
+use crate::app::App;
+use crate::http::edge::id_of;
+use crate::http::json::{JsonBody, no_content, ok};
+use crate::http::params::Params;
+use crate::http::stream::{Sent, events, farewell, slot, stopped};
+use crate::http::time::Rfc3339;
+use crate::metrics::Outcomes;
+use crate::problem::{Answered, Problem, seconds_up};
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::RETRY_AFTER;
+use axum::response::Response;
+use axum::response::sse::Event;
+use bunho_domain::ids::ZoneId;
+use bunho_domain::line::{Answer, Place, State as LineState};
+use bunho_engine::{EngineError, Entry};
+use futures_util::stream::unfold;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+use utoipa::{IntoParams, ToSchema};
+
+/// Bytes of a client's own key at most.
+const CLIENT_KEY_BYTES_MAX: usize = 128;
+
+/// A request for a place. Fields that are not known are ignored.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WaitRequest<'a> {
+    /// The zone.
+    #[serde(borrow)]
+    zone_id: Cow<'a, str>,
+    /// A stable key of the client's own: joining again with it gives the same ticket.
+    #[serde(borrow, default)]
+    key: Option<Cow<'a, str>>,
+    /// Taken and ignored.
+    #[serde(borrow, default, rename = "clientIp")]
+    _client_ip: Option<Cow<'a, str>>,
+    /// Taken and ignored.
+    #[serde(borrow, default, rename = "clientAgent")]
+    _client_agent: Option<Cow<'a, str>>,
+}
+
+/// A ticket and its zone. Fields that are not known are ignored.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TicketRequest<'a> {
+    /// The zone.
+    #[serde(borrow)]
+    zone_id: Cow<'a, str>,
+    /// The ticket.
+    #[serde(borrow)]
+    token: Cow<'a, str>,
+}
+
+/// Whose events a stream has.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(crate) struct StreamParams {
+    /// The zone.
+    zone_id: String,
+    /// The ticket.
+    token: String,
+}
+
+/// In, with a pass, or still waiting.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EntryAnswer<'a> {
+    /// Whether the ticket may enter.
+    can_enter: bool,
+    /// The ticket; it does not change while one waits.
+    token: &'a str,
+    /// The zone.
+    zone_id: &'a str,
+    /// How it stands; absent once it may enter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<Waiting<'a>>,
+    /// Proof of admission: a JWT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pass: Option<String>,
+    /// When the pass ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pass_expires_at: Option<Rfc3339>,
+}
+
+/// How a waiting ticket stands.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Waiting<'a> {
+    /// `waiting`, `not_open`, `paused`, `closed`, `sold_out` or `recovering`.
+    state: &'static str,
+    /// 1 for who is next.
+    rank: u32,
+    /// Tickets after this one.
+    behind: u32,
+    /// Seconds until entry by the measured pace; null where it cannot be said.
+    estimated_seconds: Option<u32>,
+    /// Milliseconds until the next poll.
+    polling_period: u32,
+    /// What the operator says to everyone who waits.
+    message: Option<&'a str>,
+    /// When the zone opens, while it has not.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    opens_at: Option<Rfc3339>,
+    /// What is left of the zone's offer, where one is tied to it.
+    remaining: Option<u32>,
+}
+
+/// Joins the line of a zone, or enters at once.
+#[utoipa::path(post, path = "/traffic/wait", tag = "line", request_body = WaitRequest, responses((status = 200, body = EntryAnswer)))]
+pub(crate) async fn wait(State(app): State<Arc<App>>, body: JsonBody) -> Answered {
+    let request: WaitRequest<'_> = body.parse()?;
+    let zone = zone_id(&request.zone_id)?;
+    let key = request.key.as_deref();
+    if key.is_some_and(|key| !(1..=CLIENT_KEY_BYTES_MAX).contains(&key.len())) {
+        return Err(Problem::field("key", format!("must be 1 to {CLIENT_KEY_BYTES_MAX} bytes")));
+    }
+    let entry = counted(app.metrics.joins(), app.engine.join(&zone, key).await)?;
+    let token = entry.token.as_deref().unwrap_or_default();
+    Ok(answer(&app, &entry, token, &zone))
+}
+
+/// Polls with a ticket.
+#[utoipa::path(post, path = "/traffic/entry", tag = "line", request_body = TicketRequest, responses((status = 200, body = EntryAnswer)))]
+pub(crate) async fn entry(State(app): State<Arc<App>>, body: JsonBody) -> Answered {
+    let request: TicketRequest<'_> = body.parse()?;
+    let zone = zone_id(&request.zone_id)?;
+    let entry = counted(app.metrics.polls(), app.engine.poll(&zone, &request.token).await)?;
+    Ok(answer(&app, &entry, &request.token, &zone))
+}
+
+/// Gives a place up, or ends an active session. Twice, too.
+#[utoipa::path(post, path = "/traffic/leave", tag = "line", request_body = TicketRequest, responses((status = 204)))]
+pub(crate) async fn leave(State(app): State<Arc<App>>, body: JsonBody) -> Answered {
+    let request: TicketRequest<'_> = body.parse()?;
+    match app.engine.leave(&zone_id(&request.zone_id)?, &request.token).await {
+        // Whoever has no place any more has left.
+        Ok(()) | Err(EngineError::TicketGone) => Ok(no_content()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits on one connection: events `waiting` and, at last, `enter`, with the same JSON. The server polls for the client,
+/// at the pace that it would have told it.
+#[utoipa::path(get, path = "/traffic/stream", tag = "line", params(StreamParams),
+    responses((status = 200, content_type = "text/event-stream", body = EntryAnswer)))]
+pub(crate) async fn stream(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Params(request): Params<StreamParams>,
+) -> Answered {
+    let zone = zone_id(&request.zone_id)?;
+    let slot = slot(&app)?;
+    // Asked before the stream begins, so that a bad ticket is a plain problem.
+    let first = counted(app.metrics.polls(), app.engine.poll(&zone, &request.token).await)?;
+    let waiting = Stream { app, zone, token: request.token, request_id: id_of(&headers).unwrap_or_default(), _slot: slot, next: Next::Send(Ok(first)) };
+    Ok(events(unfold(waiting, Stream::advance)))
+}
+
+struct Stream {
+    app: Arc<App>,
+    zone: ZoneId,
+    token: String,
+    request_id: String,
+    _slot: crate::app::StreamSlot,
+    next: Next,
+}
+
+enum Next {
+    Send(Result<Entry, Problem>),
+    Poll(Duration),
+    End,
+}
+
+impl Stream {
+    async fn advance(mut self) -> Option<(Sent, Self)> {
+        loop {
+            match std::mem::replace(&mut self.next, Next::End) {
+                Next::End => return None,
+                Next::Poll(after) => {
+                    tokio::select! {
+                        () = tokio::time::sleep(after) => {}
+                        () = stopped(&self.app) => return Some((Ok(farewell()), self)),
+                    }
+                    self.next = match self.app.engine.poll(&self.zone, &self.token).await {
+                        // The client polls beside the stream; neither is to blame alone.
+                        Err(EngineError::TooFast { retry_ms }) => Next::Poll(Duration::from_millis(retry_ms.into())),
+                        polled => Next::Send(counted(self.app.metrics.polls(), polled)),
+                    };
+                }
+                Next::Send(Ok(entry)) => {
+                    let body = entry_answer(&self.app, &entry, &self.token, &self.zone);
+                    let data = serde_json::to_string(&body).unwrap_or_default();
+                    let name = if body.can_enter { "enter" } else { "waiting" };
+                    if let Answer::Waiting(place) = entry.answer {
+                        self.next = Next::Poll(Duration::from_millis(place.polling_ms.into()));
+                    }
+                    return Some((Ok(Event::default().event(name).data(data)), self));
+                }
+                Next::Send(Err(problem)) => {
+                    let data = String::from_utf8(problem.render(&self.request_id)).unwrap_or_default();
+                    return Some((Ok(Event::default().event("problem").data(data)), self));
+                }
+            }
+        }
+    }
+}
+
+fn zone_id(text: &str) -> Result<ZoneId, Problem> {
+    ZoneId::parse(text).map_err(|error| Problem::field("zoneId", error.to_string()))
+}
+
+fn counted(outcomes: &Outcomes, result: Result<Entry, EngineError>) -> Result<Entry, Problem> {
+    result.map_err(Problem::from).inspect(|entry| outcomes.count(word(entry))).inspect_err(|problem| outcomes.count(problem.kind().code))
+}
+
+const fn word(entry: &Entry) -> &'static str {
+    match entry.answer {
+        Answer::Admitted(_) => "admitted",
+        Answer::Waiting(_) => "waiting",
+    }
+}
+
+fn answer(app: &App, entry: &Entry, token: &str, zone: &ZoneId) -> Response {
+    let body = entry_answer(app, entry, token, zone);
+    let mut response = ok(&body);
+    if let Some(waiting) = &body.waiting {
+        response.headers_mut().insert(RETRY_AFTER, seconds_up(waiting.polling_period).into());
+    }
+    response
+}
+
+fn entry_answer<'a>(app: &App, entry: &'a Entry, token: &'a str, zone: &'a ZoneId) -> EntryAnswer<'a> {
+    let mut body =
+        EntryAnswer { can_enter: false, token, zone_id: zone.as_str(), waiting: None, pass: None, pass_expires_at: None };
+    match entry.answer {
+        Answer::Waiting(place) => body.waiting = Some(waiting(entry, place)),
+        Answer::Admitted(admission) => {
+            body.can_enter = true;
+            body.pass = Some(app.passes.sign(zone, entry.subject, admission));
+            body.pass_expires_at = Some(Rfc3339(admission.expires_at));
+        }
+    }
+    body
+}
+
+fn waiting(entry: &Entry, place: Place) -> Waiting<'_> {
+    let not_open = place.state == LineState::NotOpen;
+    Waiting {
+        state: state_word(place.state),
+        rank: place.rank,
+        behind: place.behind,
+        estimated_seconds: place.estimated_seconds,
+        polling_period: place.polling_ms,
+        message: entry.zone.message.as_deref(),
+        opens_at: entry.zone.opens_at.filter(|_| not_open).map(Rfc3339),
+        remaining: entry.remaining,
+    }
+}
+
+/// The word for whether a line moves, here and wherever a zone is shown.
+pub(crate) const fn state_word(state: LineState) -> &'static str {
+    match state {
+        LineState::Waiting => "waiting",
+        LineState::NotOpen => "not_open",
+        LineState::Paused => "paused",
+        LineState::Closed => "closed",
+        LineState::SoldOut => "sold_out",
+        LineState::Recovering => "recovering",
+    }
+}

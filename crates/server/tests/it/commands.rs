@@ -1,0 +1,154 @@
+//! The command line: what it teaches, what it refuses, and with which exit code.
+
+use crate::harness::{ADMIN_KEY, Server, launch};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+fn bunho(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
+    command.args(arguments).env_remove("BUNHO_ADMIN_KEY");
+    command
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn refusals_name_the_setting_and_the_mend() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().to_str().unwrap();
+    for (arguments, environment, code, says) in [
+        (vec!["serve", "--data", data, "--listen", "0.0.0.0:0"], None, 64, "auth.user"),
+        (vec!["serve", "--data", data, "--listen", "here"], None, 64, "server.listen"),
+        (vec!["serve", "--data", data], Some(("BUNHO_ENGINE__ACK", "maybe")), 64, "engine.ack"),
+        (vec!["serve", "--data", data], Some(("BUNHO_SERVER__TYPO", "1")), 64, "TYPO"),
+        (vec!["serve", "--data", data], Some(("BUNHO_ADMIN_KEY", "short")), 64, "BUNHO_ADMIN_KEY"),
+        (vec!["serve", "--config", "/nonexistent.toml"], None, 64, "/nonexistent.toml"),
+        (vec!["serve", "--data", "/proc/bunho"], None, 65, "/proc/bunho"),
+        (vec!["offer", "list", "--url", "http://127.0.0.1:1", "--key", "bk_x"], None, 69, "bunho serve"),
+        (vec!["key", "new", "--role", "king", "--data", data], None, 64, "service"),
+        (vec!["nonsense"], None, 64, "serve"),
+    ] {
+        let mut command = bunho(&arguments);
+        command.envs(environment);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
+        assert!(text(&output).to_lowercase().contains(&says.to_lowercase()), "{arguments:?}: {}", text(&output));
+    }
+}
+
+#[test]
+fn the_first_start_prints_and_keeps_an_admin_key() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("deep/er");
+    let serve = || launch(bunho_in(&path));
+    let mut started = serve();
+    let printed = started.lines.iter().find_map(|line| line.strip_prefix("admin key ")).expect("a key is printed").split(' ').next().unwrap();
+    let kept = std::fs::read_to_string(path.join("admin.key")).unwrap();
+    assert_eq!(kept.trim(), printed);
+    assert_eq!(std::fs::metadata(path.join("admin.key")).unwrap().permissions().mode() & 0o777, 0o600);
+    for file in std::fs::read_dir(path.join("keys")).unwrap() {
+        assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    // A second server on the same folder is refused, and says so.
+    let second = bunho(&["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&path).output().unwrap();
+    assert_eq!(second.status.code(), Some(65), "{}", text(&second));
+    // The shell commands find the key by themselves.
+    let data = path.to_str().unwrap();
+    let put = bunho(&["offer", "put", "drop", r#"{"kind":"coupon","quantity":3}"#, "--url", &started.url, "--data", data]).output().unwrap();
+    assert!(put.status.success(), "{}", text(&put));
+    let restock = bunho(&["offer", "restock", "drop", "-1", "--url", &started.url, "--data", data]).output().unwrap();
+    assert!(restock.status.success(), "{}", text(&restock));
+    let shown = bunho(&["offer", "get", "drop", "--url", &started.url, "--data", data]).output().unwrap();
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["quantity"], 2);
+    let refused = bunho(&["offer", "restock", "drop", "-9", "--url", &started.url, "--data", data]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(64), "{}", text(&refused));
+    started.process.kill().unwrap();
+    started.process.wait().unwrap();
+    let again = serve();
+    assert!(!again.lines.iter().any(|line| line.starts_with("admin key")), "the key is printed once");
+    let mut process = again.process;
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+fn bunho_in(path: &std::path::Path) -> Command {
+    let mut command = bunho(&["serve", "--listen", "127.0.0.1:0", "--data"]);
+    command.arg(path);
+    command
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_reconcile_and_rebuild_on_a_stopped_folder() {
+    let mut server = Server::start().await;
+    server.put_offer("drop", json!({"kind": "goods", "quantity": 50})).await;
+    for user in 0..20 {
+        assert_eq!(server.claim("drop", &format!("u{user}"), Some("k"), json!({"quantity": 2})).await.0, StatusCode::CREATED);
+    }
+    let data = server.data().to_str().unwrap().to_string();
+    let running = bunho(&["reconcile", "--data", &data]).output().unwrap();
+    assert_eq!(running.status.code(), Some(65), "a folder in use is refused: {}", text(&running));
+    let doctor = bunho(&["doctor", "--data", &data]).output().unwrap();
+    assert!(doctor.status.success() && text(&doctor).contains("ok    ledger"), "{}", text(&doctor));
+    server.kill();
+    let reconciled = bunho(&["reconcile", "--json", "--data", &data]).output().unwrap();
+    let report: Value = serde_json::from_slice(&reconciled.stdout).unwrap();
+    assert_eq!((report["equal"].as_bool(), report["compared"].as_u64()), (Some(true), Some(20)), "{report}");
+    let rebuilt = bunho(&["rebuild", "--data", &data]).output().unwrap();
+    assert!(rebuilt.status.success(), "{}", text(&rebuilt));
+    server.restart().await;
+    let offer = server.offer("drop").await;
+    assert_eq!((offer["held"].as_u64(), offer["remaining"].as_u64()), (Some(40), Some(10)));
+    let (_, again) = server.claim("drop", "u0", Some("k"), json!({"quantity": 2})).await;
+    assert_eq!(again["user"], "u0");
+    server.assert_reconciled();
+    // A ledger edited by hand is found out.
+    server.until_projected().await;
+    server.kill();
+    let edit = Command::new("sqlite3").arg(server.data().join("ledger.db")).arg("update claims set quantity = 9 where user_id = 'u3'").output().unwrap();
+    assert!(edit.status.success());
+    let differs = bunho(&["reconcile", "--data", &data]).output().unwrap();
+    assert_eq!(differs.status.code(), Some(1), "{}", text(&differs));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_made_on_the_command_line_works_while_the_server_runs() {
+    let server = Server::start().await;
+    let made = bunho(&["key", "new", "--role", "viewer", "--name", "desk", "--data"]).arg(server.data()).output().unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let key = made["key"].as_str().unwrap();
+    let seen = async || server.request(Method::GET, "/admin/api/zones").bearer_auth(key).send().await.unwrap().status() == StatusCode::OK;
+    crate::harness::until("the key is known", std::time::Duration::from_secs(10), seen).await;
+    let put = server.request(Method::PUT, "/admin/api/zones/Z").bearer_auth(key).json(&json!({"entry_limit_per_minute": 1}));
+    assert_eq!(put.send().await.unwrap().status(), StatusCode::FORBIDDEN);
+    let listed = bunho(&["key", "list", "--data"]).arg(server.data()).output().unwrap();
+    assert!(text(&listed).contains("desk") && !text(&listed).contains(key));
+    let _ = ADMIN_KEY;
+}
+
+#[test]
+fn the_configuration_printed_is_one_that_can_be_given_back() {
+    let dir = TempDir::new().unwrap();
+    let printed = bunho(&["config", "--print"]).env("BUNHO_SERVER__CONNECTIONS_MAX", "77").output().unwrap();
+    assert!(printed.status.success() && text(&printed).contains("connections_max = 77"));
+    let file = dir.path().join("bunho.toml");
+    std::fs::write(&file, &printed.stdout).unwrap();
+    let again = bunho(&["config", "--print", "--config"]).arg(&file).output().unwrap();
+    assert_eq!(again.stdout, printed.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_has_one_of_each() {
+    let server = Server::start_with(&[], &["--demo"]).await;
+    for offer in ["sneaker-drop", "farm-stay", "farm-thanks", "welcome-coupon"] {
+        assert_eq!(server.offer(offer).await["state"], "open");
+    }
+    assert_eq!(server.join("TEST_ZONE").await.1["canEnter"], true);
+    let (status, claim) = server.claim("welcome-coupon", "me", Some("first"), json!({"quantity": 1})).await;
+    assert_eq!((status, claim["status"].as_str()), (StatusCode::CREATED, Some("confirmed")));
+}

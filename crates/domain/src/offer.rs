@@ -195,7 +195,7 @@ impl Offer {
 
     /// Its numbers, after settling what is due.
     pub fn stock(&mut self, step: &mut Step<'_>) -> Stock {
-        self.settle(step);
+        self.settle_all(step);
         self.stock_at(step.now)
     }
 
@@ -204,7 +204,7 @@ impl Offer {
     /// # Errors
     /// [`Refusal::UnknownClaim`] when there is none for this caller.
     pub fn claim_by_id(&mut self, actor: Actor<'_>, id: ClaimId, step: &mut Step<'_>) -> Result<Claim, Refusal> {
-        self.settle(step);
+        self.settle_all(step);
         self.owned(actor, id)
     }
 
@@ -213,7 +213,7 @@ impl Offer {
     /// # Errors
     /// [`Refusal::UnknownStandby`] when there is none for this caller.
     pub fn standby_by_id(&mut self, actor: Actor<'_>, id: StandbyId, step: &mut Step<'_>) -> Result<StandbyView, Refusal> {
-        self.settle(step);
+        self.settle_all(step);
         let place = self.waits.get(id).filter(|place| actor.may_see(&place.user)).ok_or(Refusal::UnknownStandby)?;
         Ok(self.view(place.id.seq()))
     }
@@ -221,6 +221,15 @@ impl Offer {
     /// The earliest instant at which [`Self::settle`] may have something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
+        if self.waits.count > 0 {
+            // Whoever waits may be served when the offer opens, or now where an edit made that possible.
+            if let Some(opens_at) = self.settings.opens_at.filter(|_| self.first_is_served()) {
+                return Some(opens_at);
+            }
+            if self.first_is_served() {
+                return Some(Millis(0));
+            }
+        }
         self.deadlines.peek().map(|Reverse((at, _))| *at)
     }
 
@@ -251,9 +260,15 @@ impl Offer {
             }
             OfferChange::Standby(place) => {
                 if self.waits.put(place) {
-                    let user = self.book.user_index(&place.user);
-                    let waits = place.status == crate::claim::StandbyStatus::Waiting;
-                    self.book.user_mut(user).waiting = if waits { place.id.seq() } else { book::NONE };
+                    let index = self.book.user_index(&place.user);
+                    let user = self.book.user_mut(index);
+                    let seq = place.id.seq();
+                    if user.place == book::NONE || user.place < seq {
+                        user.place = seq;
+                    }
+                    if matches!(place.status, crate::claim::StandbyStatus::Left | crate::claim::StandbyStatus::Passed) {
+                        user.ended += 1;
+                    }
                 }
             }
             OfferChange::Deleted => self.deleted = true,

@@ -66,6 +66,7 @@ struct Zones {
 
 /// An offer and what surrounds it.
 struct OfferCell {
+    id: OfferId,
     guarded: Mutex<GuardedOffer>,
     /// The zone whose pass it wants; read without the lock.
     zone: ArcSwap<Option<ZoneId>>,
@@ -105,6 +106,7 @@ impl Offers {
     fn insert(&mut self, offer: Offer, last: Option<Commit>) {
         let (id, number) = (offer.id().clone(), offer.number());
         let cell = Arc::new(OfferCell {
+            id: id.clone(),
             zone: ArcSwap::from_pointee(offer.settings().zone.clone()),
             next_deadline: AtomicI64::new(offer.next_deadline().map_or(i64::MAX, |at| at.0)),
             guarded: Mutex::new(GuardedOffer { offer, last }),

@@ -195,6 +195,24 @@ impl Engine {
         }
     }
 
+    /// The id of an offer, by the number that claims carry.
+    #[must_use]
+    pub fn offer_id(&self, number: u32) -> Option<OfferId> {
+        match self {
+            Self::Embedded(engine) => engine.offer_id(number),
+        }
+    }
+
+    /// A zone's epoch; passes of an older one have ended.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownZone`].
+    pub fn zone_epoch(&self, zone: &ZoneId) -> Result<u32, EngineError> {
+        match self {
+            Self::Embedded(engine) => engine.zone_epoch(zone),
+        }
+    }
+
     /// The zone whose pass an offer wants.
     ///
     /// # Errors

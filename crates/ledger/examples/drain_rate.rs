@@ -9,6 +9,9 @@ use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_domain::time::Millis;
 use bunho_journal::Journal;
 use bunho_ledger::{Ledger, Projector};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, SqliteConnection};
+use std::path::Path;
 use std::time::Instant;
 
 const START: Millis = Millis(1_767_225_600_000);
@@ -37,6 +40,30 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{name}: {events} events in {:.2} s", began.elapsed().as_secs_f64());
     }
     ledger.close().await;
+    raw(dir.path(), claims).await
+}
+
+/// The limit beside it: the same rows from one file into another with the same schema, inside SQLite, in transactions
+/// of as many records as the projector's, with the same durability.
+async fn raw(dir: &Path, claims: u32) -> Result<(), Box<dyn std::error::Error>> {
+    let path = dir.join("raw.db");
+    Ledger::open(&path).await?.close().await;
+    let options = SqliteConnectOptions::new().filename(&path).pragma("synchronous", "FULL").pragma("cache_size", "-65536");
+    let mut connection = SqliteConnection::connect_with(&options.pragma("wal_autocheckpoint", "8192")).await?;
+    sqlx::query("ATTACH ? AS source").bind(dir.join("ledger.db").display().to_string()).execute(&mut connection).await?;
+    let began = Instant::now();
+    for first in (0..claims).step_by(20_000) {
+        let (from, to) = (ClaimId::new(1, first, 0).to_string(), ClaimId::new(1, first + 20_000, 0).to_string());
+        let mut transaction = connection.begin().await?;
+        for statement in [
+            "INSERT INTO main.claims SELECT * FROM source.claims WHERE id >= ? AND id < ? ORDER BY id",
+            "INSERT INTO main.claim_events SELECT * FROM source.claim_events WHERE claim_id >= ? AND claim_id < ?",
+        ] {
+            sqlx::query(statement).bind(&from).bind(&to).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+    }
+    report("raw insert", claims, began);
     Ok(())
 }
 

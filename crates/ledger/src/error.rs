@@ -23,7 +23,9 @@ pub enum LedgerError {
         source: sqlx::migrate::MigrateError,
     },
     /// The file was written by a newer program.
-    #[error("the ledger's schema is version {found}, this program knows versions up to {known}: start the newer program, or restore a copy made before it ran")]
+    #[error(
+        "the ledger's schema is version {found}, this program knows versions up to {known}: start the newer program, or restore a copy made before it ran"
+    )]
     SchemaNewer {
         /// Version in the file.
         found: i64,

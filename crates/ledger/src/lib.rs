@@ -8,16 +8,16 @@
 //! This crate is the only user of sqlx. The tables are described in `migrations/`; the columns named in api.md §7
 //! are a contract.
 
+mod check;
+mod error;
 mod ledger;
-mod projector;
 mod load;
+mod projector;
 mod query;
 pub mod reconcile;
-mod check;
 mod rows;
-mod words;
 mod timestamp;
-mod error;
+mod words;
 
 pub use check::Check;
 pub use error::LedgerError;

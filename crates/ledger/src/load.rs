@@ -17,12 +17,17 @@ use bunho_domain::claim::Standby;
 use bunho_domain::event::{Event, OfferChange, OfferEvent, TicketNumber, ZoneChange, ZoneEvent};
 use futures_util::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
-use sqlx::SqliteConnection;
+use sqlx::{Row, SqliteConnection};
 use std::collections::BTreeMap;
 
 const ZONES: &str = concat!("SELECT ", zone_columns!(), " FROM zones WHERE deleted_at IS NULL ORDER BY number");
 const OFFERS: &str = concat!("SELECT ", offer_columns!(), " FROM offers WHERE deleted_at IS NULL ORDER BY number");
 const STANDBY: &str = concat!("SELECT ", standby_columns!(), " FROM standby ORDER BY id");
+/// The last minute that each zone has told: its line goes on from there.
+const MINUTES: &str = "
+    SELECT m.zone_id, m.minute, m.entered, m.waiting, m.dropped, m.entry_limit, z.number
+    FROM zones z JOIN zone_minutes m ON m.zone_id = z.id AND m.minute = (SELECT max(minute) FROM zone_minutes WHERE zone_id = z.id)
+    WHERE z.deleted_at IS NULL ORDER BY z.number";
 /// In the order in which it happened, so that an engine can append to its window log.
 const TICKETS: &str = "
     SELECT zone_number, epoch, seq, admitted_at AS at, 0 AS has_left FROM tickets WHERE admitted_at IS NOT NULL
@@ -81,6 +86,13 @@ async fn load_zones(snapshot: &mut SqliteConnection, sink: &mut Sink<'_>) -> Res
         if any_reserved {
             sink(Event::Zone(ZoneEvent { zone: zone.number, change: reserved }));
         }
+        Ok(())
+    })
+    .await?;
+    each(snapshot, MINUTES, "load minutes", |row| {
+        let minute = rows::zone::minute(row)?;
+        let zone = row.try_get_unchecked("number").map_err(LedgerError::sql("read a row"))?;
+        sink(Event::Zone(ZoneEvent { zone, change: ZoneChange::Minute(minute) }));
         Ok(())
     })
     .await?;

@@ -123,15 +123,15 @@ impl<'a> Reconciliation<'a> {
 
     /// Compares one offer, by its number. `engine` gives at most so many of its claims after the given one, in the
     /// order of their ids; fewer than asked for means that there are no more. An offer that the engine does not have
-    /// is a source that is always empty.
+    /// is a source that is always empty. (A plain function that returns a future, because what an `AsyncFnMut` returns
+    /// cannot be said to be Send, and a server wants to spawn this.)
     ///
     /// # Errors
     /// The ledger cannot be read, or written in a repair.
-    pub async fn offer(
-        &mut self,
-        number: u32,
-        mut engine: impl AsyncFnMut(Option<ClaimId>, usize) -> Vec<Claim>,
-    ) -> Result<(), LedgerError> {
+    pub async fn offer<F>(&mut self, number: u32, mut engine: impl FnMut(Option<ClaimId>, usize) -> F) -> Result<(), LedgerError>
+    where
+        F: Future<Output = Vec<Claim>>,
+    {
         let mut after = None;
         loop {
             let mut page = self.page(number, after, &mut engine).await?;
@@ -168,12 +168,15 @@ impl<'a> Reconciliation<'a> {
         Ok(self.report)
     }
 
-    async fn page(
+    async fn page<F>(
         &self,
         number: u32,
         after: Option<ClaimId>,
-        engine: &mut impl AsyncFnMut(Option<ClaimId>, usize) -> Vec<Claim>,
-    ) -> Result<Page, LedgerError> {
+        engine: &mut impl FnMut(Option<ClaimId>, usize) -> F,
+    ) -> Result<Page, LedgerError>
+    where
+        F: Future<Output = Vec<Claim>>,
+    {
         let mut engine = engine(after, PAGE).await;
         let engine_end = if engine.len() < PAGE { None } else { engine.last().map(|claim| claim.id) };
         let ledger = self.ledger.claims_between(number, after, engine_end, PAGE).await?;

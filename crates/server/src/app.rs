@@ -68,11 +68,11 @@ pub struct App {
 }
 
 impl App {
-    /// Puts the parts together.
+    /// Puts the parts together. Within a runtime, since a small task folds metrics from here on.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
         let limits = &parts.config.limits;
-        Arc::new(Self {
+        let app = Arc::new(Self {
             health: Health { journal: parts.journal, projector: parts.projector, needs_ledger: parts.config.ack == Ack::Ledger },
             in_flight: Slots::new(limits.in_flight_max),
             streams: Slots::new(limits.streams_max),
@@ -89,7 +89,9 @@ impl App {
             request_ids: RequestIds::new(RandomState::new().hash_one(0_u8)),
             names: OfferNames::default(),
             started: Instant::now(),
-        })
+        });
+        tokio::spawn(crate::metrics::fold(app.clone()));
+        app
     }
 
     /// Whether the server is stopping.

@@ -19,7 +19,7 @@ use axum::http::{HeaderMap, HeaderName, Method};
 use bunho_domain::ids::UserId;
 use bunho_domain::offer::Actor;
 use bunho_journal::Audit;
-use keys::{Identity, KEY_PREFIX, Role};
+use keys::{Identity, Role};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -76,12 +76,11 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let Some(token) = bearer(&parts.headers)? else { return by_header(parts, app) };
-        if token.starts_with(KEY_PREFIX) {
-            let identity = app.keys.find(token, &app.ledger).await?.ok_or_else(|| unauthenticated("The key is not known"))?;
+        if let Some(identity) = app.keys.find(token, &app.ledger).await? {
             return Ok(Self::Key(identity, named_user(&parts.headers)?));
         }
         let Some(users) = &app.user_tokens else { return Err(unauthenticated("The key is not known")) };
-        users.verify(token).await.map(Self::User).ok_or_else(|| unauthenticated("The token is not valid"))
+        users.verify(token).await.map(Self::User).ok_or_else(|| unauthenticated("The token is not a known key and no valid JWT"))
     }
 }
 
@@ -148,6 +147,10 @@ pub(crate) struct Administrator {
 }
 
 impl Administrator {
+    pub(crate) fn new(identity: Arc<Identity>, request_id: Option<String>) -> Self {
+        Self { identity, request_id }
+    }
+
     async fn find(parts: &Parts, app: &App, least: Role) -> Result<Self, Problem> {
         let identity = match bearer(&parts.headers)? {
             Some(key) => app.keys.find(key, &app.ledger).await?.ok_or_else(|| unauthenticated("The key is not known"))?,
@@ -156,7 +159,7 @@ impl Administrator {
         if !identity.role.may_administer(least) {
             return Err(forbidden("This needs a key of a higher role"));
         }
-        Ok(Self { identity, request_id: id_of(&parts.headers) })
+        Ok(Self::new(identity, id_of(&parts.headers)))
     }
 
     /// An entry of the audit log.

@@ -182,7 +182,7 @@ impl Outcomes {
 }
 
 /// Folds samples into buckets, until the server stops.
-pub async fn fold(app: Arc<App>) {
+pub(crate) async fn fold(app: Arc<App>) {
     let mut shutdown = app.shutdown.clone();
     loop {
         tokio::select! {

@@ -72,6 +72,12 @@ impl Node {
         let ledger = Ledger::open(&ledger_path(&config.data)).await?;
         let mut recovery = Recovery::default();
         let offset = ledger.load(&mut |event| recovery.apply(&event)).await?;
+        if offset > journal.last() {
+            let last = journal.last();
+            return Err(Failure::data(format_args!(
+                "the ledger is at record {offset}, the journal ends at {last}: one of them is from another time or folder\n  mend: restore both from the same backup, or start the journal anew behind the ledger with `bunho rebuild --accept-loss`"
+            )));
+        }
         let (offer, zone) = ledger.highest_numbers().await?;
         recovery.numbers_used(offer, zone);
         let to_replay = journal.clone();

@@ -7,7 +7,7 @@
 //! A [`Problem`] on its way out is an empty response that carries itself as an extension: the edge, which knows the
 //! request's id, writes the body ([`Problem::render`]).
 
-use crate::exit::chain;
+use crate::exit::{Failure, chain};
 use crate::http::time::Rfc3339;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -94,6 +94,8 @@ pub struct Problem(Box<Parts>);
 #[derive(Debug)]
 struct Parts {
     kind: &'static Kind,
+    /// The kind's, but for the few places where it differs.
+    status: u16,
     detail: Cow<'static, str>,
     extra: Map<String, Value>,
     retry_after_seconds: Option<u32>,
@@ -119,7 +121,7 @@ impl Problem {
     pub fn new(kind: &'static Kind) -> Self {
         let retry_after_seconds = (kind.status == 503).then_some(RETRY_SECONDS);
         let detail = Cow::Borrowed(kind.title);
-        Self(Box::new(Parts { kind, detail, extra: Map::new(), retry_after_seconds, close: false }))
+        Self(Box::new(Parts { kind, status: kind.status, detail, extra: Map::new(), retry_after_seconds, close: false }))
     }
 
     /// Says more.
@@ -133,6 +135,13 @@ impl Problem {
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.extra.insert(name.into(), value.into());
+        self
+    }
+
+    /// Answers with another status than the kind's.
+    #[must_use]
+    pub fn status_instead(mut self, status: u16) -> Self {
+        self.0.status = status;
         self
     }
 
@@ -175,6 +184,13 @@ impl Problem {
         Self::logged(&INTERNAL, error)
     }
 
+    /// As [`Self::internal`], for failures of the program's own parts.
+    #[must_use]
+    pub fn failure(failure: &Failure) -> Self {
+        tracing::error!(code = INTERNAL.code, error = ?failure, "a request failed");
+        Self::new(&INTERNAL)
+    }
+
     /// A 5xx: logged with its chain, here and only here.
     fn logged(kind: &'static Kind, error: &dyn Error) -> Self {
         tracing::error!(code = kind.code, error = chain(error), "a request failed");
@@ -190,18 +206,18 @@ impl Problem {
     /// HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.0.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The body, with the id of the request it answers.
     #[must_use]
     pub fn render(&self, request_id: &str) -> Vec<u8> {
-        let Parts { kind, detail, extra, .. } = &*self.0;
+        let Parts { kind, status, detail, extra, .. } = &*self.0;
         let mut body = extra.clone();
         for (name, value) in [
             ("type", json!(format!("urn:bunho:problem:{}", kind.code))),
             ("title", json!(kind.title)),
-            ("status", json!(kind.status)),
+            ("status", json!(status)),
             ("detail", json!(detail)),
             ("code", json!(kind.code)),
             ("request_id", json!(request_id)),
@@ -225,7 +241,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.0.retry_after_seconds {
             headers.insert(RETRY_AFTER, seconds.into());
         }
-        if self.0.kind.status == 401 {
+        if self.0.status == 401 {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bunho\""));
         }
         if self.0.close {

@@ -25,8 +25,10 @@ pub(super) struct User {
     newest: u32,
     /// Units held and confirmed.
     pub(super) taken: u32,
-    /// Sequence number of the place on standby that waits, or [`NONE`].
-    pub(super) waiting: u32,
+    /// Sequence number of the newest place on standby, or [`NONE`].
+    pub(super) place: u32,
+    /// Claims and places that ended without being confirmed.
+    pub(super) ended: u32,
     /// Whether a claim of theirs was ever confirmed: a granted coupon is given once.
     pub(super) had: bool,
 }
@@ -101,7 +103,7 @@ impl Book {
         if let Some(index) = self.find_user(id) {
             return index;
         }
-        let index = self.users.push(User { id: id.clone(), newest: NONE, taken: 0, waiting: NONE, had: false });
+        let index = self.users.push(User { id: id.clone(), newest: NONE, taken: 0, place: NONE, ended: 0, had: false });
         let (users, hasher) = (&self.users, &self.hasher);
         self.users_by_id.insert_unique(hasher.hash_one(id.as_str()), index, |&other| hasher.hash_one(users[other].id.as_str()));
         index
@@ -220,6 +222,9 @@ impl Book {
         }
         if matches!(claim.status, Status::Confirmed | Status::Returned) {
             self.users[user].had = true;
+        }
+        if matches!(claim.status, Status::Released | Status::Expired) {
+            self.users[user].ended += 1;
         }
         if let Some(granted) = claim.granted {
             self.granted.insert(seq, granted);

@@ -8,7 +8,7 @@ use super::{Actor, ClaimRequest, Offer, OfferState, Pass, Restock, StandbyReques
 use crate::claim::{Claim, Standby, StandbyStatus, Status};
 use crate::event::{Event, OfferChange, OfferEvent};
 use crate::ids::{ClaimId, StandbyId, UserId};
-use crate::limits::{QUANTITY_MAX, REFUSAL_CLAIMS_MAX};
+use crate::limits::{ENDED_PER_USER_MAX, QUANTITY_MAX, REFUSAL_CLAIMS_MAX, SETTLE_MOST};
 use crate::time::Millis;
 use std::cmp::Reverse;
 
@@ -18,7 +18,7 @@ impl Offer {
     /// # Errors
     /// The first [`Refusal`] in the order: key reused, not open, closed, forbidden, pass, limit, quantity, sold out.
     pub fn claim(&mut self, request: ClaimRequest<'_>, step: &mut Step<'_>) -> Result<Taken, Refusal> {
-        self.settle(step);
+        self.settle_all(step);
         let user = self.book.find_user(request.user);
         if let (Some(user), Some(key)) = (user, request.key)
             && let Some(claim) = self.book.find_key(user, key)
@@ -41,7 +41,7 @@ impl Offer {
     /// # Errors
     /// [`Refusal::UnknownClaim`], [`Refusal::Forbidden`], [`Refusal::DeadlinePassed`] or [`Refusal::NotHeld`].
     pub fn confirm(&mut self, actor: Actor<'_>, id: ClaimId, step: &mut Step<'_>) -> Result<Claim, Refusal> {
-        self.settle(step);
+        self.settle_all(step);
         let mut claim = self.owned(actor, id)?;
         if matches!(actor, Actor::User(_)) && self.settings.confirm_by == ConfirmBy::Service {
             return Err(Refusal::Forbidden);
@@ -62,13 +62,13 @@ impl Offer {
     /// # Errors
     /// [`Refusal::UnknownClaim`] or [`Refusal::NotHeld`].
     pub fn release(&mut self, actor: Actor<'_>, id: ClaimId, step: &mut Step<'_>) -> Result<Claim, Refusal> {
-        self.settle(step);
+        self.settle_all(step);
         let claim = self.owned(actor, id)?;
         match claim.status {
             Status::Released => Ok(claim),
             Status::Held => {
                 let claim = self.change(claim, Status::Released, step);
-                self.serve_standby(step);
+                self.serve_waiting(step);
                 Ok(claim)
             }
             status => Err(Refusal::NotHeld { status }),
@@ -80,15 +80,15 @@ impl Offer {
     /// # Errors
     /// [`Refusal::UnknownClaim`] or [`Refusal::NotHeld`].
     pub fn take_back(&mut self, id: ClaimId, restock: Restock, step: &mut Step<'_>) -> Result<Claim, Refusal> {
-        self.settle(step);
+        self.settle_all(step);
         let claim = self.owned(Actor::Service(None), id)?;
         match claim.status {
             Status::Returned => Ok(claim),
             Status::Confirmed => {
                 let claim = self.change(claim, Status::Returned, step);
                 match restock {
-                    Restock::Yes => self.serve_standby(step),
-                    Restock::No => self.set_quantity(self.settings.quantity - claim.quantity, step),
+                    Restock::Yes => self.serve_waiting(step),
+                    Restock::No => self.set_quantity(self.settings.quantity.saturating_sub(claim.quantity).max(self.taken()), step),
                 }
                 Ok(claim)
             }
@@ -96,24 +96,29 @@ impl Offer {
         }
     }
 
-    /// Joins standby. A user has one place that waits: joining again for as many units answers with it. Where units are
-    /// left and nobody is ahead, the place is served at once.
+    /// Joins standby. A user has one place at a time: joining again for as many units answers with it, also when it has been
+    /// served and its claim is still held. Where units are left and nobody is ahead, the place is served at once, as a claim.
     ///
     /// # Errors
     /// [`Refusal::NotOpen`], [`Refusal::Closed`], [`Refusal::NoStandby`], pass refusals, [`Refusal::LimitReached`]
     /// (also for a second place) or [`Refusal::QuantityInvalid`].
     pub fn join_standby(&mut self, request: StandbyRequest<'_>, step: &mut Step<'_>) -> Result<StandbyView, Refusal> {
-        self.settle(step);
+        self.settle_all(step);
         self.check_entry(request.pass, step.now)?;
         if !self.settings.standby {
             return Err(Refusal::NoStandby);
         }
         let user = self.book.find_user(request.user);
-        if let Some(place) = user.and_then(|user| self.waits.at(self.book.user(user).waiting)) {
+        if let Some(place) = user.and_then(|user| self.waits.at(self.book.user(user).place)).filter(|place| self.is_open(place)) {
             return if place.quantity == request.quantity { Ok(self.view(place.id.seq())) } else { Err(self.limit_reached(user)) };
         }
         self.check_limit(user, request.quantity)?;
         self.check_quantity(request.quantity)?;
+        // What can never be served would only keep others waiting.
+        if !self.can_be_served(request.quantity) {
+            let max = self.settings.max_per_claim.min(self.remaining() + self.book.held);
+            return Err(Refusal::QuantityInvalid { min: self.settings.min_per_claim, max });
+        }
         let seq = self.waits.next_seq();
         let place = Standby {
             id: StandbyId::new(self.number, seq, request.nonce),
@@ -126,7 +131,8 @@ impl Offer {
             claim: None,
         };
         self.emit(OfferChange::Standby(Box::new(place)), step);
-        self.serve_standby(step);
+        // Who joins while units are left gets what a claim would get, no longer hold.
+        self.serve_standby(self.settings.hold_seconds, SETTLE_MOST, step);
         Ok(self.view(seq))
     }
 
@@ -135,13 +141,13 @@ impl Offer {
     /// # Errors
     /// [`Refusal::UnknownStandby`] when there is none for this caller.
     pub fn leave_standby(&mut self, actor: Actor<'_>, id: StandbyId, step: &mut Step<'_>) -> Result<(), Refusal> {
-        self.settle(step);
+        self.settle_all(step);
         let place = self.waits.get(id).filter(|place| actor.may_see(&place.user)).ok_or(Refusal::UnknownStandby)?;
         if place.status == StandbyStatus::Waiting {
             let place = place.clone();
             self.change_standby(place, StandbyStatus::Left, None, step);
             // Whoever was first may have waited for more units than were left.
-            self.serve_standby(step);
+            self.serve_waiting(step);
         }
         Ok(())
     }
@@ -151,14 +157,14 @@ impl Offer {
     /// # Errors
     /// [`Refusal::QuantityTaken`] when fewer units would be left than are taken.
     pub fn define(&mut self, mut settings: OfferSettings, step: &mut Step<'_>) -> Result<(), Refusal> {
-        self.settle(step);
+        self.settle_all(step);
         let taken = self.taken();
         if settings.quantity < taken {
             return Err(Refusal::QuantityTaken { taken });
         }
         settings.revision = self.settings.revision + 1;
+        // Who waits is served by the next settling: what this edit grants is then locked, not what the old one did.
         self.emit(OfferChange::Defined(Box::new(settings)), step);
-        self.serve_standby(step);
         Ok(())
     }
 
@@ -172,7 +178,7 @@ impl Offer {
     /// # Errors
     /// [`Refusal::QuantityTaken`] below what is taken; [`Refusal::QuantityInvalid`] above [`QUANTITY_MAX`].
     pub fn restock(&mut self, delta: i64, step: &mut Step<'_>) -> Result<(), Refusal> {
-        self.settle(step);
+        self.settle_all(step);
         let taken = self.taken();
         let quantity = i64::from(self.settings.quantity).saturating_add(delta);
         if quantity < i64::from(taken) {
@@ -180,13 +186,13 @@ impl Offer {
         }
         let quantity = u32::try_from(quantity).ok().filter(|&quantity| quantity <= QUANTITY_MAX);
         self.set_quantity(quantity.ok_or(Refusal::QuantityInvalid { min: taken, max: QUANTITY_MAX })?, step);
-        self.serve_standby(step);
+        self.serve_waiting(step);
         Ok(())
     }
 
     /// Ends it now. Holds can still be confirmed until their deadline. Twice, too.
     pub fn close(&mut self, step: &mut Step<'_>) {
-        self.settle(step);
+        self.settle_all(step);
         if self.settings.closes_at.is_none_or(|closes_at| closes_at > step.now) {
             let mut settings = self.settings.clone();
             settings.closes_at = Some(step.now);
@@ -200,35 +206,44 @@ impl Offer {
     /// Deletes it.
     ///
     /// # Errors
-    /// [`Refusal::InUse`] while units are taken or people wait on standby.
+    /// [`Refusal::InUse`] while units are taken, or people wait on the standby of an offer that is not closed.
     pub fn delete(&mut self, step: &mut Step<'_>) -> Result<(), Refusal> {
-        self.settle(step);
-        if self.taken() > 0 || self.waits.count > 0 {
+        self.settle_all(step);
+        if self.taken() > 0 || (self.waits.count > 0 && self.state_at(step.now) != OfferState::Closed) {
             return Err(Refusal::InUse);
         }
         self.emit(OfferChange::Deleted, step);
         Ok(())
     }
 
-    /// Ends holds whose deadline has come, and serves standby with what they give back. Every decision starts here,
-    /// so a sweeper that is late changes no result; it only makes sure that standby is served when nobody asks.
-    pub fn settle(&mut self, step: &mut Step<'_>) {
-        let mut came_back = false;
+    /// Ends holds whose deadline has come, and serves standby with what is left; at most so many of each. True: there is more.
+    ///
+    /// The caller repeats this, with a journal record for each round, until nothing is due, and decides only then. So a
+    /// sweeper that is late changes no result, and a hundred thousand holds that fall due at once neither stop
+    /// the world nor make one enormous record.
+    pub fn settle(&mut self, most: usize, step: &mut Step<'_>) -> bool {
+        let mut left = most;
         while let Some(&Reverse((deadline, seq))) = self.deadlines.peek() {
             if deadline > step.now {
                 break;
+            }
+            if left == 0 {
+                return true;
             }
             self.deadlines.pop();
             if self.book.is_due(seq, deadline)
                 && let Some(claim) = self.book.claim_at(seq)
             {
                 self.change(claim, Status::Expired, step);
-                came_back = true;
+                left -= 1;
             }
         }
-        if came_back {
-            self.serve_standby(step);
-        }
+        self.serve_standby(self.settings.standby_hold_seconds, most, step)
+    }
+
+    /// As [`Self::settle`] without a bound: after the caller has settled at this instant, it finds nothing to do.
+    pub(super) fn settle_all(&mut self, step: &mut Step<'_>) {
+        while self.settle(SETTLE_MOST, step) {}
     }
 
     pub(super) fn stock_at(&self, now: Millis) -> Stock {
@@ -291,12 +306,18 @@ impl Offer {
         }
     }
 
+    /// A client that claims and gives back for ever fills the memory; at some point it is told to stop.
+    fn check_ended(&self, user: Option<u32>) -> Result<(), Refusal> {
+        if user.is_some_and(|user| self.book.user(user).ended >= ENDED_PER_USER_MAX) { Err(self.limit_reached(user)) } else { Ok(()) }
+    }
+
     fn within_limit(&self, user: Option<u32>, quantity: u32) -> bool {
         let taken = user.map_or(0, |user| self.book.user(user).taken);
         self.settings.per_user_limit.is_none_or(|limit| u64::from(taken) + u64::from(quantity) <= u64::from(limit))
     }
 
     fn check_limit(&self, user: Option<u32>, quantity: u32) -> Result<(), Refusal> {
+        self.check_ended(user)?;
         if self.within_limit(user, quantity) { Ok(()) } else { Err(self.limit_reached(user)) }
     }
 
@@ -338,7 +359,7 @@ impl Offer {
     /// Gives one grant to a user who has not had one, where units are left that nobody waits for.
     fn give(&mut self, user: &UserId, by: ClaimId, now: Millis, events: &mut Vec<Event>) -> Option<ClaimId> {
         let mut step = Step { now, grants: None, events };
-        self.settle(&mut step);
+        self.settle_all(&mut step);
         let known = self.book.find_user(user);
         let quantity = self.settings.min_per_claim;
         if self.deleted
@@ -355,18 +376,45 @@ impl Offer {
         Some(self.take(request, 0, &mut step).id)
     }
 
-    /// Gives units that are left to who waits for them, strictly in order: a place that wants more than is left keeps
-    /// those behind it waiting.
-    fn serve_standby(&mut self, step: &mut Step<'_>) {
-        if !matches!(self.state_at(step.now), OfferState::Open | OfferState::SoldOut) {
-            return;
+    /// Whether the first who waits would be served, or passed over, were the offer open.
+    pub(super) fn first_is_served(&self) -> bool {
+        self.waits.first().is_some_and(|place| place.quantity <= self.remaining() || !self.can_be_served(place.quantity))
+    }
+
+    /// Whether so many units are left, or may come back by holds that end. With nothing left, refunds are waited for too.
+    fn can_be_served(&self, quantity: u32) -> bool {
+        quantity <= self.settings.quantity && (self.remaining() == 0 || quantity <= self.remaining() + self.book.held)
+    }
+
+    /// Whether a place still stands for its user: it waits, or what it was served with is still held.
+    fn is_open(&self, place: &Standby) -> bool {
+        match (place.status, place.claim) {
+            (StandbyStatus::Waiting, _) => true,
+            (StandbyStatus::Served, Some(claim)) => self.book.claim(claim).is_some_and(|claim| claim.status == Status::Held),
+            _ => false,
         }
-        while let Some(place) = self.waits.first() {
-            let place = place.clone();
-            if place.quantity > self.remaining() {
-                break;
-            }
-            if self.within_limit(self.book.find_user(&place.user), place.quantity) {
+    }
+
+    /// Serves who waits, with the hold of standby; what is left undone the next settling does.
+    fn serve_waiting(&mut self, step: &mut Step<'_>) {
+        self.serve_standby(self.settings.standby_hold_seconds, SETTLE_MOST, step);
+    }
+
+    /// Gives units that are left to who waits for them, strictly in order, at most so many times. True: there is more.
+    ///
+    /// A place that wants more than is left keeps those behind it waiting while open holds may still bring what it wants.
+    /// One that nothing on its way can satisfy, or whose user's limit is used up, is passed over: else one
+    /// request for too much would keep the last units from everybody.
+    fn serve_standby(&mut self, hold_seconds: u32, most: usize, step: &mut Step<'_>) -> bool {
+        if self.waits.count == 0 || !matches!(self.state_at(step.now), OfferState::Open | OfferState::SoldOut) {
+            return false;
+        }
+        for _ in 0..most {
+            let Some(place) = self.waits.first().cloned() else { return false };
+            let within_limit = self.within_limit(self.book.find_user(&place.user), place.quantity);
+            if !within_limit || !self.can_be_served(place.quantity) {
+                self.change_standby(place, StandbyStatus::Passed, None, step);
+            } else if place.quantity <= self.remaining() {
                 let request = ClaimRequest {
                     user: &place.user,
                     quantity: place.quantity,
@@ -375,12 +423,13 @@ impl Offer {
                     pass: Pass::Valid,
                     nonce: place.id.nonce(),
                 };
-                let claim = self.take(request, self.settings.standby_hold_seconds, step);
+                let claim = self.take(request, hold_seconds, step);
                 self.change_standby(place, StandbyStatus::Served, Some(claim.id), step);
             } else {
-                self.change_standby(place, StandbyStatus::Passed, None, step);
+                return false;
             }
         }
+        self.first_is_served()
     }
 
     fn set_quantity(&mut self, quantity: u32, step: &mut Step<'_>) {

@@ -33,11 +33,14 @@ impl Embedded {
         self.check_offer_references(&settings)?;
         let zone = settings.zone.clone();
         if let Ok(cell) = self.offer_cell(&settings.id) {
-            let current = cell.guarded.lock().offer.settings().revision;
-            if if_revision.is_some_and(|revision| revision != current) {
-                return Err(EngineError::Conflict { current });
-            }
-            let (decided, commit) = self.locked(&cell, Some(audit), |offer, step| offer.define(settings, step))?;
+            let (decided, commit) = self.locked(&cell, Some(audit), |offer, step| {
+                let current = offer.settings().revision;
+                if if_revision.is_some_and(|revision| revision != current) {
+                    return Err(EngineError::Conflict { current });
+                }
+                Ok(offer.define(settings, step))
+            })?;
+            let decided = decided?;
             if decided.is_ok() {
                 cell.zone.store(Arc::new(zone));
             }
@@ -96,7 +99,15 @@ impl Embedded {
         {
             return Err(EngineError::Reference { field: "zone", reason: "must name a zone that exists" });
         }
+        let offers = self.offers.load();
+        let is_granted = offers.by_id.values().any(|other| other.guarded.lock().offer.settings().grants.as_ref() == Some(&settings.id));
+        if is_granted && settings.kind != Kind::Coupon {
+            return Err(EngineError::Reference { field: "kind", reason: "must be coupon, since another offer grants this one" });
+        }
         let Some(grants) = &settings.grants else { return Ok(()) };
+        if *grants == settings.id {
+            return Err(EngineError::Reference { field: "grants", reason: "must be another offer" });
+        }
         let Ok(granted) = self.offer_cell(grants) else {
             return Err(EngineError::Reference { field: "grants", reason: "must name an offer that exists" });
         };
@@ -109,8 +120,7 @@ impl Embedded {
             return Err(EngineError::Reference { field: "grants", reason: "must name an offer that grants nothing itself" });
         }
         drop(granted);
-        let offers = self.offers.load();
-        if offers.by_id.values().any(|other| other.guarded.lock().offer.settings().grants.as_ref() == Some(&settings.id)) {
+        if is_granted {
             return Err(EngineError::Reference { field: "grants", reason: "must be null, since this offer is itself granted by another" });
         }
         Ok(())
@@ -190,11 +200,14 @@ impl Embedded {
     fn redefine(&self, cell: &ZoneCell, guarded: &mut GuardedZone, mut settings: ZoneSettings, audit: &Audit) -> Option<Commit> {
         let now = self.clock.now();
         settings.revision = guarded.line.settings().revision + 1;
+        let tied_before = guarded.line.settings().offer.clone();
         let mut events = Vec::new();
         guarded.line.define(settings, now, &mut events);
         guarded.line.reserve(&mut events);
         cell.settings.store(Arc::new(guarded.line.settings().clone()));
-        cell.left.store(-1, std::sync::atomic::Ordering::Relaxed);
+        if tied_before != guarded.line.settings().offer {
+            cell.left.store(-1, std::sync::atomic::Ordering::Relaxed);
+        }
         self.record_zone(guarded, now, events, Some(audit))
     }
 

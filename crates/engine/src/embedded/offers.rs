@@ -1,6 +1,6 @@
 //! Claims, standby and stock: lock, decide, record, unlock, wait.
 
-use super::{Embedded, InFlight, OfferCell, until_durable};
+use super::{Embedded, GuardedOffer, InFlight, OfferCell, until_durable};
 use crate::Decided;
 use crate::error::EngineError;
 use crate::types::Ack;
@@ -10,7 +10,10 @@ use bunho_domain::ids::{ClaimId, OfferId, StandbyId, ZoneId};
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::OfferSettings;
 use bunho_domain::offer::{Actor, ClaimRequest, Offer, Restock, StandbyRequest, StandbyView, Step, Stock, Taken};
+use bunho_domain::limits::SETTLE_MOST;
+use bunho_domain::time::Millis;
 use bunho_journal::{Audit, Commit};
+use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::watch;
@@ -89,6 +92,10 @@ impl Embedded {
         Ok((**self.offer_cell(offer)?.zone.load()).clone())
     }
 
+    pub(crate) fn offer_id(&self, number: u32) -> Option<OfferId> {
+        self.cell_of(number).map(|cell| cell.id.clone())
+    }
+
     pub(crate) fn offer_ids(&self) -> Vec<OfferId> {
         self.offers.load().by_id.keys().cloned().collect()
     }
@@ -137,32 +144,86 @@ impl Embedded {
         decision: impl FnOnce(&mut Offer, &mut Step<'_>) -> T,
     ) -> Result<(T, Option<Commit>), EngineError> {
         self.check_journal()?;
-        let mut guarded = cell.guarded.lock();
-        if guarded.offer.is_deleted() {
-            return Err(EngineError::UnknownOffer);
-        }
-        let grants_cell = guarded.offer.settings().grants.as_ref().and_then(|id| self.offers.load().by_id.get(id).cloned());
+        let (mut guarded, grants_cell) = self.lock_settled(cell)?;
         let mut grants = grants_cell.as_ref().map(|cell| cell.guarded.lock());
         let now = self.clock.now();
         let mut events: Vec<Event> = Vec::new();
+        let whole = AbortOnPanic;
         let mut step = Step { now, grants: grants.as_mut().map(|grants| &mut grants.offer), events: &mut events };
         let decided = decision(&mut guarded.offer, &mut step);
-        if !events.is_empty() {
-            let commit = self.record(now, &events, audit);
-            let number = guarded.offer.number();
-            if let (Some(grants), Some(cell)) = (&mut grants, &grants_cell)
-                && events.iter().any(|event| matches!(event, Event::Offer(event) if event.offer != number))
-            {
-                grants.last = Some(commit.clone());
-                cell.note_deadline(&grants.offer);
-            }
-            cell.note_deadline(&guarded.offer);
-            guarded.last = Some(commit);
-        }
+        self.record_offers(now, &events, audit, cell, &mut guarded, grants_cell.as_ref().zip(grants.as_deref_mut()));
+        drop(whole);
         // What is refused because of the granted offer's state depends on that offer's last record as well; it is in
         // the same journal, so the later of the two commits covers both.
         let commit = later(guarded.last.as_ref(), grants.as_ref().and_then(|grants| grants.last.as_ref()));
         Ok((decided, commit))
+    }
+
+    /// Locks an offer with nothing due on it. What was due has been recorded in bounded rounds, and between two of them
+    /// others had the lock.
+    fn lock_settled<'a>(&self, cell: &'a Arc<OfferCell>) -> Result<(MutexGuard<'a, GuardedOffer>, Option<Arc<OfferCell>>), EngineError> {
+        loop {
+            let mut guarded = cell.guarded.lock();
+            if guarded.offer.is_deleted() {
+                return Err(EngineError::UnknownOffer);
+            }
+            let grants_cell = guarded.offer.settings().grants.as_ref().and_then(|id| self.offers.load().by_id.get(id).cloned());
+            let more = {
+                let mut grants = grants_cell.as_ref().map(|cell| cell.guarded.lock());
+                let now = self.clock.now();
+                let mut events: Vec<Event> = Vec::new();
+                let whole = AbortOnPanic;
+                let granted_more = grants.as_mut().is_some_and(|grants| {
+                    grants.offer.settle(SETTLE_MOST, &mut Step { now, grants: None, events: &mut events })
+                });
+                let mut step = Step { now, grants: grants.as_mut().map(|grants| &mut grants.offer), events: &mut events };
+                let more = guarded.offer.settle(SETTLE_MOST, &mut step) || granted_more;
+                self.record_offers(now, &events, None, cell, &mut guarded, grants_cell.as_ref().zip(grants.as_deref_mut()));
+                drop(whole);
+                more
+            };
+            if !more {
+                return Ok((guarded, grants_cell));
+            }
+            MutexGuard::unlock_fair(guarded);
+        }
+    }
+
+    /// Records what happened to an offer, and to the one it grants, under their locks.
+    fn record_offers(
+        &self,
+        now: Millis,
+        events: &[Event],
+        audit: Option<&Audit>,
+        cell: &OfferCell,
+        guarded: &mut GuardedOffer,
+        grants: Option<(&Arc<OfferCell>, &mut GuardedOffer)>,
+    ) {
+        if events.is_empty() {
+            return;
+        }
+        let commit = self.record(now, events, audit);
+        let number = guarded.offer.number();
+        if let Some((cell, grants)) = grants
+            && events.iter().any(|event| matches!(event, Event::Offer(event) if event.offer != number))
+        {
+            grants.last = Some(commit.clone());
+            cell.note_deadline(&grants.offer);
+        }
+        cell.note_deadline(&guarded.offer);
+        guarded.last = Some(commit);
+    }
+}
+
+/// A bug between changing the state and recording the change would leave a state that no journal knows, with the lock
+/// free for the next request. Better no process: a restart knows exactly what is durable.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
     }
 }
 

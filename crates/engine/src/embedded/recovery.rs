@@ -44,8 +44,10 @@ impl Recovery {
         match event {
             Event::Offer(event) => {
                 self.numbers_used(event.offer, 0);
-                if let OfferChange::Claim(claim) = &event.change {
-                    self.latest = self.latest.max(claim.updated_at);
+                match &event.change {
+                    OfferChange::Claim(claim) => self.latest = self.latest.max(claim.updated_at),
+                    OfferChange::Standby(place) => self.latest = self.latest.max(place.updated_at),
+                    OfferChange::Defined(_) | OfferChange::Deleted => {}
                 }
                 match (&event.change, self.offers.get_mut(&event.offer)) {
                     (OfferChange::Deleted, _) => {

@@ -34,7 +34,9 @@ impl Embedded {
             let issued = match outcome {
                 JoinOutcome::Issued(issued) => issued,
                 JoinOutcome::Unreserved => {
-                    until_durable(reservation).await?;
+                    // Without a reservation under way the numbers of this epoch are used up, all 2^32: a reset gives new ones.
+                    let reservation = reservation.ok_or(EngineError::Overloaded)?;
+                    until_durable(Some(reservation)).await?;
                     continue;
                 }
             };
@@ -90,6 +92,10 @@ impl Embedded {
         let cell = self.zone_cell(zone)?;
         let status = cell.lock()?.line.status(cell.left(), self.clock.now());
         Ok(ZoneReport { settings: cell.settings.load_full(), status })
+    }
+
+    pub(crate) fn zone_epoch(&self, zone: &ZoneId) -> Result<u32, EngineError> {
+        Ok(self.zone_cell(zone)?.settings.load().epoch)
     }
 
     pub(crate) fn zones(&self) -> Vec<ZoneReport> {

@@ -22,6 +22,7 @@ enum Command {
     JoinStandby { offer: usize, user: u8, quantity: u32 },
     LeaveStandby(usize, Index),
     Restock(usize, i64),
+    Edit { offer: usize, quantity: u32, limit: Option<u32>, standby: bool, opens_in_ms: Option<i64> },
     Close(usize),
     Advance(i64),
     Restart,
@@ -41,6 +42,8 @@ fn command() -> impl Strategy<Value = Command> {
         4 => (offer(), 0..4_u8, 0..4_u32).prop_map(|(offer, user, quantity)| Command::JoinStandby { offer, user, quantity }),
         1 => (offer(), any::<Index>()).prop_map(|(offer, index)| Command::LeaveStandby(offer, index)),
         2 => (offer(), -3..4_i64).prop_map(|(offer, delta)| Command::Restock(offer, delta)),
+        1 => (offer(), 0..8_u32, proptest::option::of(1..4_u32), any::<bool>(), proptest::option::weighted(0.3, 0..3_000_i64))
+            .prop_map(|(offer, quantity, limit, standby, opens_in_ms)| Command::Edit { offer, quantity, limit, standby, opens_in_ms }),
         1 => offer().prop_map(Command::Close),
         6 => prop_oneof![Just(1), Just(999), Just(1_000), 0..5_000_i64].prop_map(Command::Advance),
         1 => Just(Command::Restart),
@@ -207,6 +210,21 @@ impl Pair {
                 let told = self.node.engine.restock(&offer_id(offer), delta, audit()).await.unwrap();
                 assert_eq!(told.map_err(|r| code(&r)), self.model.restock(offer, delta, now));
             }
+            Command::Edit { offer, quantity, limit, standby, opens_in_ms } => {
+                let (mut settings, _) = self.node.engine.offer(&offer_id(offer)).await.unwrap();
+                settings.quantity = quantity;
+                settings.per_user_limit = limit;
+                settings.standby = standby;
+                settings.opens_at = opens_in_ms.map(|ms| Millis(now + ms));
+                let told = self.node.engine.put_offer(settings, None, audit()).await.unwrap();
+                let edit = |terms: &mut model::Terms| {
+                    terms.quantity = quantity;
+                    terms.per_user_limit = limit;
+                    terms.standby = standby;
+                    terms.opens_at = opens_in_ms.map(|ms| now + ms);
+                };
+                assert_eq!(told.map(|_| ()).map_err(|r| code(&r)), self.model.define(offer, edit, now));
+            }
             Command::Close(offer) => {
                 self.node.engine.close_offer(&offer_id(offer), audit()).await.unwrap().unwrap();
                 self.model.close(offer, now);
@@ -240,7 +258,7 @@ impl Pair {
     /// Everything that can be read equals the model, and the promises hold.
     async fn compare(&mut self) {
         let now = self.node.now();
-        for offer in 0..OFFERS.len() {
+        for (offer, name) in OFFERS.iter().enumerate() {
             let (_, stock) = self.node.engine.offer(&offer_id(offer)).await.unwrap();
             self.model.settle(offer, now);
             let model = &self.model.offers[offer];
@@ -248,8 +266,7 @@ impl Pair {
             assert_eq!(
                 (stock.quantity, stock.remaining, stock.held, stock.confirmed, stock.standby as usize),
                 (model.terms.quantity, model.remaining(), model.held(), model.confirmed(), model.waiting().len()),
-                "stock of {}",
-                OFFERS[offer]
+                "stock of {name}"
             );
         }
         for offer in 0..OFFERS.len() {

@@ -1,8 +1,8 @@
-//! Tests of the engine, one binary: conformance to the pure model over random histories, restarts included,
-//! and what a failed journal may show.
+//! Tests of the engine, one binary: conformance to the pure model over random histories, restarts included.
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod conformance;
 mod harness;
 mod model;
+mod rush;

@@ -99,6 +99,11 @@ impl Offer {
         self.terms.per_user_limit.is_none_or(|limit| self.taken_by(user) + quantity <= limit)
     }
 
+    /// With units left, a place that not even every open hold could satisfy is never served.
+    fn can_be_served(&self, quantity: u32) -> bool {
+        quantity <= self.terms.quantity && (self.remaining() == 0 || quantity <= self.remaining() + self.held())
+    }
+
     fn is_closed(&self, now: i64) -> bool {
         self.terms.closes_at.is_some_and(|at| now >= at)
     }
@@ -123,26 +128,23 @@ impl World {
             claim.status = Status::Expired;
             claim.version += 1;
         }
-        if !due.is_empty() {
-            self.serve(offer, now);
-        }
+        self.serve(offer, self.offers[offer].terms.standby_hold_ms, now);
     }
 
-    fn serve(&mut self, offer: usize, now: i64) {
+    fn serve(&mut self, offer: usize, hold_ms: i64, now: i64) {
         if self.offers[offer].is_closed(now) || self.offers[offer].is_early(now) {
             return;
         }
         while let Some(&first) = self.offers[offer].waiting().first() {
             let Standby { user, quantity, .. } = self.offers[offer].standby[first].clone();
-            if quantity > self.offers[offer].remaining() {
+            if !self.offers[offer].within_limit(user, quantity) || !self.offers[offer].can_be_served(quantity) {
+                self.offers[offer].standby[first].status = StandbyStatus::Passed;
+            } else if quantity <= self.offers[offer].remaining() {
+                let claim = self.take(offer, user, quantity, None, None, hold_ms, now);
+                self.offers[offer].standby[first].status = StandbyStatus::Served(claim);
+            } else {
                 return;
             }
-            self.offers[offer].standby[first].status = if self.offers[offer].within_limit(user, quantity) {
-                let hold_ms = self.offers[offer].terms.standby_hold_ms;
-                StandbyStatus::Served(self.take(offer, user, quantity, None, None, hold_ms, now))
-            } else {
-                StandbyStatus::Passed
-            };
         }
     }
 
@@ -255,7 +257,7 @@ impl World {
             Status::Released => Ok(()),
             Status::Held => {
                 self.end(offer, claim, Status::Released);
-                self.serve(offer, now);
+                self.serve(offer, self.offers[offer].terms.standby_hold_ms, now);
                 Ok(())
             }
             _ => Err("not_held"),
@@ -269,7 +271,7 @@ impl World {
             Status::Confirmed => {
                 self.end(offer, claim, Status::Returned);
                 if restock {
-                    self.serve(offer, now);
+                    self.serve(offer, self.offers[offer].terms.standby_hold_ms, now);
                 } else {
                     self.offers[offer].terms.quantity -= self.offers[offer].claims[claim].quantity;
                 }
@@ -286,7 +288,13 @@ impl World {
         if !o.terms.standby {
             return Err("no_standby");
         }
-        if let Some(&known) = o.waiting().iter().find(|&&i| o.standby[i].user == user) {
+        let newest = (0..o.standby.len()).rev().find(|&i| o.standby[i].user == user);
+        let stands = newest.filter(|&i| match o.standby[i].status {
+            StandbyStatus::Waiting => true,
+            StandbyStatus::Served(claim) => o.claims[claim].status == Status::Held,
+            StandbyStatus::Left | StandbyStatus::Passed => false,
+        });
+        if let Some(known) = stands {
             return if o.standby[known].quantity == quantity { Ok(known) } else { Err("limit_reached") };
         }
         if !o.within_limit(user, quantity) {
@@ -295,9 +303,12 @@ impl World {
         if quantity < o.terms.min || quantity > o.terms.max {
             return Err("quantity_invalid");
         }
+        if !o.can_be_served(quantity) {
+            return Err("quantity_invalid");
+        }
         self.offers[offer].standby.push(Standby { user, quantity, status: StandbyStatus::Waiting });
         let index = self.offers[offer].standby.len() - 1;
-        self.serve(offer, now);
+        self.serve(offer, self.offers[offer].terms.hold_ms, now);
         Ok(index)
     }
 
@@ -305,7 +316,7 @@ impl World {
         self.settle(offer, now);
         if self.offers[offer].standby[standby].status == StandbyStatus::Waiting {
             self.offers[offer].standby[standby].status = StandbyStatus::Left;
-            self.serve(offer, now);
+            self.serve(offer, self.offers[offer].terms.standby_hold_ms, now);
         }
     }
 
@@ -317,7 +328,19 @@ impl World {
             return Err("quantity_taken");
         }
         o.terms.quantity = u32::try_from(quantity).unwrap();
-        self.serve(offer, now);
+        self.serve(offer, self.offers[offer].terms.standby_hold_ms, now);
+        Ok(())
+    }
+
+    /// An edit; whoever can be served by it is served next time anyone looks.
+    pub fn define(&mut self, offer: usize, edit: impl FnOnce(&mut Terms), now: i64) -> Result<(), Refused> {
+        self.settle(offer, now);
+        let mut terms = self.offers[offer].terms.clone();
+        edit(&mut terms);
+        if terms.quantity < self.offers[offer].held() + self.offers[offer].confirmed() {
+            return Err("quantity_taken");
+        }
+        self.offers[offer].terms = terms;
         Ok(())
     }
 

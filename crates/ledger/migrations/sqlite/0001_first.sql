@@ -82,7 +82,7 @@ CREATE TABLE claims (
     offer_number    INTEGER NOT NULL,
     ordinal         INTEGER,
     granted         TEXT
-) WITHOUT ROWID;
+);
 -- The last guard against "twice": a user's n-th place in an offer is taken by one claim at a time.
 CREATE UNIQUE INDEX claims_ordinal ON claims (offer_number, user_id, ordinal)
     WHERE ordinal IS NOT NULL AND status IN ('held', 'confirmed');

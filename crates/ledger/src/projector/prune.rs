@@ -23,14 +23,21 @@ const ZONES_MAX: usize = 16;
 /// The zones to be walked: each with the last ticket visited, none at the start.
 pub(crate) type Sweeps = BTreeMap<u32, Option<TicketNumber>>;
 
-/// One step in each of some zones. Returns the sweeps as they are once the transaction is committed.
-pub(crate) async fn step(connection: &mut SqliteConnection, state: &State, batch: &Batch<'_>) -> Result<Sweeps, LedgerError> {
+/// One step in each of some zones; `redefined` are the zones of this batch. Returns the sweeps as they are once the
+/// transaction is committed.
+pub(crate) async fn step(
+    connection: &mut SqliteConnection,
+    state: &State,
+    batch: &Batch<'_>,
+    redefined: &[(u32, Option<i64>)],
+) -> Result<Sweeps, LedgerError> {
     let mut written: BTreeMap<u32, u32> = BTreeMap::new();
     for (zone, _) in batch.tickets.keys() {
         *written.entry(*zone).or_default() += 1;
     }
     let mut sweeps = state.sweeps.clone();
-    for zone in written.keys().copied().chain(batch.zones.iter().filter(|(_, draft)| draft.deleted_at.is_some()).map(|(zone, _)| *zone)) {
+    let deleted = redefined.iter().filter(|(_, keep_ms)| keep_ms.is_none()).map(|(zone, _)| *zone);
+    for zone in written.keys().copied().chain(deleted) {
         sweeps.entry(zone).or_default();
     }
     // Zones that were written to come first, so that each is walked at least as fast as it grows.
@@ -39,8 +46,9 @@ pub(crate) async fn step(connection: &mut SqliteConnection, state: &State, batch
     turns.truncate(ZONES_MAX);
     for zone in turns {
         let page = (written.get(&zone).copied().unwrap_or(0) * 2).max(PAGE_ROWS_MIN);
+        let redefined = redefined.iter().rfind(|(number, _)| *number == zone).map(|(_, keep_ms)| *keep_ms);
         // A deleted zone keeps nothing.
-        let keep_ms = state.keep_ms.get(&zone).copied().unwrap_or(-1);
+        let keep_ms = redefined.unwrap_or_else(|| state.keep_ms.get(&zone).copied()).unwrap_or(-1);
         let from = sweeps.remove(&zone).flatten();
         let upto = page_end(connection, zone, from, page).await?;
         delete(connection, zone, from, upto, batch.at.plus_ms(-keep_ms)).await?;
@@ -60,16 +68,15 @@ async fn page_end(
     rows: u32,
 ) -> Result<Option<TicketNumber>, LedgerError> {
     let (epoch, seq) = bounds(from, -1);
-    let row = sqlx::query(
-        "SELECT epoch, seq FROM tickets WHERE zone_number = ? AND (epoch, seq) > (?, ?) ORDER BY epoch, seq LIMIT 1 OFFSET ?",
-    )
-    .bind(zone)
-    .bind(epoch)
-    .bind(seq)
-    .bind(rows - 1)
-    .fetch_optional(connection)
-    .await
-    .map_err(LedgerError::sql("page through tickets"))?;
+    let row =
+        sqlx::query("SELECT epoch, seq FROM tickets WHERE zone_number = ? AND (epoch, seq) > (?, ?) ORDER BY epoch, seq LIMIT 1 OFFSET ?")
+            .bind(zone)
+            .bind(epoch)
+            .bind(seq)
+            .bind(rows - 1)
+            .fetch_optional(connection)
+            .await
+            .map_err(LedgerError::sql("page through tickets"))?;
     row.map(|row| {
         let mut columns = Columns::of(&row, "tickets");
         Ok(TicketNumber { epoch: columns.take()?, seq: columns.take()? })

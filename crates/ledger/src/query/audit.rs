@@ -35,14 +35,13 @@ impl Ledger {
     /// # Errors
     /// The database cannot be read.
     pub async fn audit_log(&self, cursor: Option<i64>, limit: usize) -> Result<Vec<AuditRow>, LedgerError> {
-        let rows = sqlx::query(
-            "SELECT id, at, actor, action, target, detail, request_id FROM audit_log WHERE id < ? ORDER BY id DESC LIMIT ?",
-        )
-        .bind(cursor.unwrap_or(i64::MAX))
-        .bind(page(limit) as i64)
-        .fetch_all(self.readers())
-        .await
-        .map_err(LedgerError::sql("list the audit log"))?;
+        let rows =
+            sqlx::query("SELECT id, at, actor, action, target, detail, request_id FROM audit_log WHERE id < ? ORDER BY id DESC LIMIT ?")
+                .bind(cursor.unwrap_or(i64::MAX))
+                .bind(page(limit) as i64)
+                .fetch_all(self.readers())
+                .await
+                .map_err(LedgerError::sql("list the audit log"))?;
         rows.iter()
             .map(|row| {
                 let mut columns = Columns::of(row, "audit_log");

@@ -81,11 +81,10 @@ impl Ledger {
     /// # Errors
     /// The database cannot be read.
     pub async fn keys(&self) -> Result<Vec<KeyRow>, LedgerError> {
-        let rows =
-            sqlx::query("SELECT id, role, name, key_hash, created_at FROM admins WHERE revoked_at IS NULL ORDER BY created_at, id")
-                .fetch_all(self.readers())
-                .await
-                .map_err(LedgerError::sql("list keys"))?;
+        let rows = sqlx::query("SELECT id, role, name, key_hash, created_at FROM admins WHERE revoked_at IS NULL ORDER BY created_at, id")
+            .fetch_all(self.readers())
+            .await
+            .map_err(LedgerError::sql("list keys"))?;
         rows.iter()
             .map(|row| {
                 let mut columns = Columns::of(row, "admins");

@@ -36,11 +36,8 @@ pub(super) async fn check(ledger: &Ledger, report: &mut Report) -> Result<(), Le
     report.duplicates = count(ledger, DUPLICATES).await?;
     report.history_differs = count(ledger, HISTORY_DIFFERS).await?;
     report.parked = count(ledger, "SELECT count(*) FROM parked_events WHERE resolved_at IS NULL").await?;
-    let rows = sqlx::query(OVERSOLD)
-        .bind(OVERSOLD_MAX)
-        .fetch_all(ledger.readers())
-        .await
-        .map_err(LedgerError::sql("look for oversold offers"))?;
+    let rows =
+        sqlx::query(OVERSOLD).bind(OVERSOLD_MAX).fetch_all(ledger.readers()).await.map_err(LedgerError::sql("look for oversold offers"))?;
     for row in &rows {
         let mut columns = Columns::of(row, "offers");
         let offer = columns.id("id", OfferId::parse)?;

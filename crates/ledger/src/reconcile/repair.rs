@@ -14,8 +14,11 @@ impl Ledger {
     pub(crate) async fn write_claims(&self, number: u32, claims: &[&Claim], at: Millis) -> Result<u64, LedgerError> {
         let action = LedgerError::sql("repair claims");
         let mut writing = self.begin_write().await?;
-        let offer_id: Option<String> =
-            sqlx::query_scalar("SELECT id FROM offers WHERE number = ?").bind(number).fetch_optional(&mut *writing).await.map_err(&action)?;
+        let offer_id: Option<String> = sqlx::query_scalar("SELECT id FROM offers WHERE number = ?")
+            .bind(number)
+            .fetch_optional(&mut *writing)
+            .await
+            .map_err(&action)?;
         let Some(offer_id) = offer_id else { return Ok(claims.len() as u64) };
         // Those that free a place first, as the projector does.
         let mut ordered = claims.to_vec();

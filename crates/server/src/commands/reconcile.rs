@@ -45,7 +45,7 @@ pub fn ask(place: &Place, url: &str, key: Option<String>, as_json: bool) -> Resu
 /// The ledger cannot be read.
 pub async fn compare(engine: &Engine, ledger: &Ledger) -> Result<Report, LedgerError> {
     let mut numbers: BTreeSet<u32> = engine.offer_numbers().into_iter().collect();
-    numbers.extend(ledger.live_offer_numbers().await?);
+    numbers.extend(ledger.live_offers().await?.into_iter().map(|(number, _)| number));
     let mut reconciliation = Reconciliation::new(ledger, Repair::No);
     for number in numbers {
         let claims_after = async |after: Option<bunho_domain::ids::ClaimId>, most: usize| {

@@ -24,7 +24,7 @@ const ATTRIBUTES_LEVELS_MAX: usize = 16;
 /// A claim.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ClaimView<'a> {
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String)]
     id: Text<ClaimId>,
     offer: &'a str,
     user: &'a str,

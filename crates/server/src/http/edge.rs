@@ -32,6 +32,8 @@ pub(crate) enum Work {
     Write,
     /// Answers with events for as long as the client likes. Its own bound is on streams.
     Stream,
+    /// Takes as long as it takes.
+    Long,
     /// Answers from constants or memory without waiting; must answer however much is under way.
     Probe,
 }
@@ -84,7 +86,7 @@ where
         return Problem::new(&OVERLOADED).into_response();
     };
     let answer = handler.call(request, app.clone());
-    if work == Work::Stream {
+    if matches!(work, Work::Stream | Work::Long) {
         return answer.await;
     }
     match tokio::time::timeout(app.config.limits.request_timeout, answer).await {

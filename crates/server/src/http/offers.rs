@@ -122,7 +122,7 @@ pub(crate) async fn stock(State(app): State<Arc<App>>, Segment(id): Segment) -> 
     let slot = slot(&app)?;
     let changes = app.engine.watch_stock(&id)?;
     let (_, now) = app.engine.offer(&id).await?;
-    Ok(events(unfold(StockStream { app, changes, shown: None, next: Some(now), _slot: slot }, StockStream::advance)))
+    Ok(events(unfold(StockStream { app, changes, shown: None, next: Some(now), ended: false, _slot: slot }, StockStream::advance)))
 }
 
 struct StockStream {
@@ -130,6 +130,7 @@ struct StockStream {
     changes: watch::Receiver<Option<Stock>>,
     shown: Option<Stock>,
     next: Option<Stock>,
+    ended: bool,
     _slot: crate::app::StreamSlot,
 }
 
@@ -143,7 +144,7 @@ impl StockStream {
                 let data = serde_json::to_string(&stock_view(&stock)).unwrap_or_default();
                 return Some((Ok(Event::default().event("stock").data(data)), self));
             }
-            if self.app.stopping() {
+            if self.ended {
                 return None;
             }
             tokio::select! {
@@ -152,7 +153,10 @@ impl StockStream {
                     changed.ok()?;
                     self.next = *self.changes.borrow_and_update();
                 }
-                () = stopped(&self.app) => return Some((Ok(farewell()), self)),
+                () = stopped(&self.app) => {
+                    self.ended = true;
+                    return Some((Ok(farewell()), self));
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::http::json::no_content;
 use crate::http::params::Params;
 use crate::http::zones::path_id;
 use crate::pass::PassRefusal;
-use crate::problem::{Answered, FORBIDDEN, Problem, UNAUTHENTICATED};
+use crate::problem::{Answered, PASS_INVALID, PASS_REQUIRED, Problem, UNAUTHENTICATED};
 use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -36,9 +36,7 @@ pub(crate) struct VerifyParams {
 /// `auth_request`, which knows no other answers; so there are no others.
 #[utoipa::path(get, path = "/verify", tag = "line", params(VerifyParams), responses((status = 204)))]
 pub(crate) async fn verify(State(app): State<Arc<App>>, headers: HeaderMap, Params(params): Params<VerifyParams>) -> Answered {
-    let pass = shown_pass(&headers, params.pass.as_deref()).ok_or_else(|| Problem::new(&UNAUTHENTICATED).detail("A pass is needed"))?;
-    let invalid = || Problem::new(&UNAUTHENTICATED).detail("The pass is forged or has expired");
-    let other_zone = || Problem::new(&FORBIDDEN).detail("The pass is not for this zone");
+    let pass = shown_pass(&headers, params.pass.as_deref()).ok_or_else(|| Problem::new(&PASS_REQUIRED).status_instead(UNAUTHENTICATED.status))?;
     let zone = params.zone.as_deref().or_else(|| headers.get(&ZONE_HEADER)?.to_str().ok()).unwrap_or_default();
     // A pass cannot be for a zone that does not exist; verifying it first tells good from forged all the same.
     let checked = match path_id(zone).and_then(|zone| app.check_pass(pass, &zone)) {
@@ -47,8 +45,8 @@ pub(crate) async fn verify(State(app): State<Arc<App>>, headers: HeaderMap, Para
     };
     match checked {
         Ok(()) => Ok(no_content()),
-        Err(PassRefusal::Invalid) => Err(invalid()),
-        Err(PassRefusal::OtherZone) => Err(other_zone()),
+        Err(PassRefusal::Invalid) => Err(Problem::new(&PASS_INVALID).status_instead(UNAUTHENTICATED.status)),
+        Err(PassRefusal::OtherZone) => Err(Problem::new(&PASS_INVALID).detail("The pass is not for this zone")),
     }
 }
 

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 /// A place on standby.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StandbyView<'a> {
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String)]
     id: Text<StandbyId>,
     offer: &'a str,
     user: &'a str,
@@ -30,7 +30,7 @@ pub(crate) struct StandbyView<'a> {
     /// 1 for who is served next; 0 once it no longer waits.
     position: u32,
     /// The claim it was served with.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(value_type = Option<String>)]
     claim: Option<Text<ClaimId>>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Rfc3339,

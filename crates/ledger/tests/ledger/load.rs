@@ -1,0 +1,118 @@
+//! What a restarting engine gets back.
+
+use crate::projecting::sale;
+use crate::world::*;
+use bunho_domain::claim::{Claim, Standby};
+use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange, ZoneEvent};
+use bunho_domain::ids::ClaimId;
+use std::collections::BTreeMap;
+
+async fn loaded(world: &World) -> (u64, Vec<Event>) {
+    let mut events = Vec::new();
+    let offset = world.ledger.load(&mut |event| events.push(event)).await.expect("loaded");
+    (offset, events)
+}
+
+fn last_states(events: &[Event]) -> BTreeMap<ClaimId, Claim> {
+    let mut claims = BTreeMap::new();
+    for event in events {
+        if let Event::Offer(OfferEvent { change: OfferChange::Claim(claim), .. }) = event {
+            claims.insert(claim.id, (**claim).clone());
+        }
+    }
+    claims
+}
+
+#[tokio::test]
+async fn every_claim_comes_back_as_it_was_last() {
+    let world = World::new().await;
+    let mut events = sale(3_000);
+    let grant = held(1, 3_000, "grantee");
+    let full = Claim {
+        key: Some(key("~!")),
+        attributes: Some(r#"{"note":"a \u001f b | ü"}"#.into()),
+        ordinal: Some(64),
+        granted: Some(grant.id),
+        hold_expires_at: None,
+        ..held(1, 3_001, "a 'user' \"with\" \\ and 김")
+    };
+    events.extend([defined(1, 50_000, goods("summer", 3_002)), now(50_001, &grant), now(50_002, &full)]);
+    world.happened(events.clone()).await;
+    world.projected().await;
+    let (offset, back) = loaded(&world).await;
+    assert_eq!(offset, world.journal.durable());
+    assert_eq!(last_states(&back), last_states(&events));
+    let order: Vec<ClaimId> = back
+        .iter()
+        .filter_map(|event| match event {
+            Event::Offer(OfferEvent { change: OfferChange::Claim(claim), .. }) => Some(claim.id),
+            _ => None,
+        })
+        .collect();
+    assert!(order.is_sorted(), "claims come in the order of taking");
+    for event in &back {
+        if let Event::Offer(event) = event {
+            assert_eq!(event.version, 50_002, "the offer's version");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_rest_comes_back_in_an_order_that_replays() {
+    let world = World::new().await;
+    let gate = zoned(1, ZoneChange::Defined(Box::new(zone("gate"))));
+    let mut shut = zone("gate");
+    (shut.revision, shut.paused, shut.message, shut.entry_limit_per_minute) = (2, true, Some("soon".into()), None);
+    let shut = zoned(1, ZoneChange::Defined(Box::new(shut)));
+    let waits = standby(2, 0, "u2");
+    let admitted = |seq, ms| zoned(1, ZoneChange::Admitted { ticket: ticket(seq), at: START.plus_ms(ms) });
+    let left = |seq, ms| zoned(1, ZoneChange::Left { ticket: ticket(seq), at: START.plus_ms(ms) });
+    world
+        .happened([
+            gate,
+            shut.clone(),
+            zoned(1, ZoneChange::Reserved { epoch: 1, upto: 8_192 }),
+            zoned(1, ZoneChange::Reserved { epoch: 1, upto: 4_096 }),
+            zoned(2, ZoneChange::Defined(Box::new(zone("gone")))),
+            zoned(2, ZoneChange::Admitted { ticket: ticket(0), at: START }),
+            zoned(2, ZoneChange::Deleted),
+            defined(1, 1, goods("gone", 3)),
+            now(2, &held(1, 0, "u1")),
+            offer_deleted(1, 3),
+            defined(2, 1, goods("summer", 3)),
+            now(2, &held(2, 0, "u1")),
+            standby_now(3, &waits),
+            admitted(1, 5),
+            admitted(0, 20),
+            left(1, 10),
+            left(7, 30),
+        ])
+        .await;
+    world.projected().await;
+    let (_, back) = loaded(&world).await;
+    let version = |change| Event::Offer(OfferEvent { offer: 2, version: 3, change });
+    let expected = [
+        shut,
+        Event::Zone(ZoneEvent { zone: 1, change: ZoneChange::Reserved { epoch: 1, upto: 8_192 } }),
+        version(OfferChange::Defined(Box::new(goods("summer", 3)))),
+        version(OfferChange::Claim(Box::new(held(2, 0, "u1")))),
+        version(OfferChange::Standby(Box::new(Standby { ..waits }))),
+        admitted(1, 5),
+        left(1, 10),
+        admitted(0, 20),
+        left(7, 30),
+    ];
+    assert_eq!(back, expected);
+    assert_eq!(world.ledger.highest_numbers().await.expect("numbers"), (2, 2), "deleted ones count");
+}
+
+#[tokio::test]
+async fn a_new_ledger_is_empty_and_a_used_one_opens_again() {
+    let world = World::new().await;
+    assert_eq!(loaded(&world).await, (0, vec![]));
+    world.happened([defined(1, 1, goods("summer", 3))]).await;
+    world.projected().await;
+    world.ledger.close().await;
+    let again = bunho_ledger::Ledger::open(&world.dir.path().join("ledger.db")).await.expect("opened again");
+    assert_eq!(*again.projected().borrow(), 1);
+}

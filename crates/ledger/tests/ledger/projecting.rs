@@ -1,0 +1,173 @@
+//! From the journal to the tables.
+
+use crate::world::*;
+use bunho_domain::claim::{Claim, StandbyStatus, Status};
+use bunho_domain::event::{Event, ZoneChange, ZoneMinute};
+use bunho_ledger::Projector;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[tokio::test]
+async fn every_kind_of_event_is_written_in_the_words_of_the_contract() {
+    let world = World::new().await;
+    let first =
+        Claim { key: Some(key("k-1")), attributes: Some(r#"{"check_in":"2026-05-01"}"#.into()), ..place(held(1, 0, "김지원"), 1) };
+    let waits = standby(1, 0, "u2");
+    let mut served = waits.clone();
+    (served.status, served.version, served.claim) = (StandbyStatus::Served, 2, Some(first.id));
+    let minute = ZoneMinute { zone: zone_id("gate"), minute: START, entered: 5, waiting: 4, dropped: 3, entry_limit: Some(600) };
+    world
+        .happened([
+            zoned(1, ZoneChange::Defined(Box::new(zone("gate")))),
+            zoned(1, ZoneChange::Reserved { epoch: 1, upto: 4096 }),
+            defined(1, 1, goods("summer", 10)),
+            now(2, &first),
+            now(3, &then(&first, Status::Confirmed)),
+            standby_now(4, &waits),
+            standby_now(5, &served),
+            zoned(1, ZoneChange::Admitted { ticket: ticket(0), at: START }),
+            zoned(1, ZoneChange::Left { ticket: ticket(0), at: START.plus_seconds(2) }),
+            zoned(1, ZoneChange::Minute(minute)),
+        ])
+        .await;
+    world.done_by(&audit("offer.restock"), &[defined(1, 6, goods("summer", 20))]).await;
+    world.projected().await;
+
+    let check = async |statement: &str, expected: &str| assert_eq!(world.sql(statement).await.join("\n"), expected, "{statement}");
+    check(
+        "SELECT id, offer_id, user_id, quantity, status, version, idempotency_key, attributes, created_at, hold_expires_at, updated_at, \
+         offer_number, ordinal, granted FROM claims",
+        "00000001-0000-8000-8000-000000000007|summer|김지원|1|confirmed|2|k-1|{\"check_in\":\"2026-05-01\"}|2026-01-01T00:00:00.000Z|\
+         2026-01-01T00:05:00.000Z|2026-01-01T00:00:00.010Z|1|1|null",
+    )
+    .await;
+    check("SELECT version, status, journal_offset FROM claim_events ORDER BY version", "1|held|4\n2|confirmed|5").await;
+    check("SELECT id, kind, quantity, version, updated_at FROM offers", "summer|goods|20|6|2026-01-01T00:00:00.000Z").await;
+    check("SELECT status, version, claim_id FROM standby", "served|2|00000001-0000-8000-8000-000000000007").await;
+    check("SELECT id, entry_limit_per_minute, reserved_epoch, reserved_upto FROM zones", "gate|600|1|4096").await;
+    check("SELECT seq, admitted_at, left_at FROM tickets", "0|2026-01-01T00:00:00.000Z|2026-01-01T00:00:02.000Z").await;
+    check("SELECT zone_id, minute, entered, waiting, dropped, entry_limit FROM zone_minutes", "gate|2026-01-01T00:00:00.000Z|5|4|3|600")
+        .await;
+    check("SELECT actor, action, target, request_id, journal_offset FROM audit_log", "ops|offer.restock|summer|r-1|11").await;
+    check("SELECT id FROM apps", "shop").await;
+    check(r#"SELECT "offset" FROM projector_offsets"#, "11").await;
+    check("SELECT status, count(*), sum(quantity) FROM claims WHERE offer_id = 'summer' GROUP BY status", "confirmed|1|1").await;
+}
+
+/// A sale with every ending, for tests that look at the whole.
+pub fn sale(claims: u32) -> Vec<Event> {
+    let mut dice = Dice(7);
+    let mut events = vec![zoned(1, ZoneChange::Defined(Box::new(zone("gate")))), defined(1, 1, goods("summer", claims))];
+    let mut open: Vec<Claim> = Vec::new();
+    let mut version = 1;
+    for seq in 0..claims {
+        version += 1;
+        let claim = Claim { key: Some(key(&format!("k{seq}"))), ..held(1, seq, &format!("u{}", seq % 97)) };
+        events.push(now(version, &claim));
+        open.push(claim);
+        if dice.below(3) > 0 {
+            version += 1;
+            let index = dice.below(open.len() as u32) as usize;
+            let end = [Status::Confirmed, Status::Released, Status::Expired][dice.below(3) as usize];
+            let claim = then(&open.swap_remove(index), end);
+            events.push(now(version, &claim));
+        }
+        if dice.below(4) == 0 {
+            events.push(zoned(1, ZoneChange::Admitted { ticket: ticket(seq), at: START.plus_ms(seq.into()) }));
+        }
+    }
+    events
+}
+
+#[tokio::test]
+async fn the_same_events_again_change_nothing() {
+    let world = World::new().await;
+    world.happened(sale(1_500)).await;
+    world.projected().await;
+    let once = world.everything().await;
+    world.happened(sale(1_500)).await;
+    let projector = world.projected().await;
+    assert_eq!(world.everything().await, once);
+    assert_eq!(projector.parked(), 0);
+}
+
+#[tokio::test]
+async fn one_batch_or_many_make_the_same_rows() {
+    let (at_once, in_steps) = (World::new().await, World::new().await);
+    at_once.happened(sale(700)).await;
+    at_once.projected().await;
+    for step in sale(700).chunks(61) {
+        in_steps.happened(step.to_vec()).await;
+        assert_eq!(in_steps.projected().await.parked(), 0);
+    }
+    assert_eq!(at_once.everything().await, in_steps.everything().await);
+}
+
+#[tokio::test]
+async fn a_projector_cut_off_anywhere_loses_nothing_and_does_nothing_twice() {
+    let (cut, whole) = (World::new().await, World::new().await);
+    whole.happened(sale(2_000)).await;
+    whole.projected().await;
+    for (turn, step) in (0_u64..).zip(sale(2_000).chunks(211)) {
+        cut.happened(step.to_vec()).await;
+        // Each time a little later: before the transaction, between its statements, around the commit.
+        let projector = Arc::new(Projector::new(cut.ledger.clone(), cut.journal.clone()));
+        let running = tokio::spawn(async move { projector.run(std::future::pending()).await });
+        tokio::time::sleep(Duration::from_micros(400 * turn)).await;
+        running.abort();
+        assert!(running.await.is_err_and(|error| error.is_cancelled()));
+    }
+    assert_eq!(cut.projected().await.parked(), 0);
+    assert_eq!(cut.everything().await, whole.everything().await);
+}
+
+#[tokio::test]
+async fn a_failing_database_is_waited_for() {
+    let world = World::new().await;
+    let mut shell = world.shell().await;
+    sqlx::query("ALTER TABLE claims RENAME TO elsewhere").execute(&mut shell).await.expect("renamed");
+    world.happened(sale(50)).await;
+    let projector = Arc::new(Projector::new(world.ledger.clone(), world.journal.clone()));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn({
+        let projector = projector.clone();
+        async move { projector.run(async { drop(stopped.await) }).await }
+    });
+    while projector.healthy() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    sqlx::query("ALTER TABLE elsewhere RENAME TO claims").execute(&mut shell).await.expect("renamed");
+    let target = world.journal.durable();
+    world.ledger.projected().wait_for(|&offset| offset >= target).await.expect("projected");
+    drop(stop);
+    running.await.expect("it ends");
+    assert!(projector.healthy());
+    assert_eq!(world.sql("SELECT count(*) FROM claims").await, ["50"]);
+}
+
+#[tokio::test]
+async fn others_read_while_it_writes() {
+    let world = World::new().await;
+    let projector = Arc::new(Projector::new(world.ledger.clone(), world.journal.clone()));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn({
+        let projector = projector.clone();
+        async move { projector.run(async { drop(stopped.await) }).await }
+    });
+    world.happened([defined(1, 1, goods("summer", 5_000))]).await;
+    let mut shell = world.shell().await;
+    let mut seen = 0;
+    for seq in 0..2_000 {
+        let claim = held(1, seq, "u1");
+        world.journal.append(START, &[now(u64::from(seq) + 2, &claim)], None);
+        if seq % 50 == 0 {
+            let count: i64 = sqlx::query_scalar("SELECT count(*) FROM claims").fetch_one(&mut shell).await.expect("read");
+            assert!(count >= seen, "what was there stays there");
+            seen = count;
+        }
+    }
+    drop(stop);
+    running.await.expect("it ends");
+    world.projected().await;
+    assert_eq!(world.sql("SELECT count(*) FROM claims").await, ["2000"]);
+}

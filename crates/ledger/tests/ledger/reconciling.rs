@@ -1,0 +1,101 @@
+//! An engine against the ledger.
+
+use crate::world::*;
+use bunho_domain::claim::{Claim, Status};
+use bunho_domain::ids::ClaimId;
+use bunho_ledger::reconcile::{Reconciliation, Repair, Report};
+
+/// Reconciles offer 1 with an engine that has `claims`.
+async fn reconciled(world: &World, claims: &[Claim], repair: Repair) -> Report {
+    let mut reconciliation = Reconciliation::new(&world.ledger, repair);
+    for (number, _) in world.ledger.live_offers().await.expect("offers") {
+        let engine = |after: Option<ClaimId>, most: usize| {
+            std::future::ready(
+                claims.iter().filter(|claim| claim.id.offer_number() == number && Some(claim.id) > after).take(most).cloned().collect(),
+            )
+        };
+        reconciliation.offer(number, engine).await.expect("compared");
+    }
+    reconciliation.finish().await.expect("a report")
+}
+
+async fn sold(claims: &[Claim]) -> World {
+    let world = World::new().await;
+    world.happened([defined(1, 1, goods("summer", 100_000))]).await;
+    world.happened((2..).zip(claims).map(|(version, claim)| now(version, claim))).await;
+    world.projected().await;
+    world
+}
+
+fn claims(range: std::ops::Range<u32>) -> Vec<Claim> {
+    range.map(|seq| held(1, seq, &format!("u{seq}"))).collect()
+}
+
+#[tokio::test]
+async fn equal_sides_are_equal() {
+    for count in [0, 1, 999, 1_000, 1_001, 2_500] {
+        let all = claims(0..count);
+        let report = reconciled(&sold(&all).await, &all, Repair::No).await;
+        assert!(report.is_equal(), "{report:?}");
+        assert_eq!(report.compared, u64::from(count));
+    }
+}
+
+#[tokio::test]
+async fn differences_are_found_counted_and_mended() {
+    let all = claims(0..2_500);
+    let (ledger, mut engine) = (all[..2_400].to_vec(), all.clone());
+    engine.drain(1_500..1_510);
+    engine[20] = then(&engine[20], Status::Confirmed);
+    engine.remove(0);
+    let world = sold(&ledger).await;
+    let report = reconciled(&world, &engine, Repair::No).await;
+    assert!(!report.is_equal());
+    assert_eq!((report.missing_in_ledger, report.missing_in_engine, report.different), (100, 11, 1));
+    assert_eq!(report.compared, 2_389);
+    assert_eq!(report.examples.len(), 100);
+    let changed = report.examples.iter().find(|example| example.claim.seq() == 20).expect("an example");
+    assert_eq!((changed.engine, changed.ledger), (Some((Status::Confirmed, 2)), Some((Status::Held, 1))));
+
+    let mended = reconciled(&world, &engine, Repair::Ledger { at: START }).await;
+    assert_eq!((mended.repaired, mended.unrepaired, mended.history_differs), (101, 0, 0));
+    let after = reconciled(&world, &engine, Repair::No).await;
+    assert_eq!((after.missing_in_ledger, after.missing_in_engine, after.different), (0, 11, 0), "what only the ledger has is left");
+}
+
+#[tokio::test]
+async fn a_repair_resolves_what_was_parked_and_the_projector_counts_afresh() {
+    let (first, second) = (place(held(1, 0, "a"), 1), place(held(1, 1, "a"), 1));
+    let world = World::new().await;
+    world.happened([defined(1, 1, goods("summer", 1)), now(2, &first), now(3, &second)]).await;
+    let projector = world.projected().await;
+    assert_eq!(projector.parked(), 1);
+    // What the engine really has: the first one was released, and that event is lost.
+    let engine = [then(&first, Status::Released), second];
+    let report = reconciled(&world, &engine, Repair::Ledger { at: START }).await;
+    assert_eq!((report.different, report.missing_in_ledger, report.repaired, report.parked), (1, 1, 2, 0));
+    assert!(reconciled(&world, &engine, Repair::No).await.is_equal());
+    // The one unit is taken now: the running projector knows.
+    world.happened([now(4, &held(1, 2, "b"))]).await;
+    projector.run(async {}).await;
+    assert_eq!(projector.parked(), 1);
+    assert_eq!(world.ledger.parked_events(None, 10).await.expect("parked")[0].reason, "capacity");
+}
+
+#[tokio::test]
+async fn the_ledger_is_checked_against_itself() {
+    let all = claims(0..10);
+    let world = sold(&all).await;
+    let mut shell = world.shell().await;
+    for statement in [
+        "UPDATE offers SET quantity = 9",
+        "UPDATE claims SET status = 'confirmed' WHERE user_id = 'u3'",
+        "DROP INDEX claims_ordinal",
+        "UPDATE claims SET user_id = 'u1', ordinal = 1 WHERE user_id IN ('u1', 'u2')",
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut shell).await.expect("spoiled");
+    }
+    let report = reconciled(&world, &all, Repair::No).await;
+    assert_eq!((report.oversold.len(), report.oversold[0].taken, report.oversold[0].quantity), (1, 10, 9));
+    assert_eq!((report.history_differs, report.duplicates, report.different), (1, 1, 3));
+}

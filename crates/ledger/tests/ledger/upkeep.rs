@@ -1,0 +1,96 @@
+//! Pruning, schema versions, the doctor's questions.
+
+use crate::world::*;
+use bunho_domain::claim::Claim;
+use bunho_domain::event::ZoneChange;
+use bunho_ledger::reconcile::{Reconciliation, Repair};
+use bunho_ledger::{Ledger, LedgerError};
+use std::sync::Arc;
+
+#[tokio::test]
+async fn old_tickets_are_forgotten_and_needed_ones_stay() {
+    let world = World::new().await;
+    let mut settings = zone("gate");
+    (settings.session_seconds, settings.pass_ttl_seconds) = (100, 90);
+    // max(60, 90, 100) + 60 + 120.
+    let keep_seconds = 280;
+    world.happened([zoned(1, ZoneChange::Defined(Box::new(settings)))]).await;
+    // Ten tickets a second for an hour; every hundredth comes back late and keeps its low number.
+    let mut admitted = Vec::new();
+    for seq in 0..36_000_u32 {
+        let late = if seq % 100 == 0 { 150_000 } else { 0 };
+        admitted.push((START.plus_ms(i64::from(seq) * 100 + late), seq));
+    }
+    admitted.sort();
+    let now = admitted[admitted.len() - 1].0;
+    for step in admitted.chunks(2_000) {
+        world.happened(step.iter().map(|&(at, seq)| zoned(1, ZoneChange::Admitted { ticket: ticket(seq), at }))).await;
+        world.projected().await;
+    }
+    let left: Vec<u32> = world.sql("SELECT seq FROM tickets ORDER BY seq").await.iter().map(|seq| seq.parse().expect("a number")).collect();
+    let needed: Vec<u32> = admitted.iter().filter(|(at, _)| now.since_ms(*at) <= keep_seconds * 1_000).map(|(_, seq)| *seq).collect();
+    assert!(needed.iter().all(|seq| left.binary_search(seq).is_ok()), "what a restart needs is there");
+    assert!(left.len() < 2 * needed.len() + 4_000, "{} are kept of {} needed", left.len(), needed.len());
+}
+
+#[tokio::test]
+async fn a_deleted_zone_keeps_no_tickets() {
+    let world = World::new().await;
+    world.happened([zoned(1, ZoneChange::Defined(Box::new(zone("gate"))))]).await;
+    world.happened((0..300).map(|seq| zoned(1, ZoneChange::Admitted { ticket: ticket(seq), at: START }))).await;
+    world.projected().await;
+    assert_eq!(world.sql("SELECT count(*) FROM tickets").await, ["300"]);
+    world.happened([zoned(1, ZoneChange::Deleted)]).await;
+    world.projected().await;
+    assert_eq!(world.sql("SELECT count(*) FROM tickets").await, ["0"]);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let world = World::new().await;
+    let mut shell = world.shell().await;
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, installed_on, success, checksum, execution_time)
+         VALUES (9999, 'of tomorrow', '2026-01-01', 1, x'00', 0)",
+    )
+    .execute(&mut shell)
+    .await
+    .expect("marked");
+    let refused = Ledger::open(world.ledger.path()).await;
+    assert!(matches!(refused, Err(LedgerError::SchemaNewer { found: 9_999, known: 1 })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_doctor_sees_the_settings_in_force() {
+    let world = World::new().await;
+    let check = world.ledger.check().await.expect("checked");
+    assert_eq!(check.complaints(), Vec::<String>::new());
+    assert_eq!((check.journal_mode.as_str(), check.synchronous, check.schema_version), ("wal", 2, 1));
+    assert_eq!(world.sql("SELECT count(*) FROM projector_offsets").await, ["0"], "it leaves nothing behind");
+}
+
+/// The server runs these on any of its threads.
+#[tokio::test]
+async fn long_work_can_be_spawned() {
+    let world = World::new().await;
+    world.happened([defined(1, 1, goods("summer", 3))]).await;
+    world.projected().await;
+    let ledger = world.ledger.clone();
+    let count = tokio::spawn(async move {
+        let mut events = 0;
+        ledger.load(&mut |_| events += 1).await.expect("loaded");
+        let mut reconciliation = Reconciliation::new(&ledger, Repair::No);
+        let engine: Arc<Vec<Claim>> = Arc::default();
+        reconciliation.offer(1, |_, most| std::future::ready(engine.iter().take(most).cloned().collect())).await.expect("compared");
+        assert!(reconciliation.finish().await.expect("a report").is_equal());
+        events
+    });
+    assert_eq!(count.await.expect("it ends"), 1);
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_opened_is_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let refused = Ledger::open(&dir.path().join("no/such/ledger.db")).await.map(drop).expect_err("no folder");
+    assert!(refused.to_string().contains("no/such/ledger.db"), "{refused}");
+}

@@ -1,0 +1,55 @@
+//! Administration: who may, see [`crate::auth`]; what was done and by whom goes with every change into the audit log.
+
+pub(crate) mod zones;
+pub(crate) mod offers;
+pub(crate) mod claims;
+pub(crate) mod keys;
+pub(crate) mod session;
+pub(crate) mod pass_keys;
+pub(crate) mod audit;
+pub(crate) mod reconcile;
+
+use crate::app::App;
+use crate::http::params::header;
+use crate::problem::Problem;
+use axum::http::header::{ETAG, IF_MATCH};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
+use bunho_domain::ids::AppId;
+use bunho_domain::time::Millis;
+use bunho_journal::Audit;
+
+/// The app of zones and offers that do not say.
+const APP_DEFAULT: &str = "default";
+
+/// The revision that an edit was made from.
+fn if_match(headers: &HeaderMap) -> Result<Option<u32>, Problem> {
+    let Some(text) = header(headers, &IF_MATCH, "If-Match")? else { return Ok(None) };
+    let wrong = || Problem::field("If-Match", "must be the ETag of an earlier answer, as \"7\"");
+    text.trim_matches('"').parse().map(Some).map_err(|_| wrong())
+}
+
+fn with_etag(mut response: Response, revision: u32) -> Response {
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    response
+}
+
+fn app_id(text: Option<&str>) -> Result<AppId, Problem> {
+    AppId::parse(text.unwrap_or(APP_DEFAULT)).map_err(|error| Problem::field("app", error.to_string()))
+}
+
+/// The id of what is put: the path's, and the body's only if it is the same.
+fn check_id(path: &str, body: Option<&str>) -> Result<(), Problem> {
+    if body.is_none_or(|body| body == path) { Ok(()) } else { Err(Problem::field("id", "must be the id in the path, or absent")) }
+}
+
+/// Notes an action that no journal record carries.
+async fn note(app: &App, audit: &Audit) -> Result<(), Problem> {
+    Ok(app.ledger.append_audit(now(), audit).await?)
+}
+
+fn now() -> Millis {
+    Millis(jiff::Timestamp::now().as_millisecond())
+}

@@ -1,0 +1,102 @@
+//! Keys of services and operators. A key is shown once, when it is made.
+
+use super::now;
+use crate::app::App;
+use crate::auth::Admin;
+use crate::auth::keys::{Role, key_hash};
+use crate::http::json::{JsonBody, answer, no_content, ok};
+use crate::http::params::Segment;
+use crate::http::time::Rfc3339;
+use crate::problem::{Answered, FieldError, LAST_ADMIN_KEY, NOT_FOUND, Problem};
+use crate::secrets::new_key;
+use axum::extract::State;
+use axum::http::StatusCode;
+use bunho_domain::limits::NAME_CHARS_MAX;
+use bunho_ledger::NewKey;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// A key to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyBody {
+    /// `service`, `viewer`, `operator` or `admin`.
+    role: String,
+    /// What it is for.
+    name: String,
+}
+
+/// A key that was just made.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MadeKey<'a> {
+    id: &'a str,
+    role: &'static str,
+    name: &'a str,
+    /// The key itself, shown this once.
+    key: &'a str,
+}
+
+/// A key, without the key.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeyView<'a> {
+    id: &'a str,
+    role: &'a str,
+    name: &'a str,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Rfc3339,
+}
+
+/// Every key.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeyList<'a> {
+    keys: Vec<KeyView<'a>>,
+}
+
+/// Every key that is not revoked.
+#[utoipa::path(get, path = "/admin/api/keys", tag = "admin", responses((status = 200, body = KeyList)))]
+pub(crate) async fn list(State(app): State<Arc<App>>, _: Admin) -> Answered {
+    let rows = app.ledger.keys().await?;
+    let view = rows.iter().map(|row| KeyView { id: &row.id, role: &row.role, name: &row.name, created_at: Rfc3339(row.created_at) });
+    Ok(ok(&KeyList { keys: view.collect() }))
+}
+
+/// Makes a key.
+#[utoipa::path(post, path = "/admin/api/keys", tag = "admin", request_body = KeyBody, responses((status = 201, body = MadeKey)))]
+pub(crate) async fn make(State(app): State<Arc<App>>, Admin(admin): Admin, body: JsonBody) -> Answered {
+    let wanted: KeyBody = body.parse()?;
+    let mut errors = Vec::new();
+    let role = Role::parse(&wanted.role);
+    if role.is_none() {
+        errors.push(FieldError { field: "role".into(), reason: "must be service, viewer, operator or admin".into() });
+    }
+    if !(1..=NAME_CHARS_MAX).contains(&wanted.name.chars().count()) || wanted.name.chars().any(char::is_control) {
+        errors.push(FieldError { field: "name".into(), reason: format!("must be 1 to {NAME_CHARS_MAX} characters without control characters").into() });
+    }
+    let Some(role) = role.filter(|_| errors.is_empty()) else { return Err(Problem::invalid(errors)) };
+    let key = new_key().map_err(|failure| Problem::failure(&failure))?;
+    let hash = key_hash(&key);
+    // Public, and as good as unique: the first bytes of a hash of random bits.
+    let id = format!("key-{}", &hash[..12]);
+    let new = NewKey { id: &id, role: role.word(), name: &wanted.name, key_hash: &hash };
+    let _changing = app.keys.changing.lock().await;
+    app.ledger.insert_key(&new, now(), &admin.audit("key.new", &*id, Some(body.text()))).await?;
+    app.keys.reload(&app.ledger).await?;
+    Ok(answer(StatusCode::CREATED, &MadeKey { id: &id, role: role.word(), name: &wanted.name, key: &key }))
+}
+
+/// Revokes a key, and with it its sessions. The last admin key stays.
+#[utoipa::path(delete, path = "/admin/api/keys/{id}", tag = "admin", params(("id" = String, Path)), responses((status = 204)))]
+pub(crate) async fn revoke(State(app): State<Arc<App>>, Admin(admin): Admin, Segment(id): Segment) -> Answered {
+    // Held over the look and the change, so that of two admins who revoke each other one stays.
+    let _changing = app.keys.changing.lock().await;
+    let rows = app.ledger.keys().await?;
+    let is_admin = |role: &str| role == Role::Admin.word();
+    let Some(row) = rows.iter().find(|row| row.id == id) else { return Err(Problem::new(&NOT_FOUND)) };
+    if is_admin(&row.role) && rows.iter().filter(|row| is_admin(&row.role)).count() == 1 {
+        return Err(Problem::new(&LAST_ADMIN_KEY));
+    }
+    let revoked = app.ledger.revoke_key(&id, now(), &admin.audit("key.revoke", &*id, None)).await?;
+    app.keys.reload(&app.ledger).await?;
+    if revoked { Ok(no_content()) } else { Err(Problem::new(&NOT_FOUND)) }
+}

@@ -1,0 +1,225 @@
+//! Tells a connection that waits for its next request from one that holds half a request back.
+//!
+//! hyper has a timer for a request's head, but it also runs while a kept-alive connection is merely idle, and it is set
+//! and dropped with every request. Clients of a line poll every 3 to 20 seconds on one connection; closing it after 5
+//! would cost them a new one each time. So bytes are counted as they pass, and one timer per connection looks at the
+//! count a few times per limit.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+/// Looks per limit: a head is cut off at most a fifth late.
+const LOOKS: u32 = 5;
+/// A kept-alive connection without any traffic is closed after this: longer than the longest poll interval (60 s).
+const IDLE: Duration = Duration::from_secs(75);
+
+/// What passes over a connection.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    read: AtomicU64,
+    written: AtomicU64,
+    /// Requests under way.
+    calls: AtomicU32,
+    /// Requests ever.
+    begun: AtomicU64,
+    /// Bytes that had been read when the last request was answered.
+    read_at_answer: AtomicU64,
+}
+
+/// A request under way.
+pub(super) struct Call(Arc<Pulse>);
+
+impl Pulse {
+    /// A request's head is complete.
+    pub(super) fn begin(self: &Arc<Self>) -> Call {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Call(self.clone())
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.read_at_answer.store(self.0.read.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the watch thinks of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It goes on.
+    Fine,
+    /// Nothing has passed for long: end it between requests.
+    Idle,
+    /// A head is under way for too long: cut it off.
+    Stuck,
+}
+
+/// Counts at one look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    read: u64,
+    written: u64,
+    begun: u64,
+}
+
+/// Looks at a connection now and then.
+pub(super) struct Watch<'a> {
+    pulse: &'a Pulse,
+    ticks: Interval,
+    limit: Duration,
+    look: Duration,
+    seen: Seen,
+    quiet: Duration,
+    partial: Duration,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(pulse: &'a Pulse, limit: Duration) -> Self {
+        let look = (limit / LOOKS).max(Duration::from_millis(1));
+        let mut ticks = interval(look);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.reset();
+        Self { pulse, ticks, limit, look, seen: Seen::default(), quiet: Duration::ZERO, partial: Duration::ZERO }
+    }
+
+    /// The next look's verdict.
+    pub(super) async fn next(&mut self) -> Verdict {
+        self.ticks.tick().await;
+        self.look()
+    }
+
+    fn look(&mut self) -> Verdict {
+        let pulse = self.pulse;
+        let seen = Seen {
+            read: pulse.read.load(Ordering::Relaxed),
+            written: pulse.written.load(Ordering::Relaxed),
+            begun: pulse.begun.load(Ordering::Relaxed),
+        };
+        let busy = pulse.calls.load(Ordering::Relaxed) > 0;
+        let answered = pulse.read_at_answer.load(Ordering::Relaxed);
+        // Before the first request even silence is a head that does not come.
+        let partial = !busy && (seen.begun == 0 || seen.read != answered) && seen.begun == self.seen.begun;
+        self.quiet = if busy || seen != self.seen { Duration::ZERO } else { self.quiet + self.look };
+        self.partial = if partial { self.partial + self.look } else { Duration::ZERO };
+        self.seen = seen;
+        if self.partial >= self.limit {
+            Verdict::Stuck
+        } else if self.quiet >= IDLE {
+            Verdict::Idle
+        } else {
+            Verdict::Fine
+        }
+    }
+}
+
+/// A stream that counts what passes.
+#[derive(Debug)]
+pub(super) struct Pulsed {
+    stream: TcpStream,
+    pulse: Arc<Pulse>,
+}
+
+impl Pulsed {
+    pub(super) fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
+        Self { stream, pulse }
+    }
+}
+
+impl AsyncRead for Pulsed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let read = buffer.filled().len() - before;
+        if read > 0 {
+            self.pulse.read.fetch_add(read as u64, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl Pulsed {
+    fn count(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = &polled {
+            self.pulse.written.fetch_add(*written as u64, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Pulsed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buffer);
+        self.count(polled)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffers: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        self.count(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    /// The verdicts of so many looks, the last one only.
+    fn looks(watch: &mut Watch<'_>, count: u32) -> Verdict {
+        (0..count).map(|_| watch.look()).last().expect("a look")
+    }
+
+    #[tokio::test]
+    async fn half_a_head_is_not_an_idle_connection() {
+        let pulse = Arc::new(Pulse::default());
+        let mut watch = Watch::new(&pulse, LIMIT);
+        assert_eq!(looks(&mut watch, LOOKS - 1), Verdict::Fine);
+        assert_eq!(watch.look(), Verdict::Stuck, "nothing was ever sent");
+
+        let mut watch = Watch::new(&pulse, LIMIT);
+        pulse.read.store(100, Ordering::Relaxed);
+        let call = pulse.begin();
+        assert_eq!(looks(&mut watch, 1_000), Verdict::Fine, "a request may take its time");
+        drop(call);
+        assert_eq!(looks(&mut watch, LOOKS * 10), Verdict::Fine, "between requests one may be silent");
+        assert_eq!(looks(&mut watch, LOOKS * 5), Verdict::Idle, "but not for ever");
+
+        pulse.read.store(101, Ordering::Relaxed);
+        assert_eq!(looks(&mut watch, LOOKS - 1), Verdict::Fine);
+        pulse.read.store(102, Ordering::Relaxed);
+        assert_eq!(watch.look(), Verdict::Stuck, "a head drop by drop");
+    }
+
+    #[tokio::test]
+    async fn a_stream_lives_by_what_is_written() {
+        let pulse = Arc::new(Pulse::default());
+        let mut watch = Watch::new(&pulse, LIMIT);
+        pulse.read.store(100, Ordering::Relaxed);
+        drop(pulse.begin());
+        for written in 0..100 {
+            pulse.written.store(written, Ordering::Relaxed);
+            assert_eq!(looks(&mut watch, LOOKS), Verdict::Fine);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+use super::*;
+use axum::routing::{get, post};
+use std::time::Instant;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn limits() -> Limits {
+    Limits {
+        body_bytes_max: 1_024,
+        header_bytes_max: 8_192,
+        header_timeout: Duration::from_millis(200),
+        body_timeout: Duration::from_secs(5),
+        request_timeout: Duration::from_secs(5),
+        // Statics are shared by the tests of this process, so tests count from what is open already.
+        connections_max: 1_000,
+        in_flight_max: 100,
+        in_flight_per_zone_max: 100,
+        streams_max: 10,
+        drain: Duration::from_secs(5),
+    }
+}
+
+struct Served {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    done: tokio::task::JoinHandle<()>,
+}
+
+fn serving(router: Router, limits: Limits) -> Served {
+    let listener = bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = watch::channel(false);
+    Served { address, stop, done: tokio::spawn(serve(listener, router, limits, stopped)) }
+}
+
+async fn send(address: SocketAddr, text: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    stream.write_all(text.as_bytes()).await.expect("it is open");
+    stream
+}
+
+/// Everything until the server closes, or what came within ten seconds.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut bytes)).await.expect("the server closes");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[tokio::test]
+async fn half_a_head_is_cut_off_and_an_idle_connection_is_not() {
+    let served = serving(Router::new().route("/", get(|| async { "hello" })), limits());
+    let mut slow = send(served.address, "GET / HTTP/1.1\r\nhos").await;
+    assert_eq!(rest(&mut slow).await, "");
+    let mut silent = send(served.address, "").await;
+    assert_eq!(rest(&mut silent).await, "");
+
+    let mut idle = send(served.address, GET).await;
+    let mut answer = [0; 512];
+    let read = idle.read(&mut answer).await.expect("an answer");
+    assert!(String::from_utf8_lossy(&answer[..read]).ends_with("hello"));
+    // Longer than the limit on heads, several times.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    idle.write_all(GET.as_bytes()).await.expect("it is open");
+    let read = idle.read(&mut answer).await.expect("an answer");
+    assert!(String::from_utf8_lossy(&answer[..read]).ends_with("hello"), "the connection was kept");
+}
+
+#[tokio::test]
+async fn a_stopping_server_finishes_what_it_began() {
+    let begun = Arc::new(tokio::sync::Semaphore::new(0));
+    let router = {
+        let begun = begun.clone();
+        Router::new().route("/", get(|| async { "hello" })).route(
+            "/slow",
+            post(move || async move {
+                begun.add_permits(1);
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                "done"
+            }),
+        )
+    };
+    let served = serving(router, limits());
+    let mut idle = send(served.address, GET).await;
+    let mut answer = [0; 512];
+    assert!(idle.read(&mut answer).await.expect("an answer") > 0);
+    let mut slow = send(served.address, "POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await;
+    drop(begun.acquire().await);
+    let stopping = Instant::now();
+    served.stop.send_replace(true);
+    assert_eq!(rest(&mut idle).await, "", "a connection between requests is closed at once");
+    assert!(rest(&mut slow).await.ends_with("done"), "a request under way is answered");
+    served.done.await.expect("it ends");
+    assert!(stopping.elapsed() < Duration::from_secs(4), "before the drain time");
+    assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_cut_off_when_the_drain_time_is_over() {
+    let router = Router::new().route("/", get(|| async { std::future::pending::<String>().await }));
+    let served = serving(router, Limits { drain: Duration::from_millis(200), ..limits() });
+    let mut endless = send(served.address, GET).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    served.stop.send_replace(true);
+    served.done.await.expect("it ends");
+    assert_eq!(rest(&mut endless).await, "");
+}
+
+#[tokio::test]
+async fn too_many_connections_are_closed_at_once() {
+    let served = serving(Router::new().route("/", get(|| async { "hello" })), Limits { connections_max: 0, ..limits() });
+    let shed = connections_shed();
+    let mut refused = TcpStream::connect(served.address).await.expect("the kernel accepts");
+    assert_eq!(rest(&mut refused).await, "");
+    assert!(connections_shed() > shed);
+}

@@ -1,0 +1,137 @@
+//! The whole route table.
+//!
+//! Each line says what the route does to the world (which decides what a timeout means), how it is called, and who
+//! handles it. `openapi.rs` describes the same routes; a test holds the two to each other.
+
+use crate::app::App;
+use crate::http::edge::{Edge, Work, method_not_allowed, not_found};
+use crate::http::{admin, claims, offers, operations, pages, passes, standby, traffic, zones};
+use axum::Router;
+use axum::routing::{MethodFilter, on};
+use std::sync::Arc;
+
+/// A method and a path: the table as data, for the test that compares it with the OpenAPI document.
+#[cfg(test)]
+pub(crate) type Route = (&'static str, &'static str);
+
+macro_rules! routes {
+    ($($(#[$doc:meta])* $group:ident, $table:ident { $($work:ident $method:ident $path:literal => $handler:path,)* })*) => {$(
+        $(#[$doc])*
+        fn $group(app: &App) -> Router<Arc<App>> {
+            Router::new()$(.route(
+                $path,
+                on(MethodFilter::$method, Edge::new($handler, Work::$work, app.metrics.route(stringify!($method), $path))),
+            ))*
+        }
+
+        $(#[$doc])*
+        #[cfg(test)]
+        pub(crate) const $table: &[Route] = &[$((stringify!($method), $path)),*];
+    )*};
+}
+
+routes! {
+    /// For clients and the services behind them.
+    public_routes, PUBLIC {
+        Write POST "/traffic/wait" => traffic::wait,
+        Write POST "/traffic/entry" => traffic::entry,
+        Write POST "/traffic/leave" => traffic::leave,
+        Stream GET "/traffic/stream" => traffic::stream,
+        Read GET "/zones/{zone}/status" => zones::status,
+        Probe GET "/verify" => passes::verify,
+        Probe GET "/.well-known/jwks.json" => passes::jwks,
+
+        Read GET "/v1/offers" => offers::list,
+        Read GET "/v1/offers/{id}" => offers::read,
+        Stream GET "/v1/offers/{id}/stock" => offers::stock,
+        Write POST "/v1/offers/{id}/claims" => offers::claim,
+        Write POST "/v1/offers/{id}/standby" => standby::join,
+        Read GET "/v1/claims" => claims::list,
+        Read GET "/v1/claims/{id}" => claims::read,
+        Write POST "/v1/claims/{id}/confirm" => claims::confirm,
+        Write POST "/v1/claims/{id}/release" => claims::release,
+        Read GET "/v1/standby/{id}" => standby::read,
+        Write DELETE "/v1/standby/{id}" => standby::leave,
+    }
+
+    /// For whoever watches the process; on every address.
+    probe_routes, PROBES {
+        Probe GET "/healthz" => operations::healthz,
+        Probe GET "/readyz" => operations::readyz,
+    }
+
+    /// For operators; on an address of their own where there is one.
+    admin_routes, ADMIN {
+        Read GET "/admin/api/zones" => admin::zones::list,
+        Read GET "/admin/api/zones/{id}" => admin::zones::read,
+        Write PUT "/admin/api/zones/{id}" => admin::zones::put,
+        Write DELETE "/admin/api/zones/{id}" => admin::zones::delete,
+        Write POST "/admin/api/zones/{id}/pause" => admin::zones::pause,
+        Write POST "/admin/api/zones/{id}/resume" => admin::zones::resume,
+        Write POST "/admin/api/zones/{id}/reset" => admin::zones::reset,
+        Read GET "/admin/api/zones/{id}/minutes" => admin::zones::minutes,
+        Read GET "/admin/api/offers" => admin::offers::list,
+        Read GET "/admin/api/offers/{id}" => admin::offers::read,
+        Write PUT "/admin/api/offers/{id}" => admin::offers::put,
+        Write DELETE "/admin/api/offers/{id}" => admin::offers::delete,
+        Write POST "/admin/api/offers/{id}/restock" => admin::offers::restock,
+        Write POST "/admin/api/offers/{id}/close" => admin::offers::close,
+        Read GET "/admin/api/offers/{id}/claims" => admin::offers::claims,
+        Write POST "/admin/api/claims/{id}/return" => admin::claims::take_back,
+        Read GET "/admin/api/keys" => admin::keys::list,
+        Write POST "/admin/api/keys" => admin::keys::make,
+        Write DELETE "/admin/api/keys/{id}" => admin::keys::revoke,
+        Read GET "/admin/api/pass-keys" => admin::pass_keys::list,
+        Write POST "/admin/api/pass-keys" => admin::pass_keys::rotate,
+        Write DELETE "/admin/api/pass-keys/{kid}" => admin::pass_keys::drop_key,
+        Read GET "/admin/api/session" => admin::session::read,
+        Write POST "/admin/api/session" => admin::session::open,
+        Write DELETE "/admin/api/session" => admin::session::close,
+        Read GET "/admin/api/audit" => admin::audit::list,
+        Long POST "/admin/api/reconcile" => admin::reconcile::run,
+        Probe GET "/metrics" => operations::metrics,
+        Probe GET "/openapi.json" => operations::openapi,
+    }
+
+    /// For people; not part of the API.
+    page_routes, PAGES {
+        Probe GET "/" => pages::index,
+    }
+
+    /// For people who administer.
+    docs_routes, DOCS {
+        Probe GET "/docs" => pages::docs,
+        Probe GET "/docs/" => pages::docs_index,
+        Probe GET "/docs/{*file}" => pages::docs_file,
+    }
+}
+
+/// What the address for clients serves: everything, unless administration has an address of its own.
+pub fn public(app: Arc<App>) -> Router {
+    let mut router = public_routes(&app).merge(probe_routes(&app)).merge(page_routes(&app));
+    if app.config.admin_listen.is_none() {
+        router = router.merge(admin_routes(&app)).merge(docs_routes(&app));
+    }
+    finished(router, app)
+}
+
+/// What the address for operators serves.
+pub fn admin(app: Arc<App>) -> Router {
+    finished(admin_routes(&app).merge(docs_routes(&app)).merge(probe_routes(&app)), app)
+}
+
+/// Paths and methods that are no route are answered like everything else, and counted together.
+fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
+    router
+        .fallback(Edge::new(not_found, Work::Probe, app.metrics.route("ANY", "(no route)")))
+        .method_not_allowed_fallback(Edge::new(method_not_allowed, Work::Probe, app.metrics.route("ANY", "(no method)")))
+        .with_state(app)
+}
+
+/// Routes that the OpenAPI document leaves out: pages are for people.
+#[cfg(test)]
+pub(crate) const UNDOCUMENTED: &[&[Route]] = &[PAGES, DOCS];
+
+#[cfg(test)]
+#[path = "router/tests.rs"]
+mod tests;

@@ -55,8 +55,8 @@ fn open(dir: &std::path::Path, clock: &Arc<AtomicI64>) -> (Engine, watch::Sender
     let (sender, receiver) = watch::channel(0);
     let options = Options {
         ack: Ack::Journal,
-        in_flight_max: 1_000,
-        journal_backlog_bytes_max: 1 << 20,
+        in_flight_max: 10_000,
+        journal_backlog_bytes_max: 64 << 20,
         ticket_secret: [7; 32],
         time: TimeSource::Manual(clock.clone()),
     };

@@ -234,7 +234,8 @@ async fn a_claim_is_taken_replayed_confirmed_and_listed() {
     }
     let sold_out = rig.user("u2", "POST /v1/offers/stay/claims", Some(json!({"quantity": 2}))).await;
     assert_eq!(sold_out.refuses(409, "sold_out").body["standby_possible"], true);
-    let place = rig.user("u2", "POST /v1/offers/stay/standby", Some(json!({"quantity": 2}))).await;
+    rig.user("u3", "POST /v1/offers/stay/claims", Some(json!({"quantity": 1}))).await.is(201);
+    let place = rig.user("u2", "POST /v1/offers/stay/standby", Some(json!({"quantity": 1}))).await;
     assert_eq!((&place.is(201).body["status"], &place.body["position"]), (&json!("waiting"), &json!(1)));
     let place = place.body["id"].as_str().expect("an id").to_owned();
     rig.user("u2", &format!("GET /v1/standby/{place}"), None).await.is(200);
@@ -256,7 +257,7 @@ async fn a_claim_is_taken_replayed_confirmed_and_listed() {
     let all = rig.admin("GET /admin/api/offers/stay/claims?limit=1", None).await;
     let cursor = all.is(200).body["next_cursor"].as_str().expect("a second page").to_owned();
     let rest = rig.admin(&format!("GET /admin/api/offers/stay/claims?cursor={cursor}"), None).await;
-    assert_eq!((rest.is(200).body["claims"].as_array().map(Vec::len), &rest.body["next_cursor"]), (Some(1), &Value::Null));
+    assert_eq!((rest.is(200).body["claims"].as_array().map(Vec::len), &rest.body["next_cursor"]), (Some(2), &Value::Null));
 
     let offer = rig.call("GET /v1/offers/stay", &[], None).await;
     let number = |name: &str| offer.body[name].as_u64().expect("a number");

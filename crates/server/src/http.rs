@@ -5,17 +5,17 @@
 
 pub(crate) mod edge;
 pub(crate) mod json;
+pub(crate) mod names;
 pub(crate) mod params;
 pub(crate) mod stream;
 pub(crate) mod time;
-pub(crate) mod names;
 
-pub(crate) mod traffic;
-pub(crate) mod zones;
-pub(crate) mod passes;
-pub(crate) mod offers;
-pub(crate) mod claims;
-pub(crate) mod standby;
 pub(crate) mod admin;
+pub(crate) mod claims;
+pub(crate) mod offers;
 pub(crate) mod operations;
 pub(crate) mod pages;
+pub(crate) mod passes;
+pub(crate) mod standby;
+pub(crate) mod traffic;
+pub(crate) mod zones;

@@ -115,7 +115,11 @@ impl Metrics {
         ] {
             recorder.describe_counter(KeyName::from_const_str(name), None, help.into());
         }
-        recorder.describe_histogram(KeyName::from_const_str(HTTP_SECONDS), Some(Unit::Seconds), "Time until a request was answered.".into());
+        recorder.describe_histogram(
+            KeyName::from_const_str(HTTP_SECONDS),
+            Some(Unit::Seconds),
+            "Time until a request was answered.".into(),
+        );
         let shared = Arc::new(Shared { handle: recorder.handle(), recorder });
         let entries = |call| Outcomes::new(&shared, ENTRIES, &["admitted", "waiting"], vec![Label::from_static_parts("call", call)]);
         let (joins, polls) = (entries("wait"), entries("entry"));

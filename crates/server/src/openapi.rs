@@ -59,10 +59,9 @@ impl Modify for Common {
     fn modify(&self, document: &mut Document) {
         let components = document.components.get_or_insert_default();
         components.schemas.insert("Problem".into(), problem_schema());
-        for (name, description) in [
-            ("key", "A key of a service or an operator: `Authorization: Bearer bk_…`"),
-            ("user", "A user's JWT of the configured issuer"),
-        ] {
+        for (name, description) in
+            [("key", "A key of a service or an operator: `Authorization: Bearer bk_…`"), ("user", "A user's JWT of the configured issuer")]
+        {
             let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build();
             components.add_security_scheme(name, SecurityScheme::Http(scheme));
         }

@@ -283,10 +283,9 @@ impl From<Refusal> for Problem {
             Refusal::LimitReached { claims } => {
                 Self::new(&LIMIT_REACHED).with("claims", claims.iter().map(ToString::to_string).collect::<Vec<_>>())
             }
-            Refusal::QuantityInvalid { min, max } => Self::new(&QUANTITY_INVALID)
-                .detail(format!("quantity must be {min} to {max}"))
-                .with("min", min)
-                .with("max", max),
+            Refusal::QuantityInvalid { min, max } => {
+                Self::new(&QUANTITY_INVALID).detail(format!("quantity must be {min} to {max}")).with("min", min).with("max", max)
+            }
             Refusal::SoldOut { standby_possible, held, remaining } => {
                 Self::new(&SOLD_OUT).with("standby_possible", standby_possible).with("held", held).with("remaining", remaining)
             }

@@ -55,7 +55,11 @@ impl UserTokens {
             (None, Some(path)) => {
                 let text = read("auth.jwt.jwks_file", path)?;
                 key_set(&text).map_err(|problem| {
-                    Refused::new("auth.jwt.jwks_file", format!("{}: {problem}", path.display()), "name a JWK set (RFC 7517) with public keys")
+                    Refused::new(
+                        "auth.jwt.jwks_file",
+                        format!("{}: {problem}", path.display()),
+                        "name a JWK set (RFC 7517) with public keys",
+                    )
                 })?
             }
             (None, None) => Vec::new(),

@@ -1,13 +1,13 @@
 //! Administration: who may, see [`crate::auth`]; what was done and by whom goes with every change into the audit log.
 
-pub(crate) mod zones;
-pub(crate) mod offers;
+pub(crate) mod audit;
 pub(crate) mod claims;
 pub(crate) mod keys;
-pub(crate) mod session;
+pub(crate) mod offers;
 pub(crate) mod pass_keys;
-pub(crate) mod audit;
 pub(crate) mod reconcile;
+pub(crate) mod session;
+pub(crate) mod zones;
 
 use crate::app::App;
 use crate::http::params::header;

@@ -136,7 +136,8 @@ pub(crate) async fn release(State(app): State<Arc<App>>, Segment(id): Segment, c
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, Params(params): Params<ListParams>) -> Answered {
     let named = read_user(params.user.as_deref())?;
     let user = whose(&caller, named.as_ref())?;
-    let offer = params.offer.as_deref().map(|text| OfferId::parse(text).map_err(|error| Problem::field("offer", error.to_string()))).transpose()?;
+    let offer =
+        params.offer.as_deref().map(|text| OfferId::parse(text).map_err(|error| Problem::field("offer", error.to_string()))).transpose()?;
     let query = ClaimQuery {
         user,
         offer: offer.as_ref(),

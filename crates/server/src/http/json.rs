@@ -7,11 +7,11 @@
 use crate::app::App;
 use crate::problem::{BODY_TOO_LARGE, FieldError, Problem, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE};
 use axum::body::Body;
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
-use axum::body::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -12,7 +12,8 @@ use utoipa_swagger_ui::Config;
 const INDEX: &str = include_str!("pages/index.html");
 
 /// The page needs its own style and nothing else.
-const INDEX_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const INDEX_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// Swagger UI styles elements from its script and draws icons from `data:`.
 const DOCS_POLICY: &str =
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'";

@@ -36,7 +36,8 @@ pub(crate) struct VerifyParams {
 /// `auth_request`, which knows no other answers; so there are no others.
 #[utoipa::path(get, path = "/verify", tag = "line", params(VerifyParams), responses((status = 204)))]
 pub(crate) async fn verify(State(app): State<Arc<App>>, headers: HeaderMap, Params(params): Params<VerifyParams>) -> Answered {
-    let pass = shown_pass(&headers, params.pass.as_deref()).ok_or_else(|| Problem::new(&PASS_REQUIRED).status_instead(UNAUTHENTICATED.status))?;
+    let pass =
+        shown_pass(&headers, params.pass.as_deref()).ok_or_else(|| Problem::new(&PASS_REQUIRED).status_instead(UNAUTHENTICATED.status))?;
     let zone = params.zone.as_deref().or_else(|| headers.get(&ZONE_HEADER)?.to_str().ok()).unwrap_or_default();
     // A pass cannot be for a zone that does not exist; verifying it first tells good from forged all the same.
     let checked = match path_id(zone).and_then(|zone| app.check_pass(pass, &zone)) {
@@ -60,9 +61,7 @@ fn shown_pass<'a>(headers: &'a HeaderMap, in_query: Option<&'a str>) -> Option<&
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "line", responses((status = 200, content_type = "application/json", body = Object)))]
 pub(crate) async fn jwks(State(app): State<Arc<App>>) -> Response {
     // Five minutes: a new key signs at once, so verifiers must ask again when they meet a `kid` that they do not know.
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (CACHE_CONTROL, HeaderValue::from_static("public, max-age=300")),
-    ];
+    let headers =
+        [(CONTENT_TYPE, HeaderValue::from_static("application/json")), (CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"))];
     (headers, app.passes.jwks()).into_response()
 }

@@ -53,7 +53,9 @@ mod tests {
 
     #[test]
     fn milliseconds_are_always_three() {
-        for (ms, text) in [(0, "1970-01-01T00:00:00.000Z"), (1_767_226_200_050, "2026-01-01T00:10:00.050Z"), (-1, "1969-12-31T23:59:59.999Z")] {
+        for (ms, text) in
+            [(0, "1970-01-01T00:00:00.000Z"), (1_767_226_200_050, "2026-01-01T00:10:00.050Z"), (-1, "1969-12-31T23:59:59.999Z")]
+        {
             assert_eq!(serde_json::json!(Rfc3339(Millis(ms))), text);
             assert_eq!(parse(text), Some(Millis(ms)));
         }

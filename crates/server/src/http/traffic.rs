@@ -153,16 +153,19 @@ pub(crate) async fn leave(State(app): State<Arc<App>>, body: JsonBody) -> Answer
 /// at the pace that it would have told it.
 #[utoipa::path(get, path = "/traffic/stream", tag = "line", params(StreamParams),
     responses((status = 200, content_type = "text/event-stream", body = EntryAnswer)))]
-pub(crate) async fn stream(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    Params(request): Params<StreamParams>,
-) -> Answered {
+pub(crate) async fn stream(State(app): State<Arc<App>>, headers: HeaderMap, Params(request): Params<StreamParams>) -> Answered {
     let zone = zone_id(&request.zone_id)?;
     let slot = slot(&app)?;
     // Asked before the stream begins, so that a bad ticket is a plain problem.
     let first = counted(app.metrics.polls(), app.engine.poll(&zone, &request.token).await)?;
-    let waiting = Stream { app, zone, token: request.token, request_id: id_of(&headers).unwrap_or_default(), _slot: slot, next: Next::Send(Ok(first)) };
+    let waiting = Stream {
+        app,
+        zone,
+        token: request.token,
+        request_id: id_of(&headers).unwrap_or_default(),
+        _slot: slot,
+        next: Next::Send(Ok(first)),
+    };
     Ok(events(unfold(waiting, Stream::advance)))
 }
 
@@ -240,8 +243,7 @@ fn answer(app: &App, entry: &Entry, token: &str, zone: &ZoneId) -> Response {
 }
 
 fn entry_answer<'a>(app: &App, entry: &'a Entry, token: &'a str, zone: &'a ZoneId) -> EntryAnswer<'a> {
-    let mut body =
-        EntryAnswer { can_enter: false, token, zone_id: zone.as_str(), waiting: None, pass: None, pass_expires_at: None };
+    let mut body = EntryAnswer { can_enter: false, token, zone_id: zone.as_str(), waiting: None, pass: None, pass_expires_at: None };
     match entry.answer {
         Answer::Waiting(place) => body.waiting = Some(waiting(entry, place)),
         Answer::Admitted(admission) => {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::app::Parts;
-use crate::auth::keys::{Keys, key_hash};
 use crate::auth::Peer;
+use crate::auth::keys::{Keys, key_hash};
 use crate::config::{Config, Network, Settings, Users};
 use crate::node::Node;
 use crate::pass::Passes;
@@ -178,7 +178,10 @@ async fn a_line_is_joined_polled_and_entered() {
     rig.call("GET /verify?zone=SALE&pass=x.y.z", &[], None).await.refuses(401, "pass_invalid");
 
     let status = rig.call("GET /zones/SALE/status", &[], None).await;
-    assert_eq!((&status.body["waiting"], &status.body["enteredLastMinute"], &status.body["limitPerMinute"]), (&json!(1), &json!(1), &json!(1)));
+    assert_eq!(
+        (&status.body["waiting"], &status.body["enteredLastMinute"], &status.body["limitPerMinute"]),
+        (&json!(1), &json!(1), &json!(1))
+    );
     assert_eq!(status.header("cache-control"), "public, max-age=1");
 
     for _ in 0..2 {
@@ -313,7 +316,11 @@ async fn every_door_asks_for_its_key() {
         let rung = |key: &str| ladder.iter().position(|other| *other == key);
         for key in [SERVICE, VIEWER, OPERATOR, ADMIN] {
             let answer = rig.call(line, &[("authorization", &format!("Bearer {key}"))], body.clone()).await;
-            if rung(key) >= rung(least) { answer.is(200) } else { answer.refuses(403, "forbidden") };
+            if rung(key) >= rung(least) {
+                answer.is(200)
+            } else {
+                answer.refuses(403, "forbidden")
+            };
         }
     }
     rig.put("PUT /admin/api/offers/drop", json!({"kind": "coupon", "quantity": 5})).await;
@@ -449,7 +456,12 @@ async fn what_is_not_a_request_is_told_so() {
     rig.call("GET /v1/offers", &[("accept", "text/html")], None).await.refuses(406, "not_acceptable");
     rig.call("GET /v1/offers", &[("accept", "application/json")], None).await.is(200);
     let body = |content_type: &str, text: &str| {
-        Request::builder().method("POST").uri("/traffic/wait").header("content-type", content_type).body(Body::from(text.to_owned())).expect("a request")
+        Request::builder()
+            .method("POST")
+            .uri("/traffic/wait")
+            .header("content-type", content_type)
+            .body(Body::from(text.to_owned()))
+            .expect("a request")
     };
     rig.send(body("text/plain", "{}")).await.refuses(415, "unsupported_media_type");
     rig.send(body("application/json", "{")).await.refuses(400, "invalid_request");

@@ -11,7 +11,7 @@ use std::time::Duration;
 const BUYERS: usize = 1_000;
 
 /// What one buyer's own book says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Book {
     Paid,
     PaymentFailed,

@@ -23,12 +23,7 @@ pub(crate) struct Return {
 /// Takes a confirmed claim back. Again: the same claim.
 #[utoipa::path(post, path = "/admin/api/claims/{id}/return", tag = "admin", request_body = Return, params(("id" = String, Path)),
     responses((status = 200, body = ClaimView)))]
-pub(crate) async fn take_back(
-    State(app): State<Arc<App>>,
-    Operator(operator): Operator,
-    Segment(id): Segment,
-    body: JsonBody,
-) -> Answered {
+pub(crate) async fn take_back(State(app): State<Arc<App>>, Operator(operator): Operator, Segment(id): Segment, body: JsonBody) -> Answered {
     let claim = path_id(&id)?;
     let Return { restock } = body.parse()?;
     let restock = if restock { Restock::Yes } else { Restock::No };

@@ -71,7 +71,10 @@ pub(crate) async fn make(State(app): State<Arc<App>>, Admin(admin): Admin, body:
         errors.push(FieldError { field: "role".into(), reason: "must be service, viewer, operator or admin".into() });
     }
     if !(1..=NAME_CHARS_MAX).contains(&wanted.name.chars().count()) || wanted.name.chars().any(char::is_control) {
-        errors.push(FieldError { field: "name".into(), reason: format!("must be 1 to {NAME_CHARS_MAX} characters without control characters").into() });
+        errors.push(FieldError {
+            field: "name".into(),
+            reason: format!("must be 1 to {NAME_CHARS_MAX} characters without control characters").into(),
+        });
     }
     let Some(role) = role.filter(|_| errors.is_empty()) else { return Err(Problem::invalid(errors)) };
     let key = new_key().map_err(|failure| Problem::failure(&failure))?;

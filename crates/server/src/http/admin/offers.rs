@@ -201,12 +201,7 @@ pub(crate) async fn close(State(app): State<Arc<App>>, Operator(operator): Opera
 /// An offer's claims in the order of taking.
 #[utoipa::path(get, path = "/admin/api/offers/{id}/claims", tag = "admin", params(("id" = String, Path), ClaimsParams),
     responses((status = 200, body = ClaimList)))]
-pub(crate) async fn claims(
-    State(app): State<Arc<App>>,
-    _: Viewer,
-    Segment(id): Segment,
-    Params(params): Params<ClaimsParams>,
-) -> Answered {
+pub(crate) async fn claims(State(app): State<Arc<App>>, _: Viewer, Segment(id): Segment, Params(params): Params<ClaimsParams>) -> Answered {
     let (status, cursor, limit) = (read_status(params.status.as_deref())?, read_cursor(params.cursor.as_deref())?, page(params.limit)?);
     let number = app.offer_number(&path_id(&id)?).await?;
     caught_up(&app).await?;
@@ -244,7 +239,10 @@ impl OfferBody {
             opens_at: self.opens_at.map(|at| at.0),
             closes_at: self.closes_at.map(|at| at.0),
             zone: self.zone.map(|text| ZoneId::parse(&text).map_err(|error| Problem::field("zone", error.to_string()))).transpose()?,
-            grants: self.grants.map(|text| OfferId::parse(&text).map_err(|error| Problem::field("grants", error.to_string()))).transpose()?,
+            grants: self
+                .grants
+                .map(|text| OfferId::parse(&text).map_err(|error| Problem::field("grants", error.to_string())))
+                .transpose()?,
             grant_only: self.grant_only.unwrap_or(defaults.grant_only),
             standby: self.standby.unwrap_or(defaults.standby),
             standby_hold_seconds: or(self.standby_hold_seconds, hold_seconds),

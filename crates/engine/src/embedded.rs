@@ -67,6 +67,7 @@ struct Zones {
 /// An offer and what surrounds it.
 struct OfferCell {
     id: OfferId,
+    number: u32,
     guarded: Mutex<GuardedOffer>,
     /// The zone whose pass it wants; read without the lock.
     zone: ArcSwap<Option<ZoneId>>,
@@ -107,6 +108,7 @@ impl Offers {
         let (id, number) = (offer.id().clone(), offer.number());
         let cell = Arc::new(OfferCell {
             id: id.clone(),
+            number,
             zone: ArcSwap::from_pointee(offer.settings().zone.clone()),
             next_deadline: AtomicI64::new(offer.next_deadline().map_or(i64::MAX, |at| at.0)),
             guarded: Mutex::new(GuardedOffer { offer, last }),

@@ -203,13 +203,23 @@ impl Engine {
         }
     }
 
-    /// A zone's epoch; passes of an older one have ended.
+    /// The number of an offer, by its id.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownOffer`].
+    pub fn offer_number(&self, offer: &OfferId) -> Result<u32, EngineError> {
+        match self {
+            Self::Embedded(engine) => engine.offer_number(offer),
+        }
+    }
+
+    /// A zone's number and epoch; passes from before a reset, or of a deleted zone of the same name, carry others.
     ///
     /// # Errors
     /// [`EngineError::UnknownZone`].
-    pub fn zone_epoch(&self, zone: &ZoneId) -> Result<u32, EngineError> {
+    pub fn zone_generation(&self, zone: &ZoneId) -> Result<(u32, u32), EngineError> {
         match self {
-            Self::Embedded(engine) => engine.zone_epoch(zone),
+            Self::Embedded(engine) => engine.zone_generation(zone),
         }
     }
 

@@ -5,7 +5,6 @@ use crate::auth::sessions::Sessions;
 use crate::auth::users::UserTokens;
 use crate::config::Config;
 use crate::http::edge::RequestIds;
-use crate::http::names::OfferNames;
 use crate::metrics::Metrics;
 use crate::pass::{PassRefusal, Passes};
 use crate::problem::Problem;
@@ -63,7 +62,6 @@ pub struct App {
     pub(crate) in_flight: Slots,
     pub(crate) streams: Slots,
     pub(crate) request_ids: RequestIds,
-    pub(crate) names: OfferNames,
     pub(crate) started: Instant,
 }
 
@@ -87,7 +85,6 @@ impl App {
             shutdown: parts.shutdown,
             metrics: Metrics::new(),
             request_ids: RequestIds::new(RandomState::new().hash_one(0_u8)),
-            names: OfferNames::default(),
             started: Instant::now(),
         });
         tokio::spawn(crate::metrics::fold(app.clone()));
@@ -108,8 +105,8 @@ impl App {
             Ok(holder) => holder,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let epoch = self.engine.zone(zone)?.settings.epoch;
-        Ok(if holder.epoch == epoch { Ok(()) } else { Err(PassRefusal::Invalid) })
+        let (number, epoch) = self.engine.zone_generation(zone)?;
+        Ok(if (holder.zone_number, holder.epoch) == (number, epoch) { Ok(()) } else { Err(PassRefusal::Invalid) })
     }
 }
 

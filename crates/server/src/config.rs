@@ -138,7 +138,8 @@ impl Default for ServerSettings {
             header_timeout_ms: 5_000,
             body_timeout_ms: 5_000,
             request_timeout_ms: 10_000,
-            connections_max: 50_000,
+            // Below the 20,000 open files that many systems allow at most; each connection is one.
+            connections_max: 16_384,
             in_flight_max: 20_000,
             in_flight_per_zone_max: 10_000,
             streams_max: 5_000,

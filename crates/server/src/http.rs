@@ -5,7 +5,6 @@
 
 pub(crate) mod edge;
 pub(crate) mod json;
-pub(crate) mod names;
 pub(crate) mod params;
 pub(crate) mod stream;
 pub(crate) mod time;

@@ -96,6 +96,10 @@ impl Embedded {
         self.cell_of(number).map(|cell| cell.id.clone())
     }
 
+    pub(crate) fn offer_number(&self, offer: &OfferId) -> Result<u32, EngineError> {
+        Ok(self.offer_cell(offer)?.number)
+    }
+
     pub(crate) fn offer_ids(&self) -> Vec<OfferId> {
         self.offers.load().by_id.keys().cloned().collect()
     }

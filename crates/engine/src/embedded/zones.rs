@@ -94,8 +94,9 @@ impl Embedded {
         Ok(ZoneReport { settings: cell.settings.load_full(), status })
     }
 
-    pub(crate) fn zone_epoch(&self, zone: &ZoneId) -> Result<u32, EngineError> {
-        Ok(self.zone_cell(zone)?.settings.load().epoch)
+    pub(crate) fn zone_generation(&self, zone: &ZoneId) -> Result<(u32, u32), EngineError> {
+        let cell = self.zone_cell(zone)?;
+        Ok((cell.number, cell.settings.load().epoch))
     }
 
     pub(crate) fn zones(&self) -> Vec<ZoneReport> {

@@ -137,11 +137,14 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure>
 }
 
 fn log(config: &Config) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log_level).map_err(|error| {
+    // The store's own news matter to its developers; whoever names them in the level hears them.
+    let level = format!("fjall=warn,lsm_tree=warn,{}", config.log_level);
+    let filter = tracing_subscriber::EnvFilter::try_new(level).map_err(|error| {
         Failure::configuration(format_args!("setting `log.level` refused: {error}\n  mend: use error, warn, info, debug or target=level,…"))
     })?;
     // Standard output is for the lines that scripts wait for.
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let set = if config.log_json { builder.json().try_init() } else { builder.try_init() };
     set.map_err(Failure::internal)
 }

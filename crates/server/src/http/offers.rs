@@ -199,7 +199,6 @@ async fn take(app: &App, id: &str, caller: &Caller, headers: &HeaderMap, body: &
         nonce: app.engine.nonce(),
     };
     let taken = app.engine.claim(&offer, request).await??;
-    app.names.learn(taken.claim.id.offer_number(), &offer);
     let mut response = answer(StatusCode::CREATED, &ClaimView::new(&taken.claim, &offer));
     let location = HeaderValue::from_str(&format!("/v1/claims/{}", taken.claim.id)).unwrap_or(HeaderValue::from_static("/v1/claims"));
     response.headers_mut().insert(LOCATION, location);

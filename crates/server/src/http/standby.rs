@@ -63,7 +63,6 @@ pub(crate) async fn join(
     let pass = shown_pass(&app, &offer, &headers)?;
     let request = StandbyRequest { user, quantity: wanted.quantity.0, pass, nonce: app.engine.nonce() };
     let place = app.engine.join_standby(&offer, request).await??;
-    app.names.learn(place.standby.id.offer_number(), &offer);
     let mut response = answer(StatusCode::CREATED, &view(&place, &offer));
     let location = HeaderValue::from_str(&format!("/v1/standby/{}", place.standby.id)).unwrap_or(HeaderValue::from_static("/v1/standby"));
     response.headers_mut().insert(LOCATION, location);
@@ -74,7 +73,7 @@ pub(crate) async fn join(
 #[utoipa::path(get, path = "/v1/standby/{id}", tag = "standby", params(("id" = String, Path)), responses((status = 200, body = StandbyView)))]
 pub(crate) async fn read(State(app): State<Arc<App>>, Segment(id): Segment, caller: Caller) -> Answered {
     let place = app.engine.read_standby(caller.actor()?, path_id(&id)?).await??;
-    let offer = app.offer_name(place.standby.id.offer_number()).await?;
+    let offer = app.engine.offer_id(place.standby.id.offer_number()).ok_or_else(|| Problem::new(&UNKNOWN_STANDBY))?;
     Ok(ok(&view(&place, &offer)))
 }
 

@@ -31,7 +31,7 @@ fn refusals_name_the_setting_and_the_mend() {
         (vec!["serve", "--data", "/proc/bunho"], None, 65, "/proc/bunho"),
         (vec!["offer", "list", "--url", "http://127.0.0.1:1", "--key", "bk_x"], None, 69, "bunho serve"),
         (vec!["key", "new", "--role", "king", "--data", data], None, 64, "service"),
-        (vec!["nonsense"], None, 64, "serve"),
+        (vec!["nonsense"], None, 64, "--help"),
     ] {
         let mut command = bunho(&arguments);
         command.envs(environment);

@@ -103,7 +103,8 @@ async fn every_refusal_has_its_code_and_changes_nothing() {
 
 async fn prepared() -> Server {
     let server = Server::start().await;
-    server.put_offer("drop", json!({"kind": "goods", "quantity": 10, "max_per_claim": 5, "standby": true, "per_user_limit": 6})).await;
+    server.put_offer("drop", json!({"kind": "goods", "quantity": 10, "max_per_claim": 5, "standby": true})).await;
+    server.put_offer("limited", json!({"kind": "goods", "quantity": 10, "max_per_claim": 5, "per_user_limit": 6})).await;
     server.put_offer("plain", json!({"kind": "goods", "quantity": 10})).await;
     server.put_zone("ZONE", json!({"entry_limit_per_minute": 10})).await;
     server
@@ -138,7 +139,7 @@ async fn keys_replay_and_are_not_reused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_belong_to_their_user_and_only_a_service_confirms() {
     let server = prepared().await;
-    let (_, claim) = server.claim("drop", "owner", None, json!({"quantity": 2})).await;
+    let (_, claim) = server.claim("limited", "owner", None, json!({"quantity": 2})).await;
     let path = format!("/v1/claims/{}", claim["id"].as_str().unwrap());
     let code = |(status, body): (StatusCode, Value)| (status.as_u16(), body["code"].as_str().unwrap_or_default().to_string());
     assert_eq!(code(server.user_get("thief", &path).await), (404, "unknown_claim".into()));
@@ -167,13 +168,13 @@ async fn claims_belong_to_their_user_and_only_a_service_confirms() {
     let (status, lost) = server.user_post("owner", &format!("{path}/release"), json!({})).await;
     assert_eq!((status.as_u16(), lost["code"].as_str(), lost["status"].as_u64()), (409, Some("not_held"), Some(409)));
     // A service without a user cannot claim: for whom?
-    let request = server.request(Method::POST, "/v1/offers/drop/claims").bearer_auth(service).json(&json!({"quantity": 1}));
+    let request = server.request(Method::POST, "/v1/offers/limited/claims").bearer_auth(service).json(&json!({"quantity": 1}));
     let (status, problem) = read(request.send().await.unwrap()).await;
     assert_eq!((status.as_u16(), problem["errors"][0]["field"].as_str()), (400, Some("X-Bunho-User")));
     // The user's limit counts what they have.
-    let (status, problem) = server.claim("drop", "owner", None, json!({"quantity": 5})).await;
+    let (status, problem) = server.claim("limited", "owner", None, json!({"quantity": 5})).await;
     assert_eq!((status.as_u16(), problem["code"].as_str(), problem["claims"][0].as_str()), (409, Some("limit_reached"), claim["id"].as_str()));
-    let (_, list) = server.user_get("owner", "/v1/claims?offer=drop&status=confirmed").await;
+    let (_, list) = server.user_get("owner", "/v1/claims?offer=limited&status=confirmed").await;
     assert_eq!(list["claims"].as_array().unwrap().len(), 1);
 }
 

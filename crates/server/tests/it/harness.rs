@@ -53,7 +53,7 @@ impl Server {
     fn launch(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
         command.arg("serve").arg("--data").arg(self.dir.path()).args(["--listen", "127.0.0.1:0"]).args(&self.arguments);
-        command.env("BUNHO_ADMIN_KEY", ADMIN_KEY).envs(self.environment.iter().map(|(a, b)| (a, b)));
+        command.env("BUNHO_ADMIN_KEY", ADMIN_KEY).env("BUNHO_LOG__LEVEL", "error").envs(self.environment.iter().map(|(a, b)| (a, b)));
         let started = launch(command);
         self.process = Some(started.process);
         self.url = started.url;

@@ -14,7 +14,6 @@ use axum::http::{HeaderMap, StatusCode};
 use bunho_domain::ids::{OfferId, ZoneId};
 use bunho_domain::offer::Stock;
 use bunho_domain::offer::settings::{ConfirmBy, Kind, OfferSettings};
-use bunho_ledger::ClaimPage;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -203,13 +202,9 @@ pub(crate) async fn close(State(app): State<Arc<App>>, Operator(operator): Opera
     responses((status = 200, body = ClaimList)))]
 pub(crate) async fn claims(State(app): State<Arc<App>>, _: Viewer, Segment(id): Segment, Params(params): Params<ClaimsParams>) -> Answered {
     let (status, cursor, limit) = (read_status(params.status.as_deref())?, read_cursor(params.cursor.as_deref())?, page(params.limit)?);
-    let number = app.offer_number(&path_id(&id)?).await?;
+    let number = app.engine.offer_number(&path_id(&id)?)?;
     caught_up(&app).await?;
-    let found = match number {
-        Some(number) => app.ledger.claims_of_offer(number, status, cursor, limit).await?,
-        None => ClaimPage { claims: Vec::new(), next: None },
-    };
-    Ok(ok(&list_view(&found)))
+    Ok(ok(&list_view(&app.ledger.claims_of_offer(number, status, cursor, limit).await?)))
 }
 
 async fn show(app: &App, id: &OfferId, status: StatusCode) -> Answered {

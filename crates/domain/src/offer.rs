@@ -6,9 +6,11 @@
 
 mod book;
 mod decide;
+mod edit;
 pub mod refusal;
 pub mod settings;
 mod slab;
+mod standby;
 mod waits;
 
 use crate::claim::{Claim, Standby};

@@ -214,7 +214,8 @@ impl Journal {
         self.0.shared.watch.subscribe()
     }
 
-    /// Durable records after `after`, in order without gaps, at most `most_records`. Blocks on the disk.
+    /// Durable records after `after`, in order without gaps, at most `most_records`; fewer where they are large, and none only
+    /// where there are none. Blocks on the disk.
     ///
     /// # Errors
     /// [`JournalError::Trimmed`], [`JournalError::Corrupt`] and [`JournalError::Undecodable`] say what cannot be had.

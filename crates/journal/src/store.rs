@@ -33,6 +33,10 @@ const FJALL_JOURNALS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// works, and the machine's cores belong to claims.
 const WORKERS: usize = 1;
 
+/// Encoded bytes that one read gives at most, beyond its first record. The records of one read are decoded together, to some
+/// four times as much, and a record of many expired holds is as long as [`bunho_domain::limits::SETTLE_MOST`] claims.
+const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Chunks forgotten in one atomic step. Bounds the step's memory and how long the committer waits behind it.
 const TRIM_CHUNKS_MAX: usize = 512;
 
@@ -117,10 +121,13 @@ impl Store {
 
     /// Makes everything written durable, with one `fdatasync`.
     pub(crate) fn sync(&self) -> Result<(), JournalError> {
-        self.db.persist(PersistMode::SyncData).map_err(JournalError::store("sync"))
+        self.db.persist(PersistMode::SyncData).map_err(JournalError::store("sync"))?;
+        // fjall's worker syncs the same file before it writes out a table, and the system tells of a failed sync once. One that
+        // failed for the worker while we waited for the file would look well to ours; fjall knows of it now, so it is asked again.
+        self.db.persist(PersistMode::Buffer).map_err(JournalError::store("sync"))
     }
 
-    /// Records after `after` up to `durable`, at most `most_records`. `trimmed` is asked for once the view that will be
+    /// Records after `after` up to `durable`, at most `most_records` and [`READ_BYTES_MAX`]. `trimmed` is asked for once the view that will be
     /// read is fixed: what is trimmed later is still in that view.
     pub(crate) fn read(
         &self,
@@ -143,6 +150,7 @@ impl Store {
             None => return Err(JournalError::gap(trimmed + 1, after + 1)),
         };
         let mut expected = begin;
+        let mut room = READ_BYTES_MAX;
         let mut records = Vec::new();
         for entry in view.range(&self.chunks, key(begin)..=key(durable)) {
             let (key, value) = read_entry(entry)?;
@@ -152,9 +160,10 @@ impl Store {
             }
             let stored = Stored::parse(first, &value)?;
             for (offset, bytes) in stored.records().filter(|&(offset, _)| offset > after) {
-                if records.len() == most_records {
+                if records.len() == most_records || (bytes.len() > room && !records.is_empty()) {
                     return Ok(records);
                 }
+                room = room.saturating_sub(bytes.len());
                 let record = Record::decode(bytes).map_err(|source| JournalError::Undecodable { offset, source })?;
                 records.push((offset, record));
             }

@@ -56,6 +56,9 @@ pub enum LedgerError {
         /// Why.
         source: JournalError,
     },
+    /// A bug; the message is in the log.
+    #[error("the projector panicked")]
+    Panicked,
     /// The thread that reads the journal ended early.
     #[error("the projector's journal reader stopped")]
     ReaderStopped {

@@ -7,7 +7,7 @@
 use crate::error::LedgerError;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Sqlite, Transaction};
+use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -151,7 +151,10 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
 
 fn pool_options(connections: u32) -> SqlitePoolOptions {
     // Connections to a file do not go stale: none is closed for its age, none is tried out before use.
-    SqlitePoolOptions::new().max_connections(connections).idle_timeout(None).max_lifetime(None).test_before_acquire(false)
+    let options = SqlitePoolOptions::new().max_connections(connections).idle_timeout(None).max_lifetime(None).test_before_acquire(false);
+    // After a full disk or a failed read SQLite has ended the transaction by itself, and the ROLLBACK that follows fails. sqlx
+    // then counts one for ever and begins none again on that connection, so it is closed and another one opened.
+    options.before_acquire(|connection, _| Box::pin(std::future::ready(Ok(!connection.is_in_transaction()))))
 }
 
 async fn migrate(path: &Path, writer: &SqlitePool) -> Result<(), LedgerError> {
@@ -161,5 +164,28 @@ async fn migrate(path: &Path, writer: &SqlitePool) -> Result<(), LedgerError> {
             Err(LedgerError::SchemaNewer { found, known: schema_version() })
         }
         Err(source) => Err(LedgerError::Migrate { path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `INSERT OR FAIL`, as the projector's, has no statement journal: a full disk then ends the whole transaction.
+    #[tokio::test]
+    async fn a_full_disk_does_not_end_writing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let ledger = Ledger::open(&dir.path().join("ledger.db")).await.expect("a ledger");
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(ledger.writer()).await.expect("a count");
+        let mut full = ledger.begin_write().await.expect("begun");
+        sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))).execute(&mut *full).await.expect("set");
+        let insert = "INSERT OR FAIL INTO apps (id, name, created_at) VALUES (?, hex(zeroblob(100000)), '')";
+        sqlx::query(insert).bind("a").execute(&mut *full).await.expect_err("the disk is full");
+        drop(full);
+
+        let mut again = ledger.begin_write().await.expect("a transaction");
+        sqlx::query(insert).bind("a").execute(&mut *again).await.expect("there is room again");
+        again.commit().await.expect("committed");
+        assert_eq!(ledger.check().await.expect("checked").complaints(), Vec::<String>::new());
     }
 }

@@ -9,6 +9,7 @@ mod claims;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
+use crate::projector::parked_event;
 use crate::rows::claim::standby_columns;
 use crate::rows::offer::offer_columns;
 use crate::rows::zone::zone_columns;
@@ -23,6 +24,13 @@ use std::collections::BTreeMap;
 const ZONES: &str = concat!("SELECT ", zone_columns!(), " FROM zones WHERE deleted_at IS NULL ORDER BY number");
 const OFFERS: &str = concat!("SELECT ", offer_columns!(), " FROM offers WHERE deleted_at IS NULL ORDER BY number");
 const STANDBY: &str = concat!("SELECT ", standby_columns!(), " FROM standby ORDER BY id");
+/// Events that the guards refused, oldest first.
+const PARKED: &str = "SELECT payload FROM parked_events WHERE resolved_at IS NULL ORDER BY journal_offset, event_index";
+/// Numbers of things whose definition was refused have been given out too.
+const HIGHEST_NUMBERS: &str = "
+    SELECT max((SELECT coalesce(max(number), 0) FROM offers), coalesce(max(json_extract(payload, '$.offer_number')), 0)),
+           max((SELECT coalesce(max(number), 0) FROM zones), coalesce(max(json_extract(payload, '$.zone_number')), 0))
+    FROM parked_events WHERE json_valid(payload)";
 /// The last minute that each zone has told: its line goes on from there.
 const MINUTES: &str = "
     SELECT m.zone_id, m.minute, m.entered, m.waiting, m.dropped, m.entry_limit, z.number
@@ -40,10 +48,11 @@ type Sink<'a> = dyn FnMut(Event) + Send + 'a;
 
 impl Ledger {
     /// Streams everything that is live into `sink`: zones (defined, then what they reserved), offers, their claims in
-    /// the order of taking, their standby, then admissions and leaves in the order of time. Returns the journal
-    /// offset that this state stands for.
+    /// the order of taking, their standby, what was parked of these offers, then admissions and leaves in the order of
+    /// time. Returns the journal offset that this state stands for.
     ///
     /// Claims and standby carry their offer's stored version, which is at least the version they were written with.
+    /// What was parked and is not resolved has happened all the same: the engine had it, and is to have it again.
     ///
     /// # Errors
     /// The database cannot be read, or holds something that this program did not write.
@@ -54,6 +63,7 @@ impl Ledger {
         let offers = load_offers(&mut snapshot, sink).await?;
         claims::load(&mut snapshot, &offers, sink).await?;
         load_standby(&mut snapshot, &offers, sink).await?;
+        load_parked(&mut snapshot, &offers, sink).await?;
         load_tickets(&mut snapshot, &zones, sink).await?;
         Ok(offset)
     }
@@ -63,10 +73,7 @@ impl Ledger {
     /// # Errors
     /// The database cannot be read.
     pub async fn highest_numbers(&self) -> Result<(u32, u32), LedgerError> {
-        let row = sqlx::query("SELECT (SELECT coalesce(max(number), 0) FROM offers), (SELECT coalesce(max(number), 0) FROM zones)")
-            .fetch_one(self.readers())
-            .await
-            .map_err(LedgerError::sql("read the highest numbers"))?;
+        let row = sqlx::query(HIGHEST_NUMBERS).fetch_one(self.readers()).await.map_err(LedgerError::sql("read the highest numbers"))?;
         let mut columns = Columns::of(&row, "offers");
         Ok((columns.take()?, columns.take()?))
     }
@@ -118,6 +125,25 @@ async fn load_standby(snapshot: &mut SqliteConnection, offers: &Versions, sink: 
         let offer = standby.id.offer_number();
         if let Some(&version) = offers.get(&offer) {
             sink(Event::Offer(OfferEvent { offer, version, change: OfferChange::Standby(Box::new(standby)) }));
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn load_parked(snapshot: &mut SqliteConnection, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+    each(snapshot, PARKED, "load parked events", |row| {
+        let payload: &str = Columns::of(row, "parked_events").take()?;
+        match parked_event(payload) {
+            Some(Event::Offer(event)) => {
+                // Of an offer whose own definition was refused, or that is deleted, there is nothing to add it to.
+                if let Some(&version) = offers.get(&event.offer) {
+                    sink(Event::Offer(OfferEvent { version, ..event }));
+                }
+            }
+            // Another live zone has its id.
+            Some(Event::Zone(_)) => {}
+            None => tracing::warn!(payload, "a parked event is unreadable and was not loaded"),
         }
         Ok(())
     })

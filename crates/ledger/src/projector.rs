@@ -4,8 +4,8 @@
 //! neither and applies neither twice. Behind the engine this is also the last guard: what the schema or the capacity
 //! check refuses is parked with its reason, and the rest of the batch goes on.
 //!
-//! A failing database never ends it. It says so once, tries again at most a second later, and says once that it is
-//! well again; meanwhile the journal keeps everything.
+//! A failing database never ends it, nor does a bug. It says so once, tries again at most a second later, and says once
+//! that it is well again; meanwhile the journal keeps everything.
 
 mod apply;
 mod batch;
@@ -22,14 +22,17 @@ use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use batch::Batch;
 use bunho_journal::{Journal, JournalError, Record};
+use futures_util::FutureExt;
 use sqlx::SqliteConnection;
 use state::State;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
 pub(crate) use claims::{HistoryRow, write_whole, write_whole_history};
+pub(crate) use park::event as parked_event;
 
 /// Name of this projector's row in `projector_offsets`.
 const NAME: &str = "ledger";
@@ -87,8 +90,12 @@ impl Projector {
         let mut stopping = false;
         loop {
             // Seen before reading, so that nothing which becomes durable meanwhile is slept through.
-            durable.borrow_and_update();
-            let outcome = self.step(&mut work).await;
+            let seen = *durable.borrow_and_update();
+            let outcome = unless_it_panics(self.step(&mut work, seen)).await;
+            if matches!(outcome, Err(LedgerError::Panicked)) {
+                // Whatever it left half done is counted and read afresh.
+                work = Work::default();
+            }
             self.report(&outcome);
             match outcome {
                 Ok(Progress::More) => backoff = BACKOFF_MIN,
@@ -117,8 +124,8 @@ impl Projector {
         self.trim(&mut work, 1).await;
     }
 
-    /// Reads one batch and applies it.
-    async fn step(&self, work: &mut Work) -> Result<Progress, LedgerError> {
+    /// Reads one batch and applies it. `seen` is an offset that is durable: with less than that done, there is more.
+    async fn step(&self, work: &mut Work, seen: u64) -> Result<Progress, LedgerError> {
         if work.state.is_none() {
             let mut counting = self.ledger.begin_write().await?;
             work.records.clear();
@@ -129,8 +136,9 @@ impl Projector {
             work.records = work.reader.next(&self.journal, state.offset).await?;
         }
         let Some(&(upto, _)) = work.records.last() else { return Ok(Progress::CaughtUp) };
-        let full = work.records.len() == BATCH_RECORDS_MAX;
-        if full {
+        // Not told by the length of the batch, which large records cut short.
+        let more = upto < seen;
+        if more {
             // The other core decodes the next batch while SQLite works on this one.
             work.reader.prefetch(&self.journal, upto);
         }
@@ -150,9 +158,10 @@ impl Projector {
         self.parked.fetch_add(applied.parked_count(), Ordering::Relaxed);
         applied.enter(state, upto);
         work.records.clear();
+        work.committed = Some(upto);
         self.ledger.publish_projected(upto);
         self.trim(work, TRIM_EVERY_RECORDS).await;
-        Ok(if full { Progress::More } else { Progress::CaughtUp })
+        Ok(if more { Progress::More } else { Progress::CaughtUp })
     }
 
     async fn seed(&self, connection: &mut SqliteConnection) -> Result<State, LedgerError> {
@@ -161,9 +170,11 @@ impl Projector {
         Ok(state)
     }
 
-    /// Trims the journal when `least` records or more have been projected since the last time.
+    /// Trims the journal when `least` records or more have been projected since the last time. Only a commit of this
+    /// projector will do: an offset found at the start may be one that a killed process wrote and did not live to sync, and
+    /// until the next commit syncs it with its own, a power cut would leave it neither here nor there.
     async fn trim(&self, work: &mut Work, least: u64) {
-        let Some(upto) = work.state.as_ref().map(|state| state.offset) else { return };
+        let Some(upto) = work.committed else { return };
         if upto < work.trimmed + least {
             return;
         }
@@ -197,7 +208,15 @@ struct Work {
     reader: Reader,
     /// Read and not yet committed: a failed attempt is repeated without reading again.
     records: Vec<(u64, Record)>,
+    /// Offset of the last batch that was committed here.
+    committed: Option<u64>,
     trimmed: u64,
+}
+
+/// A panic as a failure like any other: it is said once and tried again, while the journal keeps everything. A task that
+/// had died of it would look healthy for ever.
+async fn unless_it_panics(step: impl Future<Output = Result<Progress, LedgerError>>) -> Result<Progress, LedgerError> {
+    AssertUnwindSafe(step).catch_unwind().await.unwrap_or(Err(LedgerError::Panicked))
 }
 
 /// Reads the journal on a blocking thread, one batch ahead.
@@ -244,4 +263,15 @@ async fn write_offset(connection: &mut SqliteConnection, offset: u64) -> Result<
     .await
     .map_err(LedgerError::sql("write the projected offset"))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure() {
+        let outcome = unless_it_panics(async { panic!("a bug") }).await;
+        assert!(matches!(outcome, Err(LedgerError::Panicked)));
+    }
 }

@@ -5,7 +5,7 @@ use crate::problem::{FieldError, KINDS};
 use std::sync::LazyLock;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
@@ -65,6 +65,13 @@ impl Modify for Common {
             let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build();
             components.add_security_scheme(name, SecurityScheme::Http(scheme));
         }
+        let user = ApiKeyValue::with_description(
+            crate::auth::USER_HEADER.as_str(),
+            "The user: with a service key whom it acts for; without one where the server believes this header",
+        );
+        components.add_security_scheme("user_header", SecurityScheme::ApiKey(ApiKey::Header(user)));
+        let session = ApiKeyValue::with_description(crate::auth::SESSION_COOKIE, "A console session; changes also need X-Requested-With");
+        components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(session)));
         for (path, item) in &mut document.paths.paths {
             for (method, operation) in
                 [("get", &mut item.get), ("put", &mut item.put), ("post", &mut item.post), ("delete", &mut item.delete)]
@@ -86,11 +93,11 @@ fn common(operation: &mut Operation) {
         .build();
     operation.responses.responses.insert("default".into(), RefOr::T(problem));
     let none: [&str; 0] = [];
-    let key = || SecurityRequirement::new("key", none);
+    let by = |scheme: &str| SecurityRequirement::new(scheme, none);
     let tags: Vec<&str> = operation.tags.iter().flatten().map(String::as_str).collect();
     operation.security = match tags[..] {
-        ["admin"] => Some(vec![key()]),
-        ["claims" | "standby"] => Some(vec![key(), SecurityRequirement::new("user", none)]),
+        ["admin"] => Some(vec![by("key"), by("session")]),
+        ["claims" | "standby"] => Some(vec![by("key").add("user_header", none), by("key"), by("user"), by("user_header")]),
         _ => None,
     };
 }

@@ -12,6 +12,7 @@ use super::state::{OfferState, State, keep_ms};
 use super::{tickets, write_offset};
 use crate::error::LedgerError;
 use crate::words;
+use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange, ZoneEvent};
 use sqlx::SqliteConnection;
 use std::collections::{HashMap, HashSet};
 
@@ -111,7 +112,9 @@ async fn define_offer(
             working.insert(number, OfferState { id: id.into(), quantity, taken });
             return Ok(());
         };
-        parked.push(Parked::definition(event, Some(id.to_owned()), reason));
+        let change = OfferChange::Defined(Box::new(event.state.clone()));
+        let whole = Event::Offer(OfferEvent { offer: number, version, change });
+        parked.push(Parked::definition(event.place, whole, Some(id.to_owned()), reason));
     }
     Ok(())
 }
@@ -224,7 +227,10 @@ async fn write_zones(
         if let Some(event) = draft.defined {
             match settings::define_zone(connection, number, event).await? {
                 Written::Yes => keep.push((number, Some(keep_ms(event.state)))),
-                Written::Refused => parked.push(Parked::definition(event, None, Reason::IdInUse)),
+                Written::Refused => {
+                    let whole = Event::Zone(ZoneEvent { zone: number, change: ZoneChange::Defined(Box::new(event.state.clone())) });
+                    parked.push(Parked::definition(event.place, whole, None, Reason::IdInUse));
+                }
             }
         }
         settings::touch_zone(connection, number, draft).await?;

@@ -1,4 +1,8 @@
 //! Events that a guard refused: kept with the reason and everything they said, until somebody mends them.
+//!
+//! The payload is for people, except for its `record`: the event as the journal writes it, in hex. The engine has acted on
+//! it and somebody may have been told, so a restart takes it from here ([`crate::Ledger::load`]); else a claim that was
+//! answered would be gone with its key, and its units would be given again.
 
 use super::batch::{Place, Placed};
 use super::guard::Reason;
@@ -7,11 +11,13 @@ use crate::error::LedgerError;
 use crate::timestamp::Timestamp;
 use crate::words;
 use bunho_domain::claim::{Claim, Standby};
+use bunho_domain::event::{Event, OfferChange, OfferEvent};
 use bunho_domain::ids::ClaimId;
 use bunho_domain::time::Millis;
-use serde_json::json;
+use bunho_journal::{Record, RecordRef};
+use serde_json::{Value, json};
 use sqlx::SqliteConnection;
-use std::fmt::Debug;
+use std::fmt::Write;
 
 static PARKED: MultiRow = MultiRow::new(
     "INSERT INTO parked_events (journal_offset, event_index, claim_id, offer_id, reason, payload, parked_at) VALUES ",
@@ -31,18 +37,23 @@ pub(crate) struct Parked {
 
 impl Parked {
     pub(crate) fn claim(event: Placed<'_, Claim>, offer: String, reason: Reason) -> Self {
-        let payload = claim_payload(event.state);
-        Self { place: event.place, claim: Some(event.state.id), offer: Some(offer), reason, payload }
+        let claim = event.state;
+        let whole = of_offer(claim.id.offer_number(), OfferChange::Claim(Box::new(claim.clone())));
+        let payload = payload(json!({ "claim": claim_json(claim) }), event.place, whole);
+        Self { place: event.place, claim: Some(claim.id), offer: Some(offer), reason, payload }
     }
 
     pub(crate) fn standby(event: Placed<'_, Standby>, offer: String, reason: Reason) -> Self {
-        Self { place: event.place, claim: None, offer: Some(offer), reason, payload: standby_payload(event.state) }
+        let standby = event.state;
+        let whole = of_offer(standby.id.offer_number(), OfferChange::Standby(Box::new(standby.clone())));
+        let payload = payload(json!({ "standby": standby_json(standby) }), event.place, whole);
+        Self { place: event.place, claim: None, offer: Some(offer), reason, payload }
     }
 
-    /// A definition of an offer or a zone; read by people, so its debug form is kept.
-    pub(crate) fn definition(event: Placed<'_, impl Debug>, offer: Option<String>, reason: Reason) -> Self {
-        let payload = json!({ "defined": format!("{:?}", event.state) }).to_string();
-        Self { place: event.place, claim: None, offer, reason, payload }
+    /// A definition of an offer or a zone; of what it says people get the debug form.
+    pub(crate) fn definition(place: Place, whole: Event, offer: Option<String>, reason: Reason) -> Self {
+        let payload = payload(json!({ "defined": format!("{whole:?}") }), place, whole);
+        Self { place, claim: None, offer, reason, payload }
     }
 
     /// Says it in the log; called when it is committed.
@@ -75,12 +86,43 @@ pub(crate) async fn write(connection: &mut SqliteConnection, parked: &[Parked]) 
     refused.map(drop).map_err(LedgerError::sql("park events"))
 }
 
+/// The event of a parked row. None where the payload has none or it is unreadable: a person may have edited it.
+pub(crate) fn event(payload: &str) -> Option<Event> {
+    let payload: Value = serde_json::from_str(payload).ok()?;
+    let hex = payload.get("record")?.as_str()?.as_bytes();
+    let digits: Option<Vec<u8>> = hex.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+    Record::decode(&digits?).ok()?.events.pop()
+}
+
+/// An offer's event. Its version is not known here and not needed: whoever loads it has the offer's own.
+fn of_offer(offer: u32, change: OfferChange) -> Event {
+    Event::Offer(OfferEvent { offer, version: 0, change })
+}
+
+/// What people read, with the numbers that may not be given again, and the event itself.
+fn payload(mut shown: Value, place: Place, event: Event) -> String {
+    match &event {
+        Event::Offer(event) => shown["offer_number"] = event.offer.into(),
+        Event::Zone(event) => shown["zone_number"] = event.zone.into(),
+    }
+    let mut bytes = Vec::new();
+    if (RecordRef { at: place.at, events: &[event], audit: None }).encode(&mut bytes).is_ok() {
+        let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+            // Writing to a String does not fail.
+            write!(hex, "{byte:02x}").ok();
+            hex
+        });
+        shown["record"] = hex.into();
+    }
+    shown.to_string()
+}
+
 fn text(at: Millis) -> String {
     Timestamp::new(at).as_str().to_owned()
 }
 
-fn claim_payload(claim: &Claim) -> String {
-    json!({ "claim": {
+fn claim_json(claim: &Claim) -> Value {
+    json!({
         "id": claim.id.to_string(),
         "user": claim.user.as_str(),
         "quantity": claim.quantity,
@@ -93,12 +135,11 @@ fn claim_payload(claim: &Claim) -> String {
         "hold_expires_at": claim.hold_expires_at.map(text),
         "ordinal": claim.ordinal,
         "granted": claim.granted.map(|id| id.to_string()),
-    }})
-    .to_string()
+    })
 }
 
-fn standby_payload(standby: &Standby) -> String {
-    json!({ "standby": {
+fn standby_json(standby: &Standby) -> Value {
+    json!({
         "id": standby.id.to_string(),
         "user": standby.user.as_str(),
         "quantity": standby.quantity,
@@ -107,6 +148,5 @@ fn standby_payload(standby: &Standby) -> String {
         "created_at": text(standby.created_at),
         "updated_at": text(standby.updated_at),
         "claim": standby.claim.map(|id| id.to_string()),
-    }})
-    .to_string()
+    })
 }

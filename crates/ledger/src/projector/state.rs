@@ -44,17 +44,21 @@ impl State {
             offset: read_offset(snapshot).await?,
             offers: seed_offers(snapshot).await?,
             keep_ms: seed_zones(snapshot).await?,
-            sweeps: Sweeps::default(),
+            sweeps: seed_sweeps(snapshot).await?,
             parked: parked.cast_unsigned(),
             repairs,
         })
     }
 }
 
+/// The longest window that a zone may have: its log holds so much whatever the window is, so that an edit which lengthens it
+/// finds what it counts, and after a restart it must be there too.
+const WINDOW_SECONDS_MAX: u32 = 60;
+
 /// How long a restart needs to know of an admission or a leave: the window and the session count it, the pass is
 /// answered again, and until abandonment and grace are over the ticket itself may come back.
 pub(crate) fn keep_ms(settings: &ZoneSettings) -> i64 {
-    let counted = settings.window_seconds.max(settings.pass_ttl_seconds).max(settings.session_seconds);
+    let counted = WINDOW_SECONDS_MAX.max(settings.pass_ttl_seconds).max(settings.session_seconds);
     (i64::from(counted) + i64::from(settings.abandon_after_seconds) + i64::from(settings.resume_grace_seconds)) * 1_000
 }
 
@@ -89,4 +93,15 @@ async fn seed_zones(snapshot: &mut SqliteConnection) -> Result<HashMap<u32, i64>
         keep.insert(zone.number, keep_ms(&zone.settings));
     }
     Ok(keep)
+}
+
+/// Deleted zones whose tickets are not all gone yet: nothing is written to them any more that would bring them back.
+async fn seed_sweeps(snapshot: &mut SqliteConnection) -> Result<Sweeps, LedgerError> {
+    let zones: Vec<u32> = sqlx::query_scalar(
+        "SELECT number FROM zones WHERE deleted_at IS NOT NULL AND EXISTS (SELECT 1 FROM tickets WHERE zone_number = zones.number)",
+    )
+    .fetch_all(snapshot)
+    .await
+    .map_err(LedgerError::sql("look for tickets of deleted zones"))?;
+    Ok(zones.into_iter().map(|zone| (zone, None)).collect())
 }

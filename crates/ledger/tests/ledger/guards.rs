@@ -96,7 +96,7 @@ async fn an_id_lives_once_at_a_time() {
     world.happened([defined(3, 1, goods("summer", 5))]).await;
     assert_eq!(world.projected().await.parked(), 1);
     assert_eq!(world.sql("SELECT number, deleted_at IS NULL FROM offers ORDER BY number").await, ["1|0", "2|1"]);
-    assert_eq!(world.ledger.highest_numbers().await.expect("numbers"), (2, 0));
+    assert_eq!(world.ledger.highest_numbers().await.expect("numbers"), (3, 0), "what was refused keeps its number");
     let parked = world.ledger.parked_events(None, 10).await.expect("parked");
     assert_eq!((parked[0].reason.as_str(), parked[0].offer_id.as_deref()), ("id_in_use", Some("summer")));
     assert_eq!(world.ledger.parked_events(Some((parked[0].journal_offset, 0)), 10).await.expect("none"), []);

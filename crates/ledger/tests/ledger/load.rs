@@ -2,7 +2,7 @@
 
 use crate::projecting::sale;
 use crate::world::*;
-use bunho_domain::claim::{Claim, Standby};
+use bunho_domain::claim::{Claim, Standby, Status};
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange, ZoneEvent};
 use bunho_domain::ids::ClaimId;
 use std::collections::BTreeMap;
@@ -115,4 +115,40 @@ async fn a_new_ledger_is_empty_and_a_used_one_opens_again() {
     world.ledger.close().await;
     let again = bunho_ledger::Ledger::open(&world.dir.path().join("ledger.db")).await.expect("opened again");
     assert_eq!(*again.projected().borrow(), 1);
+}
+
+/// What was answered to somebody is not taken back by a guard and a restart.
+#[tokio::test]
+async fn what_was_parked_comes_back_until_it_is_resolved() {
+    let world = World::new().await;
+    let units = |claim: Claim, quantity| Claim { quantity, key: Some(key("k")), attributes: Some("{}".into()), ..claim };
+    let (fits, too_many) = (units(held(1, 0, "a"), 2), units(held(1, 1, "b"), 2));
+    let mut fewer = goods("summer", 1);
+    fewer.revision = 2;
+    world
+        .happened([
+            defined(1, 1, goods("summer", 3)),
+            now(2, &fits),
+            now(3, &too_many),
+            now(4, &then(&too_many, Status::Confirmed)),
+            now(2, &held(9, 0, "of no offer")),
+        ])
+        .await;
+    world.projected().await;
+    world.happened([defined(1, 5, fewer.clone())]).await;
+    assert_eq!(world.projected().await.parked(), 4);
+    let (_, back) = loaded(&world).await;
+    let version = |change| Event::Offer(OfferEvent { offer: 1, version: 5, change });
+    let row = [version(OfferChange::Defined(Box::new(goods("summer", 3)))), version(OfferChange::Claim(Box::new(fits)))];
+    let parked = [
+        version(OfferChange::Claim(Box::new(too_many.clone()))),
+        version(OfferChange::Claim(Box::new(then(&too_many, Status::Confirmed)))),
+        version(OfferChange::Defined(Box::new(fewer))),
+    ];
+    assert_eq!(back, [&row[..], &parked[..]].concat());
+    assert_eq!(world.ledger.highest_numbers().await.expect("numbers"), (9, 0));
+
+    let mut shell = world.shell().await;
+    sqlx::query("UPDATE parked_events SET resolved_at = 'now'").execute(&mut shell).await.expect("resolved");
+    assert_eq!(loaded(&world).await.1, row);
 }

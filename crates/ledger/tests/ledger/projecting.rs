@@ -171,3 +171,32 @@ async fn others_read_while_it_writes() {
     world.projected().await;
     assert_eq!(world.sql("SELECT count(*) FROM claims").await, ["2000"]);
 }
+
+#[tokio::test]
+async fn only_what_it_committed_itself_is_trimmed() {
+    let world = World::new().await;
+    world.happened(sale(100)).await;
+    let last = world.journal.durable();
+    // As a killed process may leave it: the offset is in the WAL, and nobody knows whether on the disk.
+    let mut shell = world.shell().await;
+    let offset = format!("INSERT INTO projector_offsets VALUES ('ledger', {last})");
+    sqlx::query(sqlx::AssertSqlSafe(offset)).execute(&mut shell).await.expect("written");
+    Projector::new(world.ledger.clone(), world.journal.clone()).run(async {}).await;
+    assert_eq!(world.journal.oldest(), Some(1));
+    world.happened([defined(2, 1, goods("winter", 3))]).await;
+    world.projected().await;
+    assert_eq!(world.journal.oldest(), None, "its own commit synced what was before");
+}
+
+/// Batches of large records are short, and the projector goes on after each.
+#[tokio::test]
+async fn large_records_are_projected_to_the_last() {
+    let world = World::new().await;
+    let large = |seq| Claim { attributes: Some("x".repeat(4_000).into()), ..held(1, seq, "u") };
+    world.happened([defined(1, 1, goods("summer", 10_000))]).await;
+    world.happened((0..10_000).map(|seq| now(u64::from(seq) + 2, &large(seq)))).await;
+    let read = world.journal.read(0, 20_000).expect("read").len();
+    assert!(read < 5_000, "{read} records of 4 KB in one batch");
+    world.projected().await;
+    assert_eq!(world.sql("SELECT count(*) FROM claims").await, ["10000"]);
+}

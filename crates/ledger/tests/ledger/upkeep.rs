@@ -94,3 +94,36 @@ async fn a_place_that_cannot_be_opened_is_named() {
     let refused = Ledger::open(&dir.path().join("no/such/ledger.db")).await.map(drop).expect_err("no folder");
     assert!(refused.to_string().contains("no/such/ledger.db"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_short_window_keeps_what_the_longest_one_would_count() {
+    let world = World::new().await;
+    let mut settings = zone("gate");
+    (settings.window_seconds, settings.slot_seconds, settings.session_seconds, settings.pass_ttl_seconds) = (1, 1, 1, 1);
+    (settings.abandon_after_seconds, settings.resume_grace_seconds) = (1, 0);
+    world.happened([zoned(1, ZoneChange::Defined(Box::new(settings)))]).await;
+    // 61 s are kept.
+    for (seq, second) in [(0, 0), (1, 10), (2, 65)] {
+        let at = START.plus_seconds(second);
+        world.happened([zoned(1, ZoneChange::Admitted { ticket: ticket(seq), at })]).await;
+        world.projected().await;
+    }
+    assert_eq!(world.sql("SELECT seq FROM tickets ORDER BY seq").await, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_forgetting_a_deleted_zone() {
+    let world = World::new().await;
+    world.happened([zoned(1, ZoneChange::Defined(Box::new(zone("gate"))))]).await;
+    world.happened((0..3_500).map(|seq| zoned(1, ZoneChange::Admitted { ticket: ticket(seq), at: START }))).await;
+    world.projected().await;
+    world.happened([zoned(1, ZoneChange::Deleted)]).await;
+    world.projected().await;
+    assert_eq!(world.sql("SELECT count(*) FROM tickets").await, ["2500"]);
+    // Each of these is another projector, and one step.
+    for version in 1..10 {
+        world.happened([defined(1, version, goods("summer", 3))]).await;
+        world.projected().await;
+    }
+    assert_eq!(world.sql("SELECT count(*) FROM tickets").await, ["0"]);
+}

@@ -83,6 +83,9 @@ pub struct Identity {
 pub struct Keys {
     by_hash: ArcSwap<HashMap<String, Arc<Identity>>>,
     reloaded: Mutex<Option<Instant>>,
+    /// Held while keys are read and put in place: of two reloads at once, the one that read before a key was revoked could else
+    /// finish last and bring it back.
+    reloading: tokio::sync::Mutex<()>,
     /// Held while keys are made or revoked.
     pub(crate) changing: tokio::sync::Mutex<()>,
 }
@@ -103,6 +106,7 @@ impl Keys {
     /// # Errors
     /// The ledger cannot be read.
     pub async fn reload(&self, ledger: &Ledger) -> Result<(), LedgerError> {
+        let _reloading = self.reloading.lock().await;
         let rows = ledger.keys().await?;
         // A role that this program does not know may do nothing.
         let known = rows.into_iter().filter_map(|row| {
@@ -147,11 +151,9 @@ impl Keys {
 /// What is kept of a key: its SHA-256 in lower-case hexadecimal.
 #[must_use]
 pub fn key_hash(key: &str) -> String {
-    use std::fmt::Write;
-    Sha256::digest(key.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = |byte: u8| [byte >> 4, byte & 0xf].map(|digit| char::from(DIGITS[usize::from(digit)]));
+    Sha256::digest(key.as_bytes()).into_iter().flat_map(digits).collect()
 }
 
 #[cfg(test)]

@@ -17,8 +17,12 @@ use std::time::{Duration, Instant};
 
 /// A key set is fetched at most this often, however many unknown `kid`s come.
 const FETCH_EVERY: Duration = Duration::from_secs(60);
+/// The same after a fetch that failed: without a set nobody gets in, so that must not last a minute.
+const FETCH_AGAIN: Duration = Duration::from_secs(5);
 /// How long a fetch may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of an Ed25519 public key. The library panics over shorter ones.
+const ED25519_BYTES: usize = 32;
 /// Longest token that is looked at.
 const TOKEN_CHARS_MAX: usize = 8_192;
 
@@ -27,10 +31,16 @@ pub struct UserTokens {
     issuer: String,
     audience: Option<String>,
     jwks_url: Option<String>,
-    keys: ArcSwap<Vec<Key>>,
-    fetched: Mutex<Option<Instant>>,
+    keys: Arc<Keys>,
     /// Held while fetching, so that those who need the new set wait for one fetch together.
     fetching: tokio::sync::Mutex<()>,
+}
+
+/// What is known of the issuer's keys. Shared with a fetch under way, which goes on when who asked for it hangs up.
+struct Keys {
+    set: ArcSwap<Vec<Key>>,
+    /// Before this, nothing is fetched.
+    next_fetch: Mutex<Option<Instant>>,
 }
 
 struct Key {
@@ -68,8 +78,7 @@ impl UserTokens {
             issuer: settings.issuer.clone().unwrap_or_default(),
             audience: settings.audience.clone(),
             jwks_url: settings.jwks_url.clone(),
-            keys: ArcSwap::from_pointee(keys),
-            fetched: Mutex::new(None),
+            keys: Arc::new(Keys { set: ArcSwap::from_pointee(keys), next_fetch: Mutex::new(None) }),
             fetching: tokio::sync::Mutex::new(()),
         })
     }
@@ -80,14 +89,15 @@ impl UserTokens {
             return None;
         }
         let header = decode_header(token).ok()?;
-        if header.alg.family() == AlgorithmFamily::Hmac {
+        // An extension that must be understood is one that we do not (RFC 7515 §4.1.11).
+        if header.alg.family() == AlgorithmFamily::Hmac || header.crit.is_some() {
             return None;
         }
         let kid = header.kid.as_deref();
-        if !self.has(kid) {
+        if !self.keys.has(kid) {
             self.fetch(kid).await;
         }
-        let keys = self.keys.load();
+        let keys = self.keys.set.load();
         let named = keys.iter().filter(|key| key.matches(kid));
         // Without a `kid`, any key of the token's family may be the one.
         named.filter(|key| key.decoding.family() == header.alg.family()).find_map(|key| self.decode(token, key, header.alg))
@@ -111,21 +121,35 @@ impl UserTokens {
         UserId::parse(&claims.sub).ok()
     }
 
-    fn has(&self, kid: Option<&str>) -> bool {
-        self.keys.load().iter().any(|key| key.matches(kid))
-    }
-
     async fn fetch(&self, kid: Option<&str>) {
         let Some(url) = self.jwks_url.clone() else { return };
         let _fetching = self.fetching.lock().await;
-        if self.has(kid) || self.fetched.lock().is_some_and(|at| at.elapsed() < FETCH_EVERY) {
+        if self.keys.has(kid) || self.keys.next_fetch.lock().is_some_and(|at| Instant::now() < at) {
             return;
         }
-        *self.fetched.lock() = Some(Instant::now());
-        let fetched = tokio::task::spawn_blocking(move || fetch_set(&url)).await;
-        match fetched.unwrap_or_else(|error| Err(chain(&error))) {
-            Ok(keys) => self.keys.store(Arc::new(keys)),
-            Err(problem) => tracing::warn!(problem, "the key set of users' tokens cannot be had; unknown keys stay unknown"),
+        let keys = self.keys.clone();
+        // Said before it begins: whoever hangs up at once must not make the next one fetch again.
+        keys.fetch_not_before(FETCH_EVERY);
+        let _ = tokio::task::spawn_blocking(move || keys.fetch(&url)).await;
+    }
+}
+
+impl Keys {
+    fn has(&self, kid: Option<&str>) -> bool {
+        self.set.load().iter().any(|key| key.matches(kid))
+    }
+
+    fn fetch_not_before(&self, pause: Duration) {
+        *self.next_fetch.lock() = Some(Instant::now() + pause);
+    }
+
+    fn fetch(&self, url: &str) {
+        match fetch_set(url) {
+            Ok(set) => self.set.store(Arc::new(set)),
+            Err(problem) => {
+                tracing::warn!(problem, "the key set of users' tokens cannot be had; unknown keys stay unknown");
+                self.fetch_not_before(FETCH_AGAIN);
+            }
         }
     }
 }
@@ -147,10 +171,20 @@ fn read(setting: &str, path: &Path) -> Result<String, Refused> {
 fn public_key(setting: &str, path: &Path) -> Result<DecodingKey, Refused> {
     let pem = read(setting, path)?;
     let pem = pem.as_bytes();
-    DecodingKey::from_ed_pem(pem).or_else(|_| DecodingKey::from_ec_pem(pem)).or_else(|_| DecodingKey::from_rsa_pem(pem)).map_err(|_| {
+    let key = DecodingKey::from_ed_pem(pem).or_else(|_| DecodingKey::from_ec_pem(pem)).or_else(|_| DecodingKey::from_rsa_pem(pem));
+    key.ok().filter(is_usable).ok_or_else(|| {
         let problem = format!("{} is no public key in PEM", path.display());
         Refused::new(setting, problem, "name the PEM file of an Ed25519, P-256, P-384 or RSA public key")
     })
+}
+
+/// Whether a key is public and whole.
+fn is_usable(key: &DecodingKey) -> bool {
+    match key.family() {
+        AlgorithmFamily::Hmac => false,
+        AlgorithmFamily::Ed => key.try_get_as_bytes().is_ok_and(|bytes| bytes.len() == ED25519_BYTES),
+        _ => true,
+    }
 }
 
 /// The public keys of a JWK set; those of kinds that we do not take are left out.
@@ -160,7 +194,7 @@ fn key_set(text: &str) -> Result<Vec<Key>, String> {
         .keys
         .iter()
         .filter_map(|jwk| Some(Key { kid: jwk.common.key_id.clone(), decoding: DecodingKey::from_jwk(jwk).ok()? }))
-        .filter(|key| key.decoding.family() != AlgorithmFamily::Hmac)
+        .filter(|key| is_usable(&key.decoding))
         .collect();
     if keys.is_empty() { Err("has no public key that can be used".into()) } else { Ok(keys) }
 }

@@ -45,6 +45,12 @@ fn check_id(path: &str, body: Option<&str>) -> Result<(), Problem> {
     if body.is_none_or(|body| body == path) { Ok(()) } else { Err(Problem::field("id", "must be the id in the path, or absent")) }
 }
 
+/// Runs a change to its end, also when its client goes away or its time is over in the middle. Else a key could be revoked in
+/// the ledger and live on in memory, and somebody who hangs up in time would not stand in the audit log.
+async fn to_the_end<T: Send + 'static>(change: impl Future<Output = Result<T, Problem>> + Send + 'static) -> Result<T, Problem> {
+    tokio::spawn(change).await.unwrap_or_else(|error| Err(Problem::internal(&error)))
+}
+
 /// Notes an action that no journal record carries.
 async fn note(app: &App, audit: &Audit) -> Result<(), Problem> {
     Ok(app.ledger.append_audit(now(), audit).await?)

@@ -10,7 +10,7 @@ use crate::problem::{Carried, HEADERS_TOO_LARGE, INDETERMINATE, NOT_ACCEPTABLE, 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::handler::Handler;
-use axum::http::header::{ACCEPT, CONTENT_LENGTH};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use std::pin::Pin;
@@ -68,6 +68,7 @@ where
                 Err(problem) => problem.into_response(),
             };
             finish(&mut response, id);
+            keep_from_caches(&mut response, self.work);
             self.metrics.observe(response.status(), began);
             response
         })
@@ -121,7 +122,8 @@ fn accepts(headers: &HeaderMap, work: Work) -> bool {
         value.as_bytes().split(|b| *b == b',').any(|range| {
             let media = range.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
             let one_of = |names: &[&str]| names.iter().any(|name| media.eq_ignore_ascii_case(name.as_bytes()));
-            one_of(&["*/*", "application/*", "application/json", "application/problem+json"])
+            // An empty list asks for nothing in particular.
+            one_of(&["*/*", "application/*", "application/json", "application/problem+json", ""])
                 || work == Work::Stream && one_of(&["text/event-stream", "text/*"])
         })
     })
@@ -148,6 +150,19 @@ fn finish(response: &mut Response, id: HeaderValue) {
         *response.body_mut() = Body::from(body);
     }
     response.headers_mut().insert(REQUEST_ID, id);
+}
+
+/// What is read is somebody's own or changes within a second, and what is not there now may be there soon; a cache on the
+/// way may keep what does not say otherwise. Answers to what changes something are never kept.
+fn keep_from_caches(response: &mut Response, work: Work) {
+    let keep = match work {
+        Work::Read => true,
+        Work::Stream | Work::Probe => !response.status().is_success(),
+        Work::Write | Work::Long => false,
+    };
+    if keep {
+        response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
 }
 
 /// Gives out request ids: a counter from a random start, so that ids of two processes do not meet.
@@ -205,6 +220,7 @@ mod tests {
             ("application/json", true, true),
             ("text/html, application/*;q=0.8", true, true),
             ("application/problem+json", true, true),
+            ("", true, true),
             ("text/html", false, false),
             ("text/event-stream", false, true),
             ("image/png, text/plain", false, false),

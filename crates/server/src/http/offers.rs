@@ -211,9 +211,8 @@ async fn take(app: &App, id: &str, caller: &Caller, headers: &HeaderMap, body: &
 /// Whether the request shows a good pass of the offer's zone. An offer without one does not look.
 pub(crate) fn shown_pass(app: &App, offer: &OfferId, headers: &HeaderMap) -> Result<Pass, Problem> {
     let Some(zone) = app.engine.zone_of(offer)? else { return Ok(Pass::Missing) };
-    let Some(pass) = headers.get(&PASS_HEADER) else { return Ok(Pass::Missing) };
-    let checked = pass.to_str().ok().map(|pass| app.check_pass(pass, &zone)).transpose()?;
-    Ok(if matches!(checked, Some(Ok(()))) { Pass::Valid } else { Pass::Invalid })
+    let Some(pass) = header(headers, &PASS_HEADER, "Bunho-Pass")? else { return Ok(Pass::Missing) };
+    Ok(if app.check_pass(pass, &zone)?.is_ok() { Pass::Valid } else { Pass::Invalid })
 }
 
 /// An offer's id in a path: what cannot be one is not there.

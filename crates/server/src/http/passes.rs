@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::auth::{bearer_token, cookie};
 use crate::http::json::no_content;
 use crate::http::params::Params;
+use crate::http::time::unix_seconds;
 use crate::http::zones::path_id;
 use crate::pass::PassRefusal;
 use crate::problem::{Answered, PASS_INVALID, PASS_REQUIRED, Problem, UNAUTHENTICATED};
@@ -35,26 +36,57 @@ pub(crate) struct VerifyParams {
 /// Says whether a pass is good for a zone: 204, 401 (none, forged or expired) or 403 (of another zone). Made for nginx
 /// `auth_request`, which knows no other answers; so there are no others.
 #[utoipa::path(get, path = "/verify", tag = "line", params(VerifyParams), responses((status = 204)))]
-pub(crate) async fn verify(State(app): State<Arc<App>>, headers: HeaderMap, Params(params): Params<VerifyParams>) -> Answered {
-    let pass =
-        shown_pass(&headers, params.pass.as_deref()).ok_or_else(|| Problem::new(&PASS_REQUIRED).status_instead(UNAUTHENTICATED.status))?;
-    let zone = params.zone.as_deref().or_else(|| headers.get(&ZONE_HEADER)?.to_str().ok()).unwrap_or_default();
-    // A pass cannot be for a zone that does not exist; verifying it first tells good from forged all the same.
-    let checked = match path_id(zone).and_then(|zone| app.check_pass(pass, &zone)) {
+pub(crate) async fn verify(State(app): State<Arc<App>>, headers: HeaderMap, params: Result<Params<VerifyParams>, Problem>) -> Answered {
+    // From a query that cannot be read no pass can be, either.
+    let Params(params) = params.map_err(|_| refused(Some(PassRefusal::Invalid)))?;
+    let zone = named_zone(&headers, params.zone.as_deref());
+    let mut refusal = None;
+    // One good pass is enough: the protected service's own `Authorization`, or an old cookie, must not stand before it.
+    for pass in shown_passes(&headers, params.pass.as_deref()) {
+        match check(&app, pass, zone) {
+            Ok(()) => return Ok(unkept(no_content())),
+            Err(PassRefusal::Invalid) if refusal.is_some() => {}
+            Err(why) => refusal = Some(why),
+        }
+    }
+    Err(refused(refusal))
+}
+
+fn check(app: &App, pass: &str, zone: &str) -> Result<(), PassRefusal> {
+    match path_id(zone).and_then(|zone| app.check_pass(pass, &zone)) {
         Ok(checked) => checked,
-        Err(_) => app.passes.verify(pass, zone, crate::http::time::unix_seconds()).and(Err(PassRefusal::OtherZone)),
-    };
-    match checked {
-        Ok(()) => Ok(no_content()),
-        Err(PassRefusal::Invalid) => Err(Problem::new(&PASS_INVALID).status_instead(UNAUTHENTICATED.status)),
-        Err(PassRefusal::OtherZone) => Err(Problem::new(&PASS_INVALID).detail("The pass is not for this zone")),
+        // A pass cannot be for a zone that does not exist; verifying it first tells good from forged all the same.
+        Err(_) => app.passes.verify(pass, zone, unix_seconds()).and(Err(PassRefusal::OtherZone)),
     }
 }
 
-fn shown_pass<'a>(headers: &'a HeaderMap, in_query: Option<&'a str>) -> Option<&'a str> {
-    let in_header = || headers.get(&PASS_HEADER)?.to_str().ok();
-    let as_bearer = || bearer_token(headers.get(AUTHORIZATION)?.to_str().ok()?);
-    in_header().or_else(as_bearer).or_else(|| cookie(headers, PASS_COOKIE)).or(in_query).filter(|pass| !pass.is_empty())
+fn refused(why: Option<PassRefusal>) -> Problem {
+    match why {
+        None => Problem::new(&PASS_REQUIRED).status_instead(UNAUTHENTICATED.status),
+        Some(PassRefusal::Invalid) => Problem::new(&PASS_INVALID).status_instead(UNAUTHENTICATED.status),
+        Some(PassRefusal::OtherZone) => Problem::new(&PASS_INVALID).detail("The pass is not for this zone"),
+    }
+}
+
+/// The zone that query and header name. Where both do they must agree, or a client could choose its zone in the one place
+/// when the proxy names it in the other.
+fn named_zone<'a>(headers: &'a HeaderMap, in_query: Option<&'a str>) -> &'a str {
+    let in_headers = headers.get_all(&ZONE_HEADER).iter().map(|value| value.to_str().unwrap_or_default());
+    let mut named = in_query.into_iter().chain(in_headers);
+    let first = named.next().unwrap_or_default();
+    if named.all(|other| other == first) { first } else { "" }
+}
+
+fn shown_passes<'a>(headers: &'a HeaderMap, in_query: Option<&'a str>) -> impl Iterator<Item = &'a str> {
+    let in_header = headers.get(&PASS_HEADER).and_then(|value| value.to_str().ok());
+    let as_bearer = headers.get(AUTHORIZATION).and_then(|value| bearer_token(value.to_str().ok()?));
+    [in_header, as_bearer, cookie(headers, PASS_COOKIE), in_query].into_iter().flatten().filter(|pass| !pass.is_empty())
+}
+
+/// An answer that no cache may keep: the pass that it is about ends.
+fn unkept(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// The public keys of passes, as a JWK set (RFC 7517).
@@ -64,4 +96,24 @@ pub(crate) async fn jwks(State(app): State<Arc<App>>) -> Response {
     let headers =
         [(CONTENT_TYPE, HeaderValue::from_static("application/json")), (CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"))];
     (headers, app.passes.jwks()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_name_a_zone_must_agree() {
+        for (query, values, zone) in [
+            (None, &[][..], ""),
+            (Some("A"), &[], "A"),
+            (None, &["A"], "A"),
+            (Some("A"), &["A"], "A"),
+            (Some("A"), &["B"], ""),
+            (None, &["A", "B"], ""),
+        ] {
+            let headers = HeaderMap::from_iter(values.iter().map(|value| (ZONE_HEADER, HeaderValue::from_static(value))));
+            assert_eq!(named_zone(&headers, query), zone, "{query:?} {values:?}");
+        }
+    }
 }

@@ -37,9 +37,12 @@ impl utoipa::ToSchema for Rfc3339 {
     }
 }
 
+/// 0000-01-01T00:00:00Z. Earlier years have no form in RFC 3339; later ones than 9999 jiff refuses.
+const YEAR_ZERO: Millis = Millis(-62_167_219_200_000);
+
 /// Reads an RFC 3339 time.
 pub(crate) fn parse(text: &str) -> Option<Millis> {
-    text.parse::<jiff::Timestamp>().ok().map(|at| Millis(at.as_millisecond()))
+    text.parse::<jiff::Timestamp>().ok().map(|at| Millis(at.as_millisecond())).filter(|at| *at >= YEAR_ZERO)
 }
 
 /// The system's time in whole seconds: what passes and sessions are checked against.
@@ -60,7 +63,8 @@ mod tests {
             assert_eq!(parse(text), Some(Millis(ms)));
         }
         assert_eq!(parse("2026-01-01T09:00:00+09:00"), parse("2026-01-01T00:00:00Z"));
-        for text in ["", "2026-01-01", "tomorrow", "2026-13-01T00:00:00Z"] {
+        assert_eq!(parse("0000-01-01T00:00:00Z"), Some(YEAR_ZERO));
+        for text in ["", "2026-01-01", "tomorrow", "2026-13-01T00:00:00Z", "9999999-01-01T00:00:00Z", "-000001-12-31T23:59:59Z"] {
             assert_eq!(parse(text), None, "{text:?}");
         }
         assert!(serde_json::json!(Rfc3339(Millis(i64::MAX))).is_string());

@@ -20,6 +20,7 @@ use bunho_domain::ids::ZoneId;
 use bunho_domain::line::{Answer, Place, State as LineState};
 use bunho_engine::{EngineError, Entry};
 use futures_util::stream::unfold;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -39,12 +40,14 @@ pub(crate) struct WaitRequest<'a> {
     /// A stable key of the client's own: joining again with it gives the same ticket.
     #[serde(borrow, default)]
     key: Option<Cow<'a, str>>,
-    /// Taken and ignored.
-    #[serde(borrow, default, rename = "clientIp")]
-    _client_ip: Option<Cow<'a, str>>,
-    /// Taken and ignored.
-    #[serde(borrow, default, rename = "clientAgent")]
-    _client_agent: Option<Cow<'a, str>>,
+    /// Taken and ignored, whatever it is.
+    #[serde(default, rename = "clientIp")]
+    #[schema(value_type = Option<String>)]
+    _client_ip: IgnoredAny,
+    /// Taken and ignored, whatever it is.
+    #[serde(default, rename = "clientAgent")]
+    #[schema(value_type = Option<String>)]
+    _client_agent: IgnoredAny,
 }
 
 /// A ticket and its zone. Fields that are not known are ignored.

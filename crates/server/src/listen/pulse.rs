@@ -59,7 +59,7 @@ pub(super) enum Verdict {
     Fine,
     /// Nothing has passed for long: end it between requests.
     Idle,
-    /// A head is under way for too long: cut it off.
+    /// A head is under way for too long, or an answer is that nobody reads: cut it off.
     Stuck,
 }
 
@@ -111,7 +111,8 @@ impl<'a> Watch<'a> {
         self.quiet = if busy || seen != self.seen { Duration::ZERO } else { self.quiet + self.look };
         self.partial = if partial { self.partial + self.look } else { Duration::ZERO };
         self.seen = seen;
-        if self.partial >= self.limit {
+        // One that is idle ends as soon as it is told to. One that does not is full of an answer that its client does not read.
+        if self.partial >= self.limit || self.quiet >= IDLE + self.limit {
             Verdict::Stuck
         } else if self.quiet >= IDLE {
             Verdict::Idle
@@ -204,6 +205,7 @@ mod tests {
         drop(call);
         assert_eq!(looks(&mut watch, LOOKS * 10), Verdict::Fine, "between requests one may be silent");
         assert_eq!(looks(&mut watch, LOOKS * 5), Verdict::Idle, "but not for ever");
+        assert_eq!(looks(&mut watch, LOOKS), Verdict::Stuck, "and not when it cannot end because nobody reads");
 
         pulse.read.store(101, Ordering::Relaxed);
         assert_eq!(looks(&mut watch, LOOKS - 1), Verdict::Fine);

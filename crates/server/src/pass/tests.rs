@@ -1,6 +1,7 @@
 use super::*;
 use bunho_domain::event::TicketNumber;
 use bunho_domain::time::Millis;
+use ed25519_dalek::Signer;
 
 const AT: i64 = 1_800_000_000;
 const SUBJECT: Subject = Subject { zone: 3, ticket: TicketNumber { epoch: 2, seq: 41 } };
@@ -34,7 +35,8 @@ impl Desk {
         header(&mut head);
         claims(&mut body);
         let signed = format!("{}.{}", BASE64.encode(head.to_string()), BASE64.encode(body.to_string()));
-        let signature = self.passes.keys.load().signing().signing.sign(signed.as_bytes());
+        let pem = std::fs::read_to_string(key_path(&self.passes.folder, &self.passes.kids()[0])).expect("the key's file");
+        let signature = SigningKey::from_pkcs8_pem(&pem).expect("a key").sign(signed.as_bytes());
         format!("{signed}.{}", BASE64.encode(signature.to_bytes()))
     }
 }
@@ -65,9 +67,15 @@ fn forgeries_are_refused() {
         ("alg none", format!("{none}.{claims}.")),
         ("alg none in our header", desk.forged(|h| h["alg"] = json!("none"), same)),
         ("alg HS256", desk.forged(|h| h["alg"] = json!("HS256"), same)),
+        ("alg ES256", desk.forged(|h| h["alg"] = json!("ES256"), same)),
+        ("no kid", desk.forged(|h| drop(h.as_object_mut().map(|h| h.remove("kid"))), same)),
         ("unknown kid", desk.forged(|h| h["kid"] = json!("0"), same)),
         ("crit", desk.forged(|h| h["crit"] = json!(["exp"]), same)),
         ("wrong iss", desk.forged(same, |c| c["iss"] = json!("someone"))),
+        ("several iss", desk.forged(same, |c| c["iss"] = json!(["bunho"]))),
+        ("several aud", desk.forged(same, |c| c["aud"] = json!(["SALE"]))),
+        ("exp as text", desk.forged(same, |c| c["exp"] = json!("9999999999"))),
+        ("exp below zero", desk.forged(same, |c| c["exp"] = json!(-1))),
         ("expired", desk.forged(same, |c| c["exp"] = json!(AT))),
         ("nbf in the future", desk.forged(same, |c| c["nbf"] = json!(AT + 60))),
         ("no exp", desk.forged(same, |c| drop(c.as_object_mut().map(|c| c.remove("exp"))))),
@@ -78,6 +86,8 @@ fn forgeries_are_refused() {
         ("two parts", signed.to_owned()),
         ("a longer signature", format!("{good}AA")),
         ("too long", "a".repeat(PASS_CHARS_MAX + 1)),
+        ("padded", format!("{good}==")),
+        ("not ASCII", good.replace('.', "．")),
         ("empty", String::new()),
     ] {
         assert_eq!(desk.passes.verify(&pass, "SALE", AT), Err(PassRefusal::Invalid), "{why}");

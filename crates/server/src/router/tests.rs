@@ -551,3 +551,130 @@ async fn streams_tell_and_end() {
     let rest = stock.collect().await.expect("it ends").to_bytes();
     assert_eq!(String::from_utf8_lossy(&rest), ": the server is stopping\n\n");
 }
+
+#[tokio::test]
+async fn one_good_pass_is_enough_and_the_zone_is_not_the_clients_choice() {
+    let rig = rig().await;
+    let mut passes = Vec::new();
+    for zone in ["A", "B"] {
+        rig.put(&format!("PUT /admin/api/zones/{zone}"), json!({"entry_limit_per_minute": null})).await;
+        let joined = rig.call("POST /traffic/wait", &[], Some(json!({"zoneId": zone, "clientIp": 7, "clientAgent": {"os": []}}))).await;
+        passes.push(joined.is(200).body["pass"].as_str().expect("a pass").to_owned());
+    }
+    let (good, other) = (format!("bunho_pass={}", passes[0]), format!("bunho_pass={}", passes[1]));
+    let own = ("authorization", "Bearer the.services.own");
+    let answer = rig.call("GET /verify?zone=A", &[own, ("cookie", &good)], None).await;
+    assert_eq!(answer.is(204).header("cache-control"), "no-store");
+    rig.call("GET /verify?zone=A", &[("authorization", "Basic eDp5"), ("cookie", &good)], None).await.is(204);
+    rig.call("GET /verify?zone=A", &[("bunho-pass", "old"), ("cookie", &good)], None).await.is(204);
+    rig.call("GET /verify?zone=A", &[own, ("cookie", &other)], None).await.refuses(403, "pass_invalid");
+    rig.call("GET /verify?zone=A", &[own], None).await.refuses(401, "pass_invalid");
+    rig.call("GET /verify?zone=A", &[("cookie", &good), ("x-bunho-zone", "A")], None).await.is(204);
+    rig.call("GET /verify?zone=A", &[("cookie", &good), ("x-bunho-zone", "B")], None).await.refuses(403, "pass_invalid");
+    rig.call("GET /verify?zone=A&zone=A&pass=x", &[("cookie", &good)], None).await.refuses(401, "pass_invalid");
+
+    rig.put("PUT /admin/api/offers/drop", json!({"kind": "coupon", "quantity": 5, "zone": "A"})).await;
+    let twice = [("x-bunho-user", "u1"), ("bunho-pass", &*passes[0]), ("bunho-pass", &*passes[0])];
+    let answer = rig.call("POST /v1/offers/drop/claims", &twice, Some(json!({"quantity": 1}))).await;
+    assert_eq!(answer.refuses(400, "invalid_request").body["errors"][0]["field"], "Bunho-Pass");
+}
+
+#[tokio::test]
+async fn nothing_a_client_sends_is_our_failure() {
+    let rig = rig().await;
+    rig.put("PUT /admin/api/zones/Z", json!({"entry_limit_per_minute": 1})).await;
+    rig.put("PUT /admin/api/offers/o", json!({"kind": "goods", "quantity": 1})).await;
+    let zone = |name: &str, value: Value| json!({"entry_limit_per_minute": 1, name: value});
+    let offer = |name: &str, value: Value| {
+        let mut body = json!({"kind": "goods", "quantity": 1});
+        body[name] = value;
+        body
+    };
+    for (line, body) in [
+        ("PUT /admin/api/zones/X", zone("opens_at", json!("9999999-01-01T00:00:00Z"))),
+        ("PUT /admin/api/zones/X", zone("opens_at", json!("-009999-01-01T00:00:00Z"))),
+        ("PUT /admin/api/zones/X", zone("opens_at", json!(1e18))),
+        ("PUT /admin/api/zones/X", zone("name", json!("a\u{0}b"))),
+        ("PUT /admin/api/zones/X", zone("message", json!("\u{1F469}".repeat(201)))),
+        ("PUT /admin/api/zones/X", zone("session_seconds", json!(u64::MAX))),
+        ("PUT /admin/api/zones/X", zone("abandon_after_seconds", json!(u32::MAX))),
+        ("PUT /admin/api/zones/X", zone("window_seconds", json!(0))),
+        ("PUT /admin/api/zones/X", zone("app", json!("a/b"))),
+        ("PUT /admin/api/zones/%00", zone("paused", json!(true))),
+        ("PUT /admin/api/offers/X", offer("quantity", json!(-1))),
+        ("PUT /admin/api/offers/X", offer("unit_price", json!(u64::MAX))),
+        ("PUT /admin/api/offers/X", offer("min_per_claim", json!(u32::MAX))),
+        ("PUT /admin/api/offers/X", offer("hold_seconds", json!(1e300))),
+        ("PUT /admin/api/offers/X", offer("grants", json!("X"))),
+        ("POST /admin/api/offers/o/restock", json!({"delta": i64::MAX})),
+        ("POST /admin/api/offers/o/restock", json!({"delta": 1e300})),
+        ("POST /admin/api/keys", json!({"role": "admin", "name": "\u{0}"})),
+        ("POST /admin/api/keys", json!({"role": "admin", "name": "n".repeat(201)})),
+    ] {
+        assert_eq!(rig.admin(line, Some(body.clone())).await.status, 400, "{line} {body}");
+    }
+    for (line, status) in [
+        ("POST /admin/api/offers/o/restock", 409),
+        ("GET /admin/api/zones/Z/minutes?from=9999-12-31T00:00:00Z", 400),
+        ("GET /admin/api/zones/Z/minutes?from=0000-01-01T00:00:00Z&to=9999-12-30T00:00:00Z", 200),
+        ("GET /admin/api/zones/Z/minutes?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", 200),
+        ("GET /admin/api/audit?cursor=-9223372036854775808", 200),
+        ("GET /admin/api/audit?cursor=9223372036854775808", 400),
+        ("GET /admin/api/audit?limit=4294967296", 400),
+        ("GET /admin/api/offers/o/claims?cursor=AAAAAAAAAAAAAAAAAAAAAA", 200),
+        ("GET /admin/api/offers/o/claims?cursor=_____________________w", 200),
+        ("DELETE /admin/api/pass-keys/..%2F..%2Fadmin", 404),
+        ("DELETE /admin/api/keys/%27%20or%201=1", 404),
+        ("GET /docs/..%2F..%2Fetc%2Fpasswd", 404),
+        ("GET /zones/%00/status", 404),
+        ("GET /zones/%E2%80%AE/status", 404),
+        ("GET /v1/claims?user=%00", 400),
+        ("GET /v1/claims?user=a&user=b", 400),
+        ("GET /v1/claims/00000000-0000-0000-0000-000000000000", 404),
+        ("GET /v1/claims/ffffffff-ffff-8fff-bfff-ffffffffffff", 404),
+        ("DELETE /v1/standby/ffffffff-ffff-8fff-bfff-ffffffffffff", 404),
+        ("GET /traffic/stream?zoneId=Z&zoneId=Z&token=x", 400),
+        ("GET /traffic/stream?zoneId=Z&token=%00", 401),
+    ] {
+        let body = line.ends_with("restock").then(|| json!({"delta": i64::MIN}));
+        assert_eq!(rig.admin(line, body).await.status, status, "{line}");
+    }
+    let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
+    for body in [
+        format!(r#"{{"zoneId":"Z","extra":{deep}}}"#),
+        format!(r#"{{"zoneId":{deep}}}"#),
+        r#"{"zoneId":"Z","key":"\ud800"}"#.to_owned(),
+        r#"{"zoneId":"Z","zoneId":"Z"}"#.to_owned(),
+        r#"{"zoneId":1e999}"#.to_owned(),
+        "\u{feff}{}".to_owned(),
+        "null".to_owned(),
+    ] {
+        let request = Request::builder().method("POST").uri("/traffic/wait").header("content-type", "application/json");
+        let answer = rig.send(request.body(Body::from(body.clone())).expect("a request")).await;
+        assert!(answer.status == 400 || answer.status == 200 && body.contains("extra"), "{}", answer.body);
+    }
+    for headers in [
+        &[("x-bunho-user", "u1"), ("idempotency-key", "a"), ("idempotency-key", "b")][..],
+        &[("x-bunho-user", "u1"), ("idempotency-key", "a b")],
+        &[("x-bunho-user", "u1"), ("x-bunho-user", "u2")],
+        &[("x-bunho-user", "")],
+    ] {
+        rig.call("POST /v1/offers/o/claims", headers, Some(json!({"quantity": 1}))).await.refuses(400, "invalid_request");
+    }
+}
+
+#[tokio::test]
+async fn heads_options_and_caches_are_told_what_they_need() {
+    let rig = rig().await;
+    rig.put("PUT /admin/api/offers/o", json!({"kind": "goods", "quantity": 1})).await;
+    let head = rig.call("HEAD /v1/offers/o", &[], None).await;
+    assert_eq!((head.is(200).header("cache-control"), &head.body), ("no-store", &json!("")));
+    let options = rig.call("OPTIONS /v1/offers/o", &[], None).await;
+    assert_eq!(options.is(204).header("allow"), "GET,HEAD");
+    for line in ["GET /v1/offers/none", "GET /v1/offers/none/stock", "GET /nothing", "GET /v1/claims"] {
+        let answer = rig.call(line, &[], None).await;
+        assert_eq!((answer.status.is_client_error(), answer.header("cache-control")), (true, "no-store"), "{line}");
+    }
+    assert_eq!(rig.admin("GET /admin/api/keys", None).await.is(200).header("cache-control"), "no-store");
+    assert_eq!(rig.call("GET /.well-known/jwks.json", &[], None).await.is(200).header("cache-control"), "public, max-age=300");
+}

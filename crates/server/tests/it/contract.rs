@@ -383,3 +383,32 @@ async fn operations_answer() {
         assert!(!html.contains("https://cdn") && !html.contains("//unpkg"), "{page} needs an outside host");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ack_says_when_a_claim_is_answered() {
+    let server = Server::start_with(&[("BUNHO_ENGINE__ACK", "ledger")], &["--demo"]).await;
+    for n in 0..20 {
+        let (status, claim) = server.claim("sneaker-drop", &format!("u{n}"), None, json!({"quantity": 1})).await;
+        assert_eq!(status, StatusCode::CREATED);
+        // No waiting here: the row is there when the answer is.
+        let id = claim["id"].as_str().unwrap();
+        assert_eq!(server.sql(&format!("select status from claims where id = '{id}'")), "held");
+    }
+    let mut server = Server::start_with(&[("BUNHO_ENGINE__ACK", "engine")], &["--demo"]).await;
+    let (status, _) = server.claim("sneaker-drop", "u", Some("k"), json!({"quantity": 1})).await;
+    assert_eq!(status, StatusCode::CREATED);
+    // A server that is stopped, not killed, loses nothing even so.
+    assert_eq!(server.stop(), 0);
+    server.restart().await;
+    assert_eq!(server.offer("sneaker-drop").await["held"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn administration_can_have_an_address_of_its_own() {
+    let server = Server::start_with(&[("BUNHO_SERVER__ADMIN_LISTEN", "127.0.0.1:0")], &["--demo"]).await;
+    for path in ["/admin/api/zones", "/metrics", "/openapi.json", "/docs/"] {
+        let request = server.request(Method::GET, path).bearer_auth(ADMIN_KEY);
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::NOT_FOUND, "{path} on the address for clients");
+    }
+    assert_eq!(server.join("TEST_ZONE").await.0, StatusCode::OK);
+}

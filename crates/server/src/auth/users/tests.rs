@@ -61,6 +61,8 @@ async fn only_whole_tokens_of_the_issuer_name_a_user() {
     }
     let shared = encode(&Header::new(Algorithm::HS256), &good, &EncodingKey::from_secret(issuer.public_pem().as_bytes())).expect("a token");
     assert_eq!(tokens.verify(&shared).await, None, "the public key as a shared secret");
+    let critical = Header { crit: Some(vec!["b64".into()]), ..Header::new(Algorithm::EdDSA) };
+    assert_eq!(tokens.verify(&issuer.token(&critical, &good)).await, None, "an extension that must be understood");
     let stranger = Issuer { key: SigningKey::from_bytes(&[8; 32]), folder: tempfile::tempdir().expect("a folder") };
     assert_eq!(tokens.verify(&stranger.token(&Header::new(Algorithm::EdDSA), &good)).await, None, "another key");
     assert_eq!(tokens.verify("x").await, None);
@@ -78,4 +80,5 @@ fn key_files_are_checked_when_they_are_read() {
     assert_eq!(UserTokens::load(&jwks_file).err().map(|refused| refused.setting), Some("auth.jwt.jwks_file".into()));
     // A shared secret is no public key, also where it stands in a set.
     assert!(key_set(r#"{"keys":[{"kty":"oct","kid":"1","k":"c2VjcmV0","alg":"HS256"}]}"#).is_err());
+    assert!(key_set(r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"AAAA"}]}"#).is_err(), "half a key");
 }

@@ -1,6 +1,6 @@
 //! Keys of services and operators. A key is shown once, when it is made.
 
-use super::now;
+use super::{now, to_the_end};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::auth::keys::{Role, key_hash};
@@ -81,25 +81,33 @@ pub(crate) async fn make(State(app): State<Arc<App>>, Admin(admin): Admin, body:
     let hash = key_hash(&key);
     // Public, and as good as unique: the first bytes of a hash of random bits.
     let id = format!("key-{}", &hash[..12]);
-    let new = NewKey { id: &id, role: role.word(), name: &wanted.name, key_hash: &hash };
-    let _changing = app.keys.changing.lock().await;
-    app.ledger.insert_key(&new, now(), &admin.audit("key.new", &*id, Some(body.text()))).await?;
-    app.keys.reload(&app.ledger).await?;
-    Ok(answer(StatusCode::CREATED, &MadeKey { id: &id, role: role.word(), name: &wanted.name, key: &key }))
+    let audit = admin.audit("key.new", &*id, Some(body.text()));
+    to_the_end(async move {
+        let _changing = app.keys.changing.lock().await;
+        let new = NewKey { id: &id, role: role.word(), name: &wanted.name, key_hash: &hash };
+        app.ledger.insert_key(&new, now(), &audit).await?;
+        app.keys.reload(&app.ledger).await?;
+        Ok(answer(StatusCode::CREATED, &MadeKey { id: &id, role: role.word(), name: &wanted.name, key: &key }))
+    })
+    .await
 }
 
 /// Revokes a key, and with it its sessions. The last admin key stays.
 #[utoipa::path(delete, path = "/admin/api/keys/{id}", tag = "admin", params(("id" = String, Path)), responses((status = 204)))]
 pub(crate) async fn revoke(State(app): State<Arc<App>>, Admin(admin): Admin, Segment(id): Segment) -> Answered {
-    // Held over the look and the change, so that of two admins who revoke each other one stays.
-    let _changing = app.keys.changing.lock().await;
-    let rows = app.ledger.keys().await?;
-    let is_admin = |role: &str| role == Role::Admin.word();
-    let Some(row) = rows.iter().find(|row| row.id == id) else { return Err(Problem::new(&NOT_FOUND)) };
-    if is_admin(&row.role) && rows.iter().filter(|row| is_admin(&row.role)).count() == 1 {
-        return Err(Problem::new(&LAST_ADMIN_KEY));
-    }
-    let revoked = app.ledger.revoke_key(&id, now(), &admin.audit("key.revoke", &*id, None)).await?;
-    app.keys.reload(&app.ledger).await?;
-    if revoked { Ok(no_content()) } else { Err(Problem::new(&NOT_FOUND)) }
+    let audit = admin.audit("key.revoke", &*id, None);
+    to_the_end(async move {
+        // Held over the look and the change, so that of two admins who revoke each other one stays.
+        let _changing = app.keys.changing.lock().await;
+        let rows = app.ledger.keys().await?;
+        let is_admin = |role: &str| role == Role::Admin.word();
+        let Some(row) = rows.iter().find(|row| row.id == id) else { return Err(Problem::new(&NOT_FOUND)) };
+        if is_admin(&row.role) && rows.iter().filter(|row| is_admin(&row.role)).count() == 1 {
+            return Err(Problem::new(&LAST_ADMIN_KEY));
+        }
+        let revoked = app.ledger.revoke_key(&id, now(), &audit).await?;
+        app.keys.reload(&app.ledger).await?;
+        if revoked { Ok(no_content()) } else { Err(Problem::new(&NOT_FOUND)) }
+    })
+    .await
 }

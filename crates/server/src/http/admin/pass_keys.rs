@@ -1,6 +1,6 @@
 //! Keys that sign passes: changing them while passes live.
 
-use super::note;
+use super::{note, to_the_end};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::exit::Failure;
@@ -40,20 +40,26 @@ pub(crate) async fn list(State(app): State<Arc<App>>, _: Admin) -> Answered {
 /// Makes a key, which signs from now on; older ones still verify.
 #[utoipa::path(post, path = "/admin/api/pass-keys", tag = "admin", responses((status = 201, body = PassKeyView)))]
 pub(crate) async fn rotate(State(app): State<Arc<App>>, Admin(admin): Admin) -> Answered {
-    let kid = on_disk(&app, Passes::rotate).await?;
-    note(&app, &admin.audit("pass_key.new", &*kid, None)).await?;
-    Ok(answer(StatusCode::CREATED, &PassKeyView { kid, signing: true }))
+    to_the_end(async move {
+        let kid = on_disk(&app, Passes::rotate).await?;
+        note(&app, &admin.audit("pass_key.new", &*kid, None)).await?;
+        Ok(answer(StatusCode::CREATED, &PassKeyView { kid, signing: true }))
+    })
+    .await
 }
 
 /// Drops a key that does not sign. Passes under it end.
 #[utoipa::path(delete, path = "/admin/api/pass-keys/{kid}", tag = "admin", params(("kid" = String, Path)), responses((status = 204)))]
 pub(crate) async fn drop_key(State(app): State<Arc<App>>, Admin(admin): Admin, Segment(kid): Segment) -> Answered {
     let audit = admin.audit("pass_key.drop", &*kid, None);
-    match on_disk(&app, move |passes| passes.drop_key(&kid)).await? {
-        Ok(()) => note(&app, &audit).await.map(|()| no_content()),
-        Err(KeyRefusal::Unknown) => Err(Problem::new(&NOT_FOUND)),
-        Err(KeyRefusal::Signing) => Err(Problem::new(&IN_USE).detail("The key signs passes; make a new one first")),
-    }
+    to_the_end(async move {
+        match on_disk(&app, move |passes| passes.drop_key(&kid)).await? {
+            Ok(()) => note(&app, &audit).await.map(|()| no_content()),
+            Err(KeyRefusal::Unknown) => Err(Problem::new(&NOT_FOUND)),
+            Err(KeyRefusal::Signing) => Err(Problem::new(&IN_USE).detail("The key signs passes; make a new one first")),
+        }
+    })
+    .await
 }
 
 async fn on_disk<T: Send + 'static>(app: &App, work: impl FnOnce(&Passes) -> Result<T, Failure> + Send + 'static) -> Result<T, Problem> {

@@ -74,7 +74,9 @@ pub(crate) async fn close(State(app): State<Arc<App>>, headers: HeaderMap) -> An
 
 fn with_cookie(mut response: Response, token: &str, seconds: i64, headers: &HeaderMap) -> Response {
     // Only what comes through TLS can ask for a cookie that goes back through TLS alone.
-    let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    // Of a chain of proxies the first name is what the client spoke.
+    let proto = headers.get("x-forwarded-proto").and_then(|proto| proto.to_str().ok()?.split(',').next());
+    let secure = proto.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
     let secure = if secure { "; Secure" } else { "" };
     let cookie = format!("{SESSION_COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {

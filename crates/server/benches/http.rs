@@ -82,7 +82,15 @@ async fn claims(server: &Server, options: &Options, connections: usize) -> Row {
         let headers = vec![("x-bunho-user", format!("user-{user}")), ("idempotency-key", format!("key-{user}"))];
         (Method::POST, path.clone(), headers, "{\"quantity\":1}".to_string())
     };
-    in_turns(server, options, &format!("durable claims (`ack = journal`), {connections} connections"), connections, StatusCode::CREATED, make).await
+    in_turns(
+        server,
+        options,
+        &format!("durable claims (`ack = journal`), {connections} connections"),
+        connections,
+        StatusCode::CREATED,
+        make,
+    )
+    .await
 }
 
 async fn polls(server: &Server, options: &Options, waiting: usize) -> Row {
@@ -112,7 +120,7 @@ async fn in_turns(
     let make = Arc::new(make);
     let null = Arc::new(|| (Method::GET, "/healthz".to_string(), Vec::new(), String::new()));
     let (mut done, mut null_done) = (0, 0);
-    let mut latencies = hdrhistogram::Histogram::<u64>::new(3).unwrap();
+    let mut latencies = histogram();
     for turn in 0..TURNS {
         null_done += drive(server, connections, options.turn, StatusCode::OK, null.clone()).await.0;
         let (count, histogram) = drive(server, connections, options.turn, status, make.clone()).await;
@@ -129,6 +137,11 @@ async fn in_turns(
         p50_us: latencies.value_at_quantile(0.5),
         p99_us: latencies.value_at_quantile(0.99),
     }
+}
+
+/// Microseconds up to a minute, to three digits.
+fn histogram() -> hdrhistogram::Histogram<u64> {
+    hdrhistogram::Histogram::new_with_max(60_000_000, 3).unwrap()
 }
 
 /// A closed loop on each connection for so long. Counts answers with the expected status; any other stops the run.
@@ -149,7 +162,7 @@ async fn drive(
         .map(|mut connection| {
             let (make, host) = (make.clone(), server.address.clone());
             tokio::spawn(async move {
-                let mut latencies = hdrhistogram::Histogram::<u64>::new(3).unwrap();
+                let mut latencies = histogram();
                 while Instant::now() < end {
                     let started = Instant::now();
                     let (got, _) = send(&mut connection, &host, make()).await;
@@ -160,7 +173,7 @@ async fn drive(
             })
         })
         .collect();
-    let mut all = hdrhistogram::Histogram::<u64>::new(3).unwrap();
+    let mut all = histogram();
     for task in tasks {
         all.add(task.await.unwrap()).unwrap();
     }
@@ -236,7 +249,8 @@ impl Server {
             tasks.push(tokio::spawn(async move {
                 let mut tokens = Vec::new();
                 for _ in (first..people).step_by(CONNECTIONS) {
-                    let (status, answer) = send(&mut connection, &host, (Method::POST, "/traffic/wait".into(), Vec::new(), body.clone())).await;
+                    let (status, answer) =
+                        send(&mut connection, &host, (Method::POST, "/traffic/wait".into(), Vec::new(), body.clone())).await;
                     assert_eq!(status, StatusCode::OK);
                     let answer: Value = serde_json::from_slice(&answer).unwrap();
                     if answer["canEnter"] == false {
@@ -283,7 +297,8 @@ fn table(rows: &[Row], options: &Options) -> String {
 
 fn page(table: &str) -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).map_or("unknown", |rest| rest.trim_start_matches([':', '\t', ' ']));
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")).map_or("unknown", |rest| rest.trim_start_matches([':', '\t', ' ']));
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     format!(
         "# Benchmarks\n\nWritten by `make bench`; run it to have the figures of your machine. The generator runs on the same cores as the server, so the\n\

@@ -40,8 +40,8 @@ pub struct Parts {
     pub keys: Keys,
     /// Verifies users' tokens, where `auth.user = "jwt"`.
     pub user_tokens: Option<UserTokens>,
-    /// Compares the engine with the ledger.
-    pub reconcile: Box<dyn Fn() -> Reconciled + Send + Sync>,
+    /// Compares the engine with the ledger; true: and mends the ledger.
+    pub reconcile: Box<dyn Fn(bool) -> Reconciled + Send + Sync>,
     /// Turns true when the server is to stop.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -56,7 +56,7 @@ pub struct App {
     pub(crate) keys: Keys,
     pub(crate) sessions: Sessions,
     pub(crate) user_tokens: Option<UserTokens>,
-    pub(crate) reconcile: Box<dyn Fn() -> Reconciled + Send + Sync>,
+    pub(crate) reconcile: Box<dyn Fn(bool) -> Reconciled + Send + Sync>,
     pub(crate) shutdown: watch::Receiver<bool>,
     pub(crate) metrics: Metrics,
     pub(crate) in_flight: Slots,

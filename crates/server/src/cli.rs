@@ -5,7 +5,12 @@ use std::path::PathBuf;
 
 /// Bunho: the open engine for first-come, first-served events.
 #[derive(Debug, Parser)]
-#[command(name = "bunho", version, about, after_help = "Settings: defaults < --config FILE (TOML) < environment (BUNHO_SERVER__LISTEN, …) < flags.\nExit codes: 0 done, 1 differences found, 64 configuration refused, 65 data refused, 69 a needed service is unreachable, 70 internal.")]
+#[command(
+    name = "bunho",
+    version,
+    about,
+    after_help = "Settings: defaults < --config FILE (TOML) < environment (BUNHO_SERVER__LISTEN, …) < flags.\nExit codes: 0 done, 1 differences found, 64 configuration refused, 65 data refused, 69 a needed service is unreachable, 70 internal."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -50,6 +55,9 @@ pub enum Command {
         /// Admin key for --url
         #[arg(long, env = "BUNHO_ADMIN_KEY", hide_env_values = true)]
         key: Option<String>,
+        /// Write the engine's claims over the ledger's where they differ (the exit code tells what was found)
+        #[arg(long)]
+        repair: bool,
         /// Print the report as JSON
         #[arg(long)]
         json: bool,

@@ -392,7 +392,11 @@ impl Settings {
             "header" => {
                 let trusted = self.auth.trusted_proxies.iter().map(|text| {
                     Network::parse(text).ok_or_else(|| {
-                        Refused::new("auth.trusted_proxies", format!("{text:?} is not a network"), "write it as \"10.0.0.0/8\" or \"10.1.2.3\"")
+                        Refused::new(
+                            "auth.trusted_proxies",
+                            format!("{text:?} is not a network"),
+                            "write it as \"10.0.0.0/8\" or \"10.1.2.3\"",
+                        )
                     })
                 });
                 let trusted = trusted.collect::<Result<Vec<_>, _>>()?;
@@ -497,7 +501,7 @@ mod tests {
         ] {
             assert_eq!(check(pairs), setting, "{pairs:?}");
         }
-            }
+    }
 
     #[test]
     fn the_sample_file_says_the_defaults_and_knows_every_setting() {
@@ -509,7 +513,10 @@ mod tests {
         for (group, settings) in &printed {
             assert!(text.contains(&format!("[{group}]")), "[{group}] is missing");
             for setting in settings.as_table().unwrap().keys() {
-                assert!(text.contains(&format!("{setting} =")) || text.contains(&format!("[{group}.{setting}]")), "{group}.{setting} is missing");
+                assert!(
+                    text.contains(&format!("{setting} =")) || text.contains(&format!("[{group}.{setting}]")),
+                    "{group}.{setting} is missing"
+                );
             }
         }
     }

@@ -1,18 +1,18 @@
 //! HTTP, configuration and the `bunho` binary.
 
+pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod commands;
 pub mod config;
-pub mod exit;
-pub mod secrets;
-pub mod node;
 pub mod demo;
-pub mod app;
-pub mod router;
-pub mod listen;
+pub mod exit;
 mod http;
-pub mod auth;
+pub mod listen;
+pub mod metrics;
+pub mod node;
+mod openapi;
 pub mod pass;
 pub mod problem;
-pub mod metrics;
-mod openapi;
+pub mod router;
+pub mod secrets;

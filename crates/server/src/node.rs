@@ -5,7 +5,7 @@
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::secrets;
-use bunho_engine::{Embedded, Options, Recovery, TimeSource};
+use bunho_engine::{Ack, Embedded, Options, Recovery, TimeSource};
 use bunho_journal::Journal;
 use bunho_ledger::{Ledger, Projector};
 use std::path::{Path, PathBuf};
@@ -102,7 +102,7 @@ impl Node {
         };
         let engine = recovery.start(journal.clone(), ledger.projected(), options);
         tracing::info!(offset, replayed, elapsed_ms = started.elapsed().as_millis() as u64, "state restored from ledger and journal");
-        let projector = Arc::new(Projector::new(ledger.clone(), journal.clone()));
+        let projector = Arc::new(Projector::gathering(ledger.clone(), journal.clone(), gather(config.ack)));
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![tokio::spawn(engine.clone().tick(stopped.clone())), {
             let projector = projector.clone();
@@ -142,6 +142,15 @@ impl Node {
             let _ = task.await;
         }
         self.ledger.close().await;
+    }
+}
+
+/// How long the ledger may lag so that claims have the disk for themselves: twenty commits a second. With `ack = ledger`
+/// every answer waits for a commit, so none is put off.
+const fn gather(ack: Ack) -> Duration {
+    match ack {
+        Ack::Engine | Ack::Journal => Duration::from_millis(50),
+        Ack::Ledger => Duration::ZERO,
     }
 }
 

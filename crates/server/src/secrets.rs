@@ -41,7 +41,10 @@ pub async fn ensure_admin_key(ledger: &Ledger, data: &Path, given: Option<String
         }
         let hash = key_hash(&key);
         if !known.iter().any(|row| row.key_hash == hash) {
-            add_key(ledger, "admin", "BUNHO_ADMIN_KEY", &key, now).await?;
+            // A key's id is made of its hash, so one that was revoked cannot come back by a restart.
+            add_key(ledger, "admin", "BUNHO_ADMIN_KEY", &key, now).await.map_err(|failure| {
+                Failure::configuration(format_args!("BUNHO_ADMIN_KEY refused: {failure}\n  mend: if that key was revoked, set another one"))
+            })?;
         }
         return Ok(None);
     }
@@ -81,7 +84,10 @@ pub fn ticket_secret(data: &Path) -> Result<[u8; 32], Failure> {
     let path = data.join("keys").join("ticket.key");
     match std::fs::read(&path) {
         Ok(bytes) => bytes.try_into().map_err(|_| {
-            Failure::data(format_args!("{} is not 32 bytes\n  mend: restore it from a backup; without it every waiting ticket ends", path.display()))
+            Failure::data(format_args!(
+                "{} is not 32 bytes\n  mend: restore it from a backup; without it every waiting ticket ends",
+                path.display()
+            ))
         }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let bytes = random()?;

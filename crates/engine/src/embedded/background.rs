@@ -3,6 +3,7 @@
 //! Nothing here decides a result. Every decision settles what is due by itself, so a ticker that is late or
 //! gone delays only what nobody is asking about.
 
+use super::offers::AbortOnPanic;
 use super::{Embedded, OfferCell, ZoneCell, until_durable};
 use bunho_domain::offer::Stock;
 use bunho_journal::Commit;
@@ -20,6 +21,8 @@ const SWEEP_TICKETS: usize = 1_024;
 impl Embedded {
     /// Runs until `shutdown` says so.
     pub async fn tick(self: Arc<Self>, mut shutdown: tokio::sync::watch::Receiver<bool>) {
+        // Without the ticker nothing falls silent and no standby is served: better no process than a node that half lives.
+        let _alive = AbortOnPanic;
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -7,10 +7,10 @@ use crate::types::Ack;
 use bunho_domain::claim::Claim;
 use bunho_domain::event::Event;
 use bunho_domain::ids::{ClaimId, OfferId, StandbyId, ZoneId};
+use bunho_domain::limits::SETTLE_MOST;
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::OfferSettings;
 use bunho_domain::offer::{Actor, ClaimRequest, Offer, Restock, StandbyRequest, StandbyView, Step, Stock, Taken};
-use bunho_domain::limits::SETTLE_MOST;
 use bunho_domain::time::Millis;
 use bunho_journal::{Audit, Commit};
 use parking_lot::MutexGuard;
@@ -148,9 +148,8 @@ impl Embedded {
         decision: impl FnOnce(&mut Offer, &mut Step<'_>) -> T,
     ) -> Result<(T, Option<Commit>), EngineError> {
         self.check_journal()?;
-        let (mut guarded, grants_cell) = self.lock_settled(cell)?;
+        let (mut guarded, grants_cell, now) = self.lock_settled(cell)?;
         let mut grants = grants_cell.as_ref().map(|cell| cell.guarded.lock());
-        let now = self.clock.now();
         let mut events: Vec<Event> = Vec::new();
         let whole = AbortOnPanic;
         let mut step = Step { now, grants: grants.as_mut().map(|grants| &mut grants.offer), events: &mut events };
@@ -163,23 +162,23 @@ impl Embedded {
         Ok((decided, commit))
     }
 
-    /// Locks an offer with nothing due on it. What was due has been recorded in bounded rounds, and between two of them
-    /// others had the lock.
-    fn lock_settled<'a>(&self, cell: &'a Arc<OfferCell>) -> Result<(MutexGuard<'a, GuardedOffer>, Option<Arc<OfferCell>>), EngineError> {
+    /// Locks an offer with nothing due on it at the instant that is returned, at which the caller decides. What was due has
+    /// been recorded in bounded rounds, and between two of them others had the lock.
+    fn lock_settled<'a>(&self, cell: &'a Arc<OfferCell>) -> Result<Settled<'a>, EngineError> {
         loop {
             let mut guarded = cell.guarded.lock();
             if guarded.offer.is_deleted() {
                 return Err(EngineError::UnknownOffer);
             }
             let grants_cell = guarded.offer.settings().grants.as_ref().and_then(|id| self.offers.load().by_id.get(id).cloned());
+            let now = self.clock.now();
             let more = {
                 let mut grants = grants_cell.as_ref().map(|cell| cell.guarded.lock());
-                let now = self.clock.now();
                 let mut events: Vec<Event> = Vec::new();
                 let whole = AbortOnPanic;
-                let granted_more = grants.as_mut().is_some_and(|grants| {
-                    grants.offer.settle(SETTLE_MOST, &mut Step { now, grants: None, events: &mut events })
-                });
+                let granted_more = grants
+                    .as_mut()
+                    .is_some_and(|grants| grants.offer.settle(SETTLE_MOST, &mut Step { now, grants: None, events: &mut events }));
                 let mut step = Step { now, grants: grants.as_mut().map(|grants| &mut grants.offer), events: &mut events };
                 let more = guarded.offer.settle(SETTLE_MOST, &mut step) || granted_more;
                 self.record_offers(now, &events, None, cell, &mut guarded, grants_cell.as_ref().zip(grants.as_deref_mut()));
@@ -187,7 +186,7 @@ impl Embedded {
                 more
             };
             if !more {
-                return Ok((guarded, grants_cell));
+                return Ok((guarded, grants_cell, now));
             }
             MutexGuard::unlock_fair(guarded);
         }
@@ -219,9 +218,12 @@ impl Embedded {
     }
 }
 
+/// A locked offer, the offer that it grants, and the instant at which nothing is due on either.
+type Settled<'a> = (MutexGuard<'a, GuardedOffer>, Option<Arc<OfferCell>>, Millis);
+
 /// A bug between changing the state and recording the change would leave a state that no journal knows, with the lock
 /// free for the next request. Better no process: a restart knows exactly what is durable.
-struct AbortOnPanic;
+pub(super) struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {

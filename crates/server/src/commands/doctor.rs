@@ -72,7 +72,9 @@ fn open_files(connections: u64) -> Result<String, String> {
     let (_, most) = rlimit::Resource::NOFILE.get().map_err(|error| error.to_string())?;
     // Journal and ledger keep some files open; 256 are more than both have been seen to use.
     if most < connections + 256 {
-        Err(format!("{most} may be open, server.connections_max is {connections}; mend: raise `ulimit -Hn`, or lower server.connections_max"))
+        Err(format!(
+            "{most} may be open, server.connections_max is {connections}; mend: raise `ulimit -Hn`, or lower server.connections_max"
+        ))
     } else {
         Ok(format!("{most} may be open"))
     }

@@ -6,7 +6,7 @@ use crate::exit::Failure;
 use crate::node::{Node, prepare};
 use bunho_engine::Engine;
 use bunho_ledger::reconcile::{Example, Reconciliation, Repair, Report};
-use bunho_ledger::{Ledger, LedgerError};
+use bunho_ledger::{Ledger, LedgerError, ParkedRow};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -15,38 +15,44 @@ use std::process::ExitCode;
 ///
 /// # Errors
 /// The folder is in use or cannot be read.
-pub fn run(place: &Place, as_json: bool) -> Result<ExitCode, Failure> {
+pub fn run(place: &Place, repair: bool, as_json: bool) -> Result<ExitCode, Failure> {
     super::log_warnings();
     let config = super::checked(place)?;
     let report = super::block_on(async {
         prepare(&config.data)?;
         let node = Node::open(&config).await?;
         node.catch_up().await?;
-        let report = compare(&Engine::Embedded(node.engine.clone()), &node.ledger).await?;
+        let report = compare(&Engine::Embedded(node.engine.clone()), &node.ledger, wanted(repair)).await?;
         node.close().await;
         Ok(report)
     })?;
-    print(&to_json(&report), as_json)
+    print(&report, as_json)
 }
 
 /// Asks a running server.
 ///
 /// # Errors
 /// It does not answer, or the key is refused.
-pub fn ask(place: &Place, url: &str, key: Option<String>, as_json: bool) -> Result<ExitCode, Failure> {
+pub fn ask(place: &Place, url: &str, key: Option<String>, repair: bool, as_json: bool) -> Result<ExitCode, Failure> {
     let data = place.data.clone().unwrap_or_else(|| "./bunho-data".into());
     let key = remote::key(key, &data)?;
-    print(&remote::call(url, &key, "POST", "reconcile", Some(json!({})))?, as_json)
+    print(&remote::call(url, &key, "POST", &format!("reconcile?repair={repair}"), Some(json!({})))?, as_json)
 }
 
-/// Compares everything that either side has.
+/// What is to be done about differences.
+#[must_use]
+pub fn wanted(repair: bool) -> Repair {
+    if repair { Repair::Ledger { at: super::key::now() } } else { Repair::No }
+}
+
+/// Compares everything that either side has. The report is as the API and `--json` give it.
 ///
 /// # Errors
-/// The ledger cannot be read.
-pub async fn compare(engine: &Engine, ledger: &Ledger) -> Result<Report, LedgerError> {
+/// The ledger cannot be read, or written in a repair.
+pub async fn compare(engine: &Engine, ledger: &Ledger, repair: Repair) -> Result<Value, LedgerError> {
     let mut numbers: BTreeSet<u32> = engine.offer_numbers().into_iter().collect();
     numbers.extend(ledger.live_offers().await?.into_iter().map(|(number, _)| number));
-    let mut reconciliation = Reconciliation::new(ledger, Repair::No);
+    let mut reconciliation = Reconciliation::new(ledger, repair);
     for number in numbers {
         let claims_after = async |after: Option<bunho_domain::ids::ClaimId>, most: usize| {
             let mut from = after.map_or(0, |id| id.seq() + 1);
@@ -64,12 +70,14 @@ pub async fn compare(engine: &Engine, ledger: &Ledger) -> Result<Report, LedgerE
         };
         reconciliation.offer(number, claims_after).await?;
     }
-    reconciliation.finish().await
+    let report = reconciliation.finish().await?;
+    Ok(to_json(&report, &ledger.parked_events(None, PARKED_SHOWN).await?))
 }
 
-/// The report as the API and `--json` give it.
-#[must_use]
-pub fn to_json(report: &Report) -> Value {
+/// Parked events that a report lists; all are counted.
+const PARKED_SHOWN: usize = 100;
+
+fn to_json(report: &Report, parked: &[ParkedRow]) -> Value {
     let oversold: Vec<Value> = report
         .oversold
         .iter()
@@ -81,12 +89,19 @@ pub fn to_json(report: &Report) -> Value {
         "missing_in_ledger": report.missing_in_ledger,
         "missing_in_engine": report.missing_in_engine,
         "different": report.different,
+        "repaired": report.repaired,
+        "unrepaired": report.unrepaired,
         "parked": report.parked,
+        "parked_events": parked.iter().map(parked_event).collect::<Vec<_>>(),
         "duplicates": report.duplicates,
         "history_differs": report.history_differs,
         "oversold": oversold,
         "examples": report.examples.iter().map(example).collect::<Vec<_>>(),
     })
+}
+
+fn parked_event(row: &ParkedRow) -> Value {
+    json!({ "journal_offset": row.journal_offset, "claim": row.claim_id, "offer": row.offer_id, "reason": row.reason })
 }
 
 fn example(example: &Example) -> Value {

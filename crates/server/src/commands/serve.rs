@@ -118,13 +118,12 @@ async fn until_end(node: &Node) -> Result<End, Failure> {
     }
 }
 
-fn reconciler(engine: Engine, ledger: bunho_ledger::Ledger) -> Box<dyn Fn() -> crate::app::Reconciled + Send + Sync> {
-    Box::new(move || {
+fn reconciler(engine: Engine, ledger: bunho_ledger::Ledger) -> Box<dyn Fn(bool) -> crate::app::Reconciled + Send + Sync> {
+    Box::new(move |repair| {
         let (engine, ledger) = (engine.clone(), ledger.clone());
         Box::pin(async move {
             engine.ledger_caught_up().await.map_err(|error| error.to_string())?;
-            let report = reconcile::compare(&engine, &ledger).await.map_err(|error| error.to_string())?;
-            Ok(reconcile::to_json(&report))
+            reconcile::compare(&engine, &ledger, reconcile::wanted(repair)).await.map_err(|error| error.to_string())
         })
     })
 }
@@ -132,7 +131,9 @@ fn reconciler(engine: Engine, ledger: bunho_ledger::Ledger) -> Box<dyn Fn() -> c
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let bound = listen::bind(address).and_then(|listener| listener.local_addr().map(|local| (listener, local)));
     bound.map_err(|error| {
-        Failure::unavailable(format_args!("{address} cannot be bound: {error}\n  mend: stop what listens there, or choose another with --listen"))
+        Failure::unavailable(format_args!(
+            "{address} cannot be bound: {error}\n  mend: stop what listens there, or choose another with --listen"
+        ))
     })
 }
 
@@ -153,7 +154,9 @@ fn log(config: &Config) -> Result<(), Failure> {
 fn raise_open_files(config: &Config) {
     let wanted = config.limits.connections_max as u64 + 1_024;
     match rlimit::increase_nofile_limit(wanted) {
-        Ok(granted) if granted < wanted => tracing::warn!(granted, wanted, "fewer open files than server.connections_max needs; raise `ulimit -Hn`"),
+        Ok(granted) if granted < wanted => {
+            tracing::warn!(granted, wanted, "fewer open files than server.connections_max needs; raise `ulimit -Hn`")
+        }
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }

@@ -59,3 +59,27 @@ async fn note(app: &App, audit: &Audit) -> Result<(), Problem> {
 fn now() -> Millis {
     Millis(jiff::Timestamp::now().as_millisecond())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn a_change_ends_also_when_nobody_waits_for_it() {
+        let (go_on, may_go_on) = oneshot::channel::<()>();
+        let (done, is_done) = oneshot::channel();
+        let change = async move {
+            let _ = may_go_on.await;
+            let _ = done.send(());
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            _ = to_the_end(change) => panic!("it waits"),
+            () = tokio::task::yield_now() => {}
+        }
+        go_on.send(()).expect("it goes on");
+        is_done.await.expect("it ended");
+    }
+}

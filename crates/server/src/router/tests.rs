@@ -63,7 +63,7 @@ async fn rig_with(edit: impl FnOnce(&mut Config)) -> Rig {
         config: Arc::new(config),
         keys: Keys::load(&node.ledger).await.expect("the ledger can be read"),
         user_tokens: None,
-        reconcile: Box::new(|| Box::pin(async { Ok(json!({"equal": true})) })),
+        reconcile: Box::new(|_repair| Box::pin(async { Ok(json!({"equal": true})) })),
         shutdown,
     });
     Rig { router: public(app.clone()), app, stop, _node: node, _data: data }

@@ -47,7 +47,8 @@ fn the_first_start_prints_and_keeps_an_admin_key() {
     let path = dir.path().join("deep/er");
     let serve = || launch(bunho_in(&path));
     let mut started = serve();
-    let printed = started.lines.iter().find_map(|line| line.strip_prefix("admin key ")).expect("a key is printed").split(' ').next().unwrap();
+    let printed =
+        started.lines.iter().find_map(|line| line.strip_prefix("admin key ")).expect("a key is printed").split(' ').next().unwrap();
     let kept = std::fs::read_to_string(path.join("admin.key")).unwrap();
     assert_eq!(kept.trim(), printed);
     assert_eq!(std::fs::metadata(path.join("admin.key")).unwrap().permissions().mode() & 0o777, 0o600);
@@ -59,7 +60,8 @@ fn the_first_start_prints_and_keeps_an_admin_key() {
     assert_eq!(second.status.code(), Some(65), "{}", text(&second));
     // The shell commands find the key by themselves.
     let data = path.to_str().unwrap();
-    let put = bunho(&["offer", "put", "drop", r#"{"kind":"coupon","quantity":3}"#, "--url", &started.url, "--data", data]).output().unwrap();
+    let put =
+        bunho(&["offer", "put", "drop", r#"{"kind":"coupon","quantity":3}"#, "--url", &started.url, "--data", data]).output().unwrap();
     assert!(put.status.success(), "{}", text(&put));
     let restock = bunho(&["offer", "restock", "drop", "-1", "--url", &started.url, "--data", data]).output().unwrap();
     assert!(restock.status.success(), "{}", text(&restock));
@@ -110,10 +112,36 @@ async fn doctor_reconcile_and_rebuild_on_a_stopped_folder() {
     // A ledger edited by hand is found out.
     server.until_projected().await;
     server.kill();
-    let edit = Command::new("sqlite3").arg(server.data().join("ledger.db")).arg("update claims set quantity = 9 where user_id = 'u3'").output().unwrap();
+    let edit = Command::new("sqlite3")
+        .arg(server.data().join("ledger.db"))
+        .arg("update claims set quantity = 9 where user_id = 'u3'")
+        .output()
+        .unwrap();
     assert!(edit.status.success());
     let differs = bunho(&["reconcile", "--data", &data]).output().unwrap();
     assert_eq!(differs.status.code(), Some(1), "{}", text(&differs));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_lost_rows_is_mended_by_a_running_server() {
+    let server = Server::start().await;
+    server.put_offer("drop", json!({"kind": "goods", "quantity": 50})).await;
+    for user in 0..10 {
+        server.claim("drop", &format!("u{user}"), None, json!({"quantity": 1})).await;
+    }
+    server.until_projected().await;
+    let edit = "delete from claims where user_id = 'u3'; update claims set status = 'released' where user_id = 'u4'";
+    assert!(Command::new("sqlite3").arg(server.data().join("ledger.db")).arg(edit).status().unwrap().success());
+    let reconcile = |more: &[&str]| {
+        let output = bunho(&["reconcile", "--json", "--url", &server.url, "--key", ADMIN_KEY]).args(more).output().unwrap();
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap())
+    };
+    let (code, report) = reconcile(&["--repair"]);
+    assert_eq!((code, report["missing_in_ledger"].as_u64(), report["different"].as_u64()), (Some(1), Some(1), Some(1)), "{report}");
+    assert_eq!(report["repaired"], 2, "{report}");
+    let (code, report) = reconcile(&[]);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(server.sql("select count(*) from claims where status = 'held'"), "10");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

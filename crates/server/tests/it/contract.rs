@@ -22,7 +22,13 @@ struct Case {
 const JSON: (&str, &str) = ("content-type", "application/json");
 const USER: (&str, &str) = ("x-bunho-user", "u1");
 
-const fn case(request: &'static str, headers: &'static [(&'static str, &'static str)], body: &'static str, status: u16, code: &'static str) -> Case {
+const fn case(
+    request: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+    body: &'static str,
+    status: u16,
+    code: &'static str,
+) -> Case {
     Case { request, headers, body, status, code }
 }
 
@@ -173,7 +179,10 @@ async fn claims_belong_to_their_user_and_only_a_service_confirms() {
     assert_eq!((status.as_u16(), problem["errors"][0]["field"].as_str()), (400, Some("X-Bunho-User")));
     // The user's limit counts what they have.
     let (status, problem) = server.claim("limited", "owner", None, json!({"quantity": 5})).await;
-    assert_eq!((status.as_u16(), problem["code"].as_str(), problem["claims"][0].as_str()), (409, Some("limit_reached"), claim["id"].as_str()));
+    assert_eq!(
+        (status.as_u16(), problem["code"].as_str(), problem["claims"][0].as_str()),
+        (409, Some("limit_reached"), claim["id"].as_str())
+    );
     let (_, list) = server.user_get("owner", "/v1/claims?offer=limited&status=confirmed").await;
     assert_eq!(list["claims"].as_array().unwrap().len(), 1);
 }
@@ -298,7 +307,10 @@ async fn slow_idle_and_oversized_clients_hurt_nobody_else() {
         match i % 3 {
             0 => {}
             1 => socket.write_all(b"POST /traffic/wait HTTP/1.1\r\nhost: x\r\nx-slow: ").await.unwrap(),
-            _ => socket.write_all(b"POST /traffic/wait HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 60\r\n\r\n{").await.unwrap(),
+            _ => socket
+                .write_all(b"POST /traffic/wait HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 60\r\n\r\n{")
+                .await
+                .unwrap(),
         }
         idle.push(socket);
     }
@@ -317,7 +329,10 @@ async fn slow_idle_and_oversized_clients_hurt_nobody_else() {
     assert_eq!((status.as_u16(), problem["errors"][0]["field"].as_str()), (400, Some("attributes")));
     let mut deep = "[".repeat(10_000);
     deep.push_str(&"]".repeat(10_000));
-    let request = server.request(Method::POST, "/v1/offers/welcome-coupon/claims").header("x-bunho-user", "u").header("content-type", "application/json");
+    let request = server
+        .request(Method::POST, "/v1/offers/welcome-coupon/claims")
+        .header("x-bunho-user", "u")
+        .header("content-type", "application/json");
     let (status, _) = read(request.body(format!("{{\"quantity\":1,\"attributes\":{{\"x\":{deep}}}}}")).send().await.unwrap()).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     let request = server.request(Method::GET, "/v1/offers").header("x-long", "h".repeat(40_000));
@@ -353,7 +368,11 @@ async fn stock_and_waiting_are_pushed() {
 async fn next_event(stream: &mut reqwest::Response) -> Value {
     let mut text = String::new();
     loop {
-        let chunk = tokio::time::timeout(Duration::from_secs(20), stream.chunk()).await.expect("an event comes").unwrap().expect("the stream goes on");
+        let chunk = tokio::time::timeout(Duration::from_secs(20), stream.chunk())
+            .await
+            .expect("an event comes")
+            .unwrap()
+            .expect("the stream goes on");
         text.push_str(std::str::from_utf8(&chunk).unwrap());
         if let Some(data) = text.lines().find_map(|line| line.strip_prefix("data:"))
             && text.ends_with("\n\n")

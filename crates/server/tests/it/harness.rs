@@ -178,7 +178,8 @@ impl Server {
 
     /// `reconcile` of the running server says that engine and ledger are equal.
     pub fn assert_reconciled(&self) {
-        let output = Command::new(env!("CARGO_BIN_EXE_bunho")).args(["reconcile", "--url", &self.url, "--key", ADMIN_KEY]).output().unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_bunho")).args(["reconcile", "--url", &self.url, "--key", ADMIN_KEY]).output().unwrap();
         assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -193,6 +194,7 @@ impl Drop for Server {
 }
 
 /// Runs a server until it tells its address, and goes on reading what it says.
+#[expect(clippy::zombie_processes, reason = "whoever gets the process waits for it; where it does not start, the test ends")]
 pub fn launch(mut command: Command) -> Started {
     let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
     let output = BufReader::new(process.stdout.take().unwrap());
@@ -230,9 +232,10 @@ pub async fn until(what: &str, limit: Duration, mut condition: impl AsyncFnMut()
 
 /// A generator whose seed is printed, so that a failure can be had again with `BUNHO_TEST_SEED`.
 pub fn seeded(name: &str) -> Random {
-    let seed = std::env::var("BUNHO_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64
-    });
+    let seed = std::env::var("BUNHO_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64);
     println!("{name}: BUNHO_TEST_SEED={seed}");
     Random(seed | 1)
 }

@@ -28,7 +28,9 @@ fn kills() -> u64 {
 async fn killed_at_random_moments_nothing_answered_is_lost_or_given_twice() {
     let mut random = seeded("kill");
     let mut server = Server::start().await;
-    server.put_offer("drop", json!({"kind": "goods", "quantity": QUANTITY, "per_user_limit": 1, "hold_seconds": 600, "grants": null})).await;
+    server
+        .put_offer("drop", json!({"kind": "goods", "quantity": QUANTITY, "per_user_limit": 1, "hold_seconds": 600, "grants": null}))
+        .await;
     server.put_offer("small", json!({"kind": "coupon", "quantity": 200})).await;
     // Nobody enters while there is no seat; so the whole crowd waits through every kill. The line listens for two seconds.
     let zone = json!({"entry_limit_per_minute": 600, "active_limit": 0, "poll_interval_ms": 1_000});
@@ -85,11 +87,16 @@ async fn check(server: &Server, books: &Books, random: &mut Random) {
         let id = claim["id"].as_str().unwrap();
         assert_eq!(in_sql.get(id), Some(&user.as_str()), "an answered claim is in SQL");
     }
-    assert_eq!(server.sql("select count(*) from (select 1 from claims group by offer_id, user_id having count(*) > 1)"), "0", "nobody twice");
+    assert_eq!(
+        server.sql("select count(*) from (select 1 from claims group by offer_id, user_id having count(*) > 1)"),
+        "0",
+        "nobody twice"
+    );
     for offer in ["drop", "small"] {
         let shown = server.offer(offer).await;
         let taken = shown["held"].as_u64().unwrap() + shown["confirmed"].as_u64().unwrap();
-        let counted = format!("select coalesce(sum(quantity), 0) from claims where offer_id = '{offer}' and status in ('held', 'confirmed')");
+        let counted =
+            format!("select coalesce(sum(quantity), 0) from claims where offer_id = '{offer}' and status in ('held', 'confirmed')");
         assert_eq!(server.sql(&counted), taken.to_string(), "engine and SQL count the same");
         assert!(taken <= shown["quantity"].as_u64().unwrap());
     }
@@ -135,7 +142,8 @@ async fn assert_order(server: &Server, crowd: &[String]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_is_not_given_twice_across_a_kill_and_the_limit_holds() {
     let mut server = Server::start().await;
-    let zone = json!({"entry_limit_per_minute": 5, "window_seconds": 8, "slot_seconds": 1, "poll_interval_ms": 200, "poll_interval_max_ms": 400});
+    let zone =
+        json!({"entry_limit_per_minute": 5, "window_seconds": 8, "slot_seconds": 1, "poll_interval_ms": 200, "poll_interval_max_ms": 400});
     server.put_zone("GATE", zone).await;
     let mut inside = Vec::new();
     for _ in 0..5 {

@@ -26,7 +26,8 @@ async fn seven_bookings_of_two_against_ten_are_exactly_five_with_a_coupon_each()
             let (server, stay) = (server.clone(), stay.clone());
             tokio::spawn(async move {
                 let user = format!("guest-{user}");
-                let (status, claim) = server.claim(&stay, &user, Some("booking"), json!({"quantity": 2, "attributes": {"check_in": "2026-05-01"}})).await;
+                let (status, claim) =
+                    server.claim(&stay, &user, Some("booking"), json!({"quantity": 2, "attributes": {"check_in": "2026-05-01"}})).await;
                 if status != StatusCode::CREATED {
                     assert_eq!((status, claim["code"].as_str()), (StatusCode::CONFLICT, Some("sold_out")));
                     return None;

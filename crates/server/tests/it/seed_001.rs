@@ -82,7 +82,10 @@ async fn a_thousand_buyers_and_the_books_agree() {
     assert_eq!(server.sql("select count(*) from claims where offer_id = 'shoe' and status = 'released'"), freed.to_string());
     let late = "select count(*) from claims where status = 'confirmed' and updated_at >= hold_expires_at";
     assert_eq!(server.sql(late), "0", "nothing is confirmed after its deadline");
-    let expired = format!("select count(*) from claims c join claims b on b.id = c.id where c.status = 'expired' and c.user_id in ({})", users(&held));
+    let expired = format!(
+        "select count(*) from claims c join claims b on b.id = c.id where c.status = 'expired' and c.user_id in ({})",
+        users(&held)
+    );
     assert_eq!(server.sql(&expired), count(Book::Left).to_string());
     server.assert_reconciled();
 }
@@ -112,7 +115,8 @@ async fn served_in_order(server: &Server, waiting: &[(String, String)]) -> usize
     for (user, id) in waiting {
         let (_, place) = server.user_get(user, &format!("/v1/standby/{id}")).await;
         if place["status"] == "served" {
-            let (status, claim): (StatusCode, Value) = server.user_get(user, &format!("/v1/claims/{}", place["claim"].as_str().unwrap())).await;
+            let (status, claim): (StatusCode, Value) =
+                server.user_get(user, &format!("/v1/claims/{}", place["claim"].as_str().unwrap())).await;
             assert_eq!((status, claim["user"].as_str()), (StatusCode::OK, Some(user.as_str())));
         }
         states.push(place["status"] == "served");

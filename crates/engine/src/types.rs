@@ -4,6 +4,7 @@ use crate::clock::TimeSource;
 use bunho_domain::event::TicketNumber;
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Answer, Status};
+use std::fmt;
 use std::sync::Arc;
 
 /// How durable a claim is when it is answered.
@@ -15,6 +16,16 @@ pub enum Ack {
     Journal,
     /// Committed in SQL.
     Ledger,
+}
+
+impl fmt::Display for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Engine => "engine",
+            Self::Journal => "journal",
+            Self::Ledger => "ledger",
+        })
+    }
 }
 
 /// Limits and choices of an engine.

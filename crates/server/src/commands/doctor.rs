@@ -22,7 +22,7 @@ pub fn run(place: &Place) -> Result<ExitCode, Failure> {
     let settings = super::settings(place, None)?;
     let mut report = Report { complaints: 0 };
     let config = settings.check()?;
-    report.good("configuration", format_args!("embedded shape, ack = {:?}, data in {}", config.ack, config.data.display()));
+    report.good("configuration", format_args!("embedded shape, ack = {}, data in {}", config.ack, config.data.display()));
     prepare(&config.data)?;
     report.say("data folder", sync_times(&config.data).map_err(|error| error.to_string()));
     report.say("open files", open_files(config.limits.connections_max as u64));

@@ -74,7 +74,7 @@ async fn serve_node(
         Some(address) => Some(bind(address).await?),
         None => None,
     };
-    println!("bunho {} · embedded shape · ack {:?}", env!("CARGO_PKG_VERSION"), config.ack);
+    println!("bunho {} · embedded shape · ack {}", env!("CARGO_PKG_VERSION"), config.ack);
     println!("data in {}", config.data.display());
     if let Some(key) = new_admin_key {
         println!("admin key {key} (shown once; kept in {})", secrets::admin_key_path(&config.data).display());

@@ -1,7 +1,7 @@
 //! Who calls: api.md §2 as extractors.
 //!
-//! Handlers name what they need as an argument: [`Caller`] where users and services act, [`Viewer`], [`Operator`] or
-//! [`Admin`] where people administer. A credential that is sent and not valid is always a 401; it is never dropped to
+//! Handlers name what they need as an argument: `Caller` where users and services act, `Viewer`, `Operator` or
+//! `Admin` where people administer. A credential that is sent and not valid is always a 401; it is never dropped to
 //! treat the caller as nobody.
 
 pub mod keys;

@@ -1,4 +1,4 @@
-//! One file a command. Each returns the exit code of a job done, or a [`Failure`](crate::exit::Failure).
+//! One file a command. Each returns the exit code of a job done, or a [`Failure`].
 
 pub mod config;
 pub mod doctor;

@@ -121,7 +121,7 @@ impl Node {
     /// Waits until the ledger holds everything that the journal does.
     ///
     /// # Errors
-    /// The projector makes no progress for [`STALLED`].
+    /// The projector makes no progress for half a minute.
     pub async fn catch_up(&self) -> Result<(), Failure> {
         let target = self.journal.last();
         let mut projected = self.ledger.projected();

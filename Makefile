@@ -33,6 +33,7 @@ docs:
 # Licences, sources and duplicates need no network. Advisories need a database that is fetched from outside: checked where it
 # is already on the machine.
 deny:
+	cargo fetch --locked
 	cargo deny --offline --locked check licenses bans sources
 	scripts/advisories.sh
 

@@ -21,7 +21,7 @@ struct Books {
 }
 
 fn kills() -> u64 {
-    std::env::var("BUNHO_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(6)
+    std::env::var("BUNHO_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(5)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,8 +32,8 @@ async fn killed_at_random_moments_nothing_answered_is_lost_or_given_twice() {
         .put_offer("drop", json!({"kind": "goods", "quantity": QUANTITY, "per_user_limit": 1, "hold_seconds": 600, "grants": null}))
         .await;
     server.put_offer("small", json!({"kind": "coupon", "quantity": 200})).await;
-    // Nobody enters while there is no seat; so the whole crowd waits through every kill. The line listens for two seconds.
-    let zone = json!({"entry_limit_per_minute": 600, "active_limit": 0, "poll_interval_ms": 1_000});
+    // Nobody enters while there is no seat; so the whole crowd waits through every kill. The line listens for four seconds.
+    let zone = json!({"entry_limit_per_minute": 600, "active_limit": 0, "poll_interval_ms": 2_000});
     server.put_zone("LINE", zone).await;
     let crowd = join_crowd(&server, 200).await;
     let books = Arc::new(Books::default());
@@ -132,7 +132,7 @@ async fn assert_order(server: &Server, crowd: &[String]) {
         }
     }
     let listened = async || server.get("/zones/LINE/status").await.1["state"] == "waiting";
-    until("the line has listened", Duration::from_secs(10), listened).await;
+    until("the line has listened", Duration::from_secs(20), listened).await;
     for (place, token) in crowd.iter().enumerate() {
         let (_, answer) = server.poll("LINE", token).await;
         assert_eq!(answer["waiting"]["rank"].as_u64(), Some(place as u64 + 1), "{answer}");

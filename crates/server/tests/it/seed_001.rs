@@ -133,18 +133,18 @@ async fn nobody_buys_before_opening_or_after_closing() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
         jiff::Timestamp::from_millisecond(now + ms as i64).unwrap().to_string()
     };
-    let (opens, closes) = (at(1_500), at(3_000));
+    let (opens, closes) = (at(2_000), at(6_000));
     server.put_offer("drop", json!({"kind": "goods", "quantity": 5, "opens_at": opens, "closes_at": closes})).await;
     let (status, early) = server.claim("drop", "abuser", None, json!({"quantity": 1})).await;
     assert_eq!((status, early["code"].as_str()), (StatusCode::CONFLICT, Some("not_open")));
     assert_eq!(early["opens_at"].as_str().unwrap()[..22], opens[..22]);
     assert_eq!(server.offer("drop").await["state"], "not_open");
     let opened = async || server.claim("drop", "buyer", Some("k"), json!({"quantity": 1})).await.0 == StatusCode::CREATED;
-    until("the offer opens", Duration::from_secs(5), opened).await;
+    until("the offer opens", Duration::from_secs(10), opened).await;
     let closed = async || {
         let (status, refused) = server.claim("drop", "late", None, json!({"quantity": 9})).await;
         (status, refused["code"].as_str()) == (StatusCode::CONFLICT, Some("closed"))
     };
-    until("the offer closes", Duration::from_secs(5), closed).await;
+    until("the offer closes", Duration::from_secs(10), closed).await;
     assert_eq!(server.offer("drop").await["held"], 1, "refusals change nothing");
 }

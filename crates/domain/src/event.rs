@@ -81,6 +81,13 @@ pub enum ZoneChange {
     Minute(ZoneMinute),
     /// It was deleted.
     Deleted,
+    /// Every number of `epoch` below `seq` has ended: none of them waits any more, not even silently within its grace.
+    Front {
+        /// The epoch they belong to.
+        epoch: u32,
+        /// First number that may still wait, or is still to be given out.
+        seq: u32,
+    },
 }
 
 /// A ticket's place in its zone: the epoch and the number within it.

@@ -49,6 +49,20 @@ impl Fenwick {
         sum
     }
 
+    /// Index of the first count that is not 0. None: all are.
+    pub(crate) fn first_nonzero(&self) -> Option<usize> {
+        let mut zeros = 0;
+        let mut step = self.tree.len().checked_ilog2().map_or(0, |bits| 1 << bits);
+        while step > 0 {
+            // The sum of the `step` counts that follow those already seen to be 0.
+            if self.tree.get(zeros + step - 1) == Some(&0) {
+                zeros += step;
+            }
+            step /= 2;
+        }
+        (zeros < self.tree.len()).then_some(zeros)
+    }
+
     /// Bytes on the heap.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.tree.capacity() * size_of::<u32>()
@@ -77,7 +91,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn sums_are_those_of_a_plain_row(first in prop::collection::vec(0_u32..9, 0..40), changes in prop::collection::vec((0_usize..80, 0_u32..9), 0..80)) {
+        fn sums_are_those_of_a_plain_row(first in prop::collection::vec(prop_oneof![Just(0_u32), 0_u32..9], 0..40), changes in prop::collection::vec((0_usize..80, prop_oneof![Just(0_u32), 0_u32..9]), 0..80)) {
             let mut row: Fenwick = first.iter().copied().collect();
             let mut plain = first;
             for (i, count) in changes {
@@ -93,6 +107,7 @@ mod tests {
                     prop_assert_eq!(row.prefix(end), plain[..end].iter().sum::<u32>());
                 }
                 prop_assert_eq!(row.prefix(usize::MAX), plain.iter().sum::<u32>());
+                prop_assert_eq!(row.first_nonzero(), plain.iter().position(|count| *count != 0));
             }
         }
     }

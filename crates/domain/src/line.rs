@@ -12,9 +12,10 @@
 //! * `wheel`: when tickets change by themselves. `places`: how they change.
 //! * `log`, `schedule`: who entered in the last minute, and so when the next may.
 //! * `pace`, `view`: what is measured of the crowd, and what those who wait are told.
-//! * `recovery`, `former`: what outlives a restart and a reset. `minutes`: the history.
+//! * `recovery`, `front`, `former`: what outlives a restart and a reset. `minutes`: the history.
 
 mod former;
+mod front;
 mod keys;
 mod log;
 mod minutes;
@@ -35,6 +36,7 @@ pub use wheel::TICK_MS;
 use crate::event::{TicketNumber, ZoneChange, ZoneEvent, ZoneMinute};
 use crate::time::Millis;
 use former::Former;
+use front::Front;
 use keys::Keys;
 use log::Log;
 use minutes::Minutes;
@@ -193,6 +195,7 @@ pub struct Line {
     former: Former,
     highest_admitted: Option<u32>,
     minutes: Minutes,
+    front: Front,
     recovery: Option<Recovery>,
     replay: Replay,
 }
@@ -219,6 +222,7 @@ impl Line {
             former: Former::default(),
             highest_admitted: None,
             minutes: Minutes::new(now),
+            front: Front::new(0, now),
             recovery: None,
             replay: Replay::default(),
         }
@@ -339,9 +343,10 @@ impl Line {
         self.settle_due(now, most)
     }
 
-    /// Tells of each finished minute in which anyone waited, entered or dropped out. Call it every minute, or more often.
+    /// Tells of each finished minute in which anyone waited, entered or dropped out, and every few seconds up to which
+    /// number all tickets have ended, if that has changed. Call it every few seconds, or more often.
     pub fn minute(&mut self, now: Millis, events: &mut Vec<ZoneEvent>) {
-        self.pass(now);
+        let now = self.pass(now);
         while let Some(minute) = self.minutes.pop() {
             let row = ZoneMinute {
                 zone: self.settings.id.clone(),
@@ -353,6 +358,7 @@ impl Line {
             };
             self.emit(ZoneChange::Minute(row), events);
         }
+        self.tell_front(now, events);
     }
 
     /// Whether anybody waits or is inside.
@@ -377,13 +383,14 @@ impl Line {
                 self.replay.left.insert(*ticket);
             }
             ZoneChange::Minute(row) => self.replay.minute = self.replay.minute.max(Some(row.minute)),
+            ZoneChange::Front { epoch, seq } => self.replay.front = self.replay.front.max(Some((*epoch, *seq))),
             ZoneChange::Deleted => {}
         }
     }
 
     /// Starts again from what was replayed: limits, passes and people inside are as before. If any number was ever
     /// reserved, the line listens for two short poll intervals, and for as long as a ticket may have been silent it puts
-    /// unknown tickets back at their numbers.
+    /// unknown tickets back at their numbers, unless they are below the front that was told.
     pub fn recover(&mut self, now: Millis) {
         let replay = std::mem::take(&mut self.replay);
         let now = now.max(self.clock).max(replay.admitted.values().copied().max().unwrap_or(now));
@@ -391,11 +398,14 @@ impl Line {
         self.wheel = Wheel::new(now);
         self.pace = Pace::new(now);
         self.minutes = Minutes::new(now);
-        let reserved = replay.reserved.filter(|(epoch, _)| *epoch == self.settings.epoch).map_or(0, |(_, upto)| upto);
+        let epoch = self.settings.epoch;
+        let of_this_epoch = |told: Option<(u32, u32)>| told.filter(|(of, _)| *of == epoch).map_or(0, |(_, number)| number);
+        let (reserved, front) = (of_this_epoch(replay.reserved), of_this_epoch(replay.front));
         self.reserved = reserved;
         self.next = reserved;
+        self.front = Front::new(front, now);
         if reserved > 0 {
-            self.recovery = Some(Recovery::new(&self.settings, now, reserved));
+            self.recovery = Some(Recovery::new(&self.settings, now, front, reserved));
         }
         let mut times: Vec<Millis> = replay.admitted.values().copied().filter(|at| now.since_ms(*at) < log::KEPT_MS).collect();
         times.sort_unstable();
@@ -406,11 +416,10 @@ impl Line {
         for (ticket, at) in &replay.admitted {
             if !replay.left.contains(ticket) {
                 self.restore_admitted(*ticket, *at, now);
-            } else if ticket.epoch == self.settings.epoch {
+            } else if ticket.epoch == epoch {
                 self.highest_admitted = self.highest_admitted.max(Some(ticket.seq));
             }
         }
-        let epoch = self.settings.epoch;
         for ticket in replay.left.iter().filter(|ticket| ticket.epoch == epoch) {
             self.remember_ended(ticket.seq);
         }
@@ -450,6 +459,7 @@ impl Line {
         self.reserved = 0;
         self.reserving = None;
         self.highest_admitted = None;
+        self.front = Front::new(0, now);
         self.recovery = None;
         self.pace = Pace::new(now);
     }

@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 const START: i64 = 1_767_225_600_000;
 
+/// How often the front is told at most.
+const FRONT_EVERY_MS: i64 = 10_000;
+
 #[derive(Clone, Debug)]
 enum Op {
     Wait {
@@ -117,6 +120,9 @@ struct Model {
     listen_until: Millis,
     restore_until: Millis,
     below: u32,
+    /// Told to be the first number that may still wait, and when that was looked at.
+    front: u32,
+    looked_at: Millis,
 }
 
 impl Model {
@@ -300,6 +306,29 @@ impl Model {
         assert_eq!(place.behind, self.count(seq + 1.., &alive));
     }
 
+    /// What is to be told of the front now.
+    fn moved_front(&mut self) -> Option<u32> {
+        if self.now < self.restore_until || self.now.since_ms(self.looked_at) < FRONT_EVERY_MS {
+            return None;
+        }
+        self.looked_at = self.now;
+        let waits = |ticket: &Ticket| matches!(ticket.standing, Standing::Present | Standing::Absent | Standing::Dormant);
+        let front = self.tickets.iter().find(|(_, ticket)| waits(ticket)).map_or(self.next, |(seq, _)| *seq);
+        (front > self.front).then(|| {
+            self.front = front;
+            front
+        })
+    }
+
+    /// Whether a restart still finds this event: not where it is of an old ticket before the front.
+    fn is_kept(&self, event: &ZoneEvent) -> bool {
+        let front = TicketNumber { epoch: self.settings.epoch, seq: self.front };
+        match event.change {
+            ZoneChange::Admitted { ticket, at } | ZoneChange::Left { ticket, at } => ticket >= front || self.now.since_ms(at) < 60_000,
+            _ => true,
+        }
+    }
+
     /// Waiting is forgotten; what events told is not.
     fn restart(&mut self) {
         self.keys.clear();
@@ -311,9 +340,11 @@ impl Model {
             let silence = s.abandon_after_seconds + s.resume_grace_seconds;
             self.restore_until = self.now.plus_seconds(silence).plus_ms(i64::from(s.poll_interval_max_ms));
         }
-        for ticket in self.tickets.values_mut() {
+        self.looked_at = self.now;
+        for (seq, ticket) in &mut self.tickets {
             ticket.standing = match ticket.standing {
                 Standing::Admitted { pass_over, session_over, .. } => Standing::Admitted { pass_over, session_over, met: false },
+                Standing::Ended | Standing::Lost if *seq < self.front => Standing::Ended,
                 Standing::Ended if ticket.written_off => Standing::Ended,
                 _ => Standing::Lost,
             };
@@ -362,6 +393,8 @@ impl Run {
             listen_until: now,
             restore_until: now,
             below: 0,
+            front: 0,
+            looked_at: now,
         };
         Self { line, model, journal, clients: Vec::new(), nonces: 1_000 }
     }
@@ -525,14 +558,25 @@ impl Run {
         model.keys.clear();
         (model.next, model.reserved, model.highest_admitted) = (0, 0, None);
         (model.listen_until, model.restore_until, model.below) = (model.now, model.now, 0);
+        (model.front, model.looked_at) = (0, model.now);
         self.define(|s| s.epoch += 1);
     }
 
     fn restart(&mut self) {
         let first = self.model.settings.clone();
         self.line = Line::new(1, first, 43, self.model.now);
+        let model = &mut self.model;
+        model.highest_admitted = None;
         for event in &self.journal {
+            if !model.is_kept(event) {
+                continue;
+            }
             self.line.replay(&event.change);
+            if let ZoneChange::Admitted { ticket, .. } = event.change
+                && ticket.epoch == model.settings.epoch
+            {
+                model.highest_admitted = model.highest_admitted.max(Some(ticket.seq));
+            }
         }
         self.line.recover(self.model.now);
         self.model.restart();
@@ -540,7 +584,18 @@ impl Run {
         self.model.tick(self.model.now);
     }
 
+    fn tell(&mut self) {
+        let before = self.journal.len();
+        self.line.minute(self.model.now, &mut self.journal);
+        let told: Vec<&ZoneChange> =
+            self.journal[before..].iter().map(|event| &event.change).filter(|change| matches!(change, ZoneChange::Front { .. })).collect();
+        let epoch = self.model.settings.epoch;
+        let expected = self.model.moved_front().map(|seq| ZoneChange::Front { epoch, seq });
+        assert_eq!(told, expected.iter().collect::<Vec<_>>());
+    }
+
     fn compare(&mut self) {
+        self.tell();
         let model = &self.model;
         let status = self.line.status(model.left, model.now);
         assert_eq!(status.waiting, model.count(.., &[Standing::Present, Standing::Absent]));

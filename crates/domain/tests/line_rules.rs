@@ -67,6 +67,22 @@ impl Story {
         self.line.define(settings, self.now, &mut self.events);
     }
 
+    /// The front that is told now, if one is.
+    fn front(&mut self) -> Option<u32> {
+        let mut events = Vec::new();
+        self.line.minute(self.now, &mut events);
+        let epoch = self.line.settings().epoch;
+        let front = events.iter().find_map(|event| match event.change {
+            ZoneChange::Front { epoch: of, seq } => Some((of, seq)),
+            _ => None,
+        });
+        self.events.append(&mut events);
+        front.map(|(of, seq)| {
+            assert_eq!(of, epoch);
+            seq
+        })
+    }
+
     fn restart(&mut self) {
         self.line = Line::new(9, self.line.settings().clone(), 2, self.now);
         for event in &self.events {
@@ -267,6 +283,84 @@ fn an_unknown_ticket_is_put_back_only_within_the_grace() {
 }
 
 #[test]
+fn who_ended_long_ago_is_gone_after_a_restart_and_who_was_silent_within_the_grace_is_back() {
+    let mut story = Story::new(Some(1), |s| (s.pass_ttl_seconds, s.session_seconds) = (30, 30));
+    let admitted = story.join();
+    assert!(entered(admitted.answer));
+    story.define(|s| s.paused = true);
+    let gone = story.join();
+    story.after(150_000);
+    let silent = story.join();
+    story.after(100_000);
+    let last = story.join();
+    assert_eq!(story.line.status(OfferLeft::Untied, story.now).waiting, 1, "one is gone, and one is silent within its grace");
+    assert_eq!(story.front(), Some(silent.number.seq));
+    // As in the ledger, which has long forgotten the admission.
+    story.events.retain(|event| !matches!(event.change, ZoneChange::Admitted { .. }));
+    story.restart();
+    for ended in [admitted, gone] {
+        assert_eq!(story.poll(ended), Err(PollRefusal::Gone));
+        story.leave(ended);
+        assert_eq!(story.poll(ended), Err(PollRefusal::Gone));
+    }
+    story.place(last);
+    story.place(silent);
+    story.after(6_000);
+    assert_eq!((story.place(silent).rank, story.place(last).rank), (1, 2));
+    assert!(!story.events.iter().any(|event| matches!(event.change, ZoneChange::Left { .. })));
+}
+
+#[test]
+fn an_admission_below_the_front_is_answered_again_after_a_restart() {
+    let mut story = Story::new(Some(1), |_| {});
+    let inside = story.join();
+    let waits = story.join();
+    story.after(10_000);
+    assert_eq!(story.front(), Some(waits.number.seq));
+    story.restart();
+    assert_eq!(story.poll(inside), Ok(inside.answer));
+    assert_eq!(story.line.status(OfferLeft::Untied, story.now).active, 1);
+}
+
+#[test]
+fn the_front_is_told_when_it_has_moved_but_not_often_and_not_while_tickets_return() {
+    let mut story = Story::new(Some(1), |s| s.paused = true);
+    story.after(10_000);
+    assert_eq!(story.front(), None, "nobody came");
+    let tickets: Vec<Issued> = (0..2_000).map(|_| story.join()).collect();
+    story.leave(tickets[0]);
+    story.after(9_999);
+    assert_eq!(story.front(), None, "not yet");
+    story.after(1);
+    assert_eq!(story.front(), Some(1));
+    story.after(10_000);
+    assert_eq!(story.front(), None, "it stands");
+    tickets[2..].iter().for_each(|ticket| story.leave(*ticket));
+    story.after(10_000);
+    assert_eq!(story.front(), None, "the first still waits");
+
+    story.restart();
+    story.after(100_000);
+    story.place(tickets[1]);
+    story.leave(tickets[1]);
+    assert_eq!(story.front(), None, "others may still return");
+    story.after(99_999);
+    assert_eq!(story.front(), None);
+    story.after(1);
+    assert_eq!(story.front(), Some(RESERVE_BLOCK), "nobody waits: the next number");
+
+    story.define(|s| s.epoch += 1);
+    let new = story.join();
+    story.leave(new);
+    story.after(10_000);
+    assert_eq!(story.front(), Some(1), "of the new epoch");
+    let next = story.join();
+    story.restart();
+    story.place(next);
+    assert_eq!(story.poll(new), Err(PollRefusal::Gone));
+}
+
+#[test]
 fn numbers_are_given_out_only_when_reserved_durably() {
     let mut story = Story::new(Some(1), |_| {});
     let join = Join { nonce: 5, keyed: false };
@@ -295,24 +389,26 @@ fn minutes_tell_who_entered_waited_and_dropped_out() {
     story.leave(tickets[2]);
     story.after(59_999);
     story.place(tickets[3]);
-    let mut rows = Vec::new();
-    story.line.minute(story.now, &mut rows);
-    assert_eq!(rows, []);
+    let minutes = |story: &mut Story| {
+        let mut rows = Vec::new();
+        story.line.minute(story.now, &mut rows);
+        rows.retain(|row| matches!(row.change, ZoneChange::Minute(_)));
+        rows
+    };
+    assert_eq!(minutes(&mut story), []);
     story.after(2);
-    story.line.minute(story.now, &mut rows);
+    let rows = minutes(&mut story);
     let zone = ZoneId::parse("z").expect("an id");
     let row = ZoneMinute { zone, minute: START, entered: 2, waiting: 1, dropped: 1, entry_limit: Some(2) };
     assert_eq!(rows, [ZoneEvent { zone: 9, change: ZoneChange::Minute(row) }]);
     assert!(entered(story.poll(tickets[3]).unwrap()));
     story.restart();
-    rows.clear();
     story.after(60_000);
-    story.line.minute(story.now, &mut rows);
+    let rows = minutes(&mut story);
     let ZoneChange::Minute(row) = &rows[0].change else { panic!("{rows:?}") };
     assert_eq!((row.minute, row.entered), (START.plus_ms(60_000), 1), "an admission of before the restart is counted once");
     story.after(3_600_000);
-    story.line.minute(story.now, &mut rows);
-    assert_eq!(rows.len(), 1, "nothing is told of empty minutes");
+    assert_eq!(minutes(&mut story), [], "nothing is told of empty minutes");
 }
 
 #[test]

@@ -47,9 +47,9 @@ const TICKETS: &str = "
 type Sink<'a> = dyn FnMut(Event) + Send + 'a;
 
 impl Ledger {
-    /// Streams everything that is live into `sink`: zones (defined, then what they reserved), offers, their claims in
-    /// the order of taking, their standby, what was parked of these offers, then admissions and leaves in the order of
-    /// time. Returns the journal offset that this state stands for.
+    /// Streams everything that is live into `sink`: zones (defined, then what they reserved and their front), offers,
+    /// their claims in the order of taking, their standby, what was parked of these offers, then admissions and leaves
+    /// in the order of time. Returns the journal offset that this state stands for.
     ///
     /// Claims and standby carry their offer's stored version, which is at least the version they were written with.
     /// What was parked and is not resolved has happened all the same: the engine had it, and is to have it again.
@@ -87,11 +87,13 @@ async fn load_zones(snapshot: &mut SqliteConnection, sink: &mut Sink<'_>) -> Res
     each(snapshot, ZONES, "load zones", |row| {
         let zone = rows::zone::zone(row)?;
         numbers.push(zone.number);
-        let reserved = ZoneChange::Reserved { epoch: zone.reserved_epoch, upto: zone.reserved_upto };
-        let any_reserved = zone.reserved_upto > 0;
-        sink(Event::Zone(ZoneEvent { zone: zone.number, change: ZoneChange::Defined(Box::new(zone.settings)) }));
-        if any_reserved {
-            sink(Event::Zone(ZoneEvent { zone: zone.number, change: reserved }));
+        let mut tell = |change| sink(Event::Zone(ZoneEvent { zone: zone.number, change }));
+        tell(ZoneChange::Defined(Box::new(zone.settings)));
+        if zone.reserved_upto > 0 {
+            tell(ZoneChange::Reserved { epoch: zone.reserved_epoch, upto: zone.reserved_upto });
+        }
+        if zone.front_seq > 0 {
+            tell(ZoneChange::Front { epoch: zone.front_epoch, seq: zone.front_seq });
         }
         Ok(())
     })

@@ -1,8 +1,8 @@
 //! The tickets of one epoch in the order of their numbers, and how many stand ahead of any of them.
 //!
 //! Numbers are dense, so the line is an array: chunks of 1,024 slots, each with one bit per ticket for *alive*
-//! (present or absent: counted in ranks) and one for *present* (holds its place). Two Fenwick trees sum the
-//! bits per chunk. A rank is a prefix of at most 22 chunk sums and a count of at most 16 words of bits, however
+//! (present or absent: counted in ranks), one for *present* (holds its place) and one for *waiting* (dormant ones
+//! too: may still be served). Three Fenwick trees sum the bits per chunk. A rank is a prefix of at most 22 chunk sums and a count of at most 16 words of bits, however
 //! long the line. A chunk is allocated when its first ticket comes and freed when its last one has ended; gaps
 //! in the numbers, which a restart leaves, cost 16 bytes per 1,024.
 
@@ -29,6 +29,7 @@ pub(super) struct Order {
     freed_front: usize,
     alive: Fenwick,
     present: Fenwick,
+    waiting: Fenwick,
     alive_total: u32,
     present_total: u32,
 }
@@ -38,6 +39,7 @@ struct Chunk {
     slots: Box<[Slot]>,
     alive: [u64; WORDS],
     present: [u64; WORDS],
+    waiting: [u64; WORDS],
     /// Slots that are not unknown.
     used: u32,
 }
@@ -85,11 +87,16 @@ impl Order {
     pub(super) fn mark(&mut self, seq: u32) {
         let Some((index, within)) = self.locate(seq) else { return };
         let Some(Some(chunk)) = self.chunks.get_mut(index) else { return };
-        let (alive, present) = match chunk.slots[within].standing {
-            Standing::Waiting { presence: Presence::Present, .. } => (true, true),
-            Standing::Waiting { presence: Presence::Absent, .. } => (true, false),
-            _ => (false, false),
+        let (waiting, alive, present) = match chunk.slots[within].standing {
+            Standing::Waiting { presence: Presence::Present, .. } => (true, true, true),
+            Standing::Waiting { presence: Presence::Absent, .. } => (true, true, false),
+            Standing::Waiting { presence: Presence::Dormant, .. } => (true, false, false),
+            Standing::Admitted { .. } | Standing::Unknown => (false, false, false),
         };
+        let delta = set(&mut chunk.waiting, within, waiting);
+        if delta != 0 {
+            self.waiting.add(index, delta);
+        }
         let delta = set(&mut chunk.alive, within, alive);
         if delta != 0 {
             self.alive.add(index, delta);
@@ -112,6 +119,13 @@ impl Order {
         self.ahead(seq, &self.present, |chunk| &chunk.present)
     }
 
+    /// The lowest number that waits: present, absent or dormant.
+    pub(super) fn first_waiting(&self) -> Option<u32> {
+        let index = self.waiting.first_nonzero()?;
+        let within = first_one(&self.chunks.get(index)?.as_ref()?.waiting)?;
+        Some((self.first + u32::try_from(index).ok()?) << CHUNK_BITS | within)
+    }
+
     /// Tickets alive: present or absent.
     pub(super) const fn alive(&self) -> u32 {
         self.alive_total
@@ -129,6 +143,7 @@ impl Order {
             + self.chunks.iter().flatten().count() * chunk
             + self.alive.memory_bytes()
             + self.present.memory_bytes()
+            + self.waiting.memory_bytes()
     }
 
     /// Every known ticket with its number. Walks the line: for a reset only.
@@ -165,6 +180,7 @@ impl Order {
             self.chunks.push(None);
             self.alive.push(0);
             self.present.push(0);
+            self.waiting.push(0);
         }
         index
     }
@@ -194,14 +210,20 @@ impl Order {
         }
         self.first = first;
         self.freed_front = self.chunks.iter().take_while(|chunk| chunk.is_none()).count();
-        self.alive = self.chunks.iter().map(|c| c.as_ref().map_or(0, |c| ones_before(&c.alive, CHUNK))).collect();
-        self.present = self.chunks.iter().map(|c| c.as_ref().map_or(0, |c| ones_before(&c.present, CHUNK))).collect();
+        self.alive = self.summed(|chunk| &chunk.alive);
+        self.present = self.summed(|chunk| &chunk.present);
+        self.waiting = self.summed(|chunk| &chunk.waiting);
+    }
+
+    fn summed(&self, bits: impl Fn(&Chunk) -> &[u64; WORDS]) -> Fenwick {
+        self.chunks.iter().map(|chunk| chunk.as_ref().map_or(0, |chunk| ones_before(bits(chunk), CHUNK))).collect()
     }
 }
 
 impl Chunk {
     fn new() -> Box<Self> {
-        Box::new(Self { slots: vec![Slot::EMPTY; CHUNK].into_boxed_slice(), alive: [0; WORDS], present: [0; WORDS], used: 0 })
+        let slots = vec![Slot::EMPTY; CHUNK].into_boxed_slice();
+        Box::new(Self { slots, alive: [0; WORDS], present: [0; WORDS], waiting: [0; WORDS], used: 0 })
     }
 }
 
@@ -221,6 +243,11 @@ fn set(bits: &mut [u64; WORDS], at: usize, on: bool) -> i32 {
 fn ones_before(bits: &[u64; WORDS], end: usize) -> u32 {
     let whole: u32 = bits[..end / 64].iter().map(|word| word.count_ones()).sum();
     if end.is_multiple_of(64) { whole } else { whole + (bits[end / 64] & ((1 << (end % 64)) - 1)).count_ones() }
+}
+
+/// The lowest bit that is set.
+fn first_one(bits: &[u64; WORDS]) -> Option<u32> {
+    (0..).step_by(64).zip(bits).find(|(_, word)| **word != 0).map(|(start, word): (u32, _)| start + word.trailing_zeros())
 }
 
 #[cfg(test)]
@@ -265,6 +292,7 @@ mod tests {
                     prop_assert_eq!(order.present_ahead(end), present(end));
                 }
                 prop_assert_eq!((order.alive(), order.present()), (alive(u32::MAX), present(u32::MAX)));
+                prop_assert_eq!(order.first_waiting(), plain.keys().next().copied());
                 prop_assert_eq!(order.iter().map(|(seq, _)| seq).collect::<Vec<_>>(), plain.keys().copied().collect::<Vec<_>>());
                 prop_assert_eq!(order.get(seq).map(|slot| slot.nonce), plain.get(&seq).map(|_| u64::from(seq)));
             }

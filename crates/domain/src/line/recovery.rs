@@ -1,7 +1,7 @@
 //! Coming back after a restart: what events told, and which tickets may still return.
 //!
 //! Waiting is not written down: the tickets carry it. Events tell only what must not be forgotten: which numbers
-//! were given out, who was let in and when, who left. From them the limits and the passes are restored at once, and
+//! were given out, who was let in and when, who left, and up to which number all have ended. From them the limits and the passes are restored at once, and
 //! everybody else by their own next poll.
 
 use crate::event::TicketNumber;
@@ -16,6 +16,8 @@ pub(super) struct Replay {
     pub(super) left: BTreeSet<TicketNumber>,
     /// Highest reservation, by epoch and then number.
     pub(super) reserved: Option<(u32, u32)>,
+    /// Highest front, by epoch and then number.
+    pub(super) front: Option<(u32, u32)>,
     /// Start of the last minute that the history has.
     pub(super) minute: Option<Millis>,
 }
@@ -27,6 +29,8 @@ pub(super) struct Recovery {
     pub(super) listen_until: Millis,
     /// Until then an unknown ticket is put back at its number.
     restore_until: Millis,
+    /// First number that may have been waiting: those below it were told to have ended.
+    front: u32,
     /// First number that was not given out before the restart.
     below: u32,
     /// Numbers that have ended, before the restart or since.
@@ -36,11 +40,12 @@ pub(super) struct Recovery {
 impl Recovery {
     /// Listens for two short poll intervals; restores for as long as any ticket may have been silent and still hold
     /// its place, and one long interval more.
-    pub(super) fn new(settings: &ZoneSettings, now: Millis, below: u32) -> Self {
+    pub(super) fn new(settings: &ZoneSettings, now: Millis, front: u32, below: u32) -> Self {
         let silence = now.plus_seconds(settings.abandon_after_seconds).plus_seconds(settings.resume_grace_seconds);
         Self {
             listen_until: now.plus_ms(2 * i64::from(settings.poll_interval_ms)),
             restore_until: silence.plus_ms(i64::from(settings.poll_interval_max_ms)),
+            front,
             below,
             ended: Bits::default(),
         }
@@ -53,12 +58,12 @@ impl Recovery {
 
     /// Whether the ticket with this number, which is not known, may be put back.
     pub(super) fn may_return(&self, seq: u32) -> bool {
-        seq < self.below && !self.ended.get(seq)
+        (self.front..self.below).contains(&seq) && !self.ended.get(seq)
     }
 
     /// This ticket has ended, and does not return.
     pub(super) fn end(&mut self, seq: u32) {
-        if seq < self.below {
+        if (self.front..self.below).contains(&seq) {
             self.ended.set(seq);
         }
     }

@@ -29,7 +29,7 @@ pub(super) struct Slot {
     pub(super) bucket: u16,
 }
 
-// A waiting ticket costs its slot, 2 bits of the maps and at most 12 bytes of the key table.
+// A waiting ticket costs its slot, 3 bits of the maps and at most 12 bytes of the key table.
 const _: () = assert!(size_of::<Slot>() == 48);
 
 /// Where a ticket stands.

@@ -76,6 +76,7 @@ fn version_1_is_what_it_was() {
     check(zone(ZoneChange::Left { ticket, at: Millis(-5) }), "01 02 01 07 09 02 ac 02 09 00");
     check(zone(ZoneChange::Minute(minute())), "01 02 01 08 09 01 7a c0 a9 07 01 02 03 01 04 00");
     check(zone(ZoneChange::Deleted), "01 02 01 09 09 00");
+    check(zone(ZoneChange::Front { epoch: 2, seq: 300 }), "01 02 01 0a 09 02 ac 02 00");
 }
 
 /// Both ways: these bytes are written, and are read as the record.

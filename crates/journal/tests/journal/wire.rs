@@ -214,6 +214,7 @@ fn zone_change() -> impl Strategy<Value = ZoneChange> {
         (ticket(), millis()).prop_map(|(ticket, at)| ZoneChange::Left { ticket, at }),
         minute.prop_map(ZoneChange::Minute),
         Just(ZoneChange::Deleted),
+        any::<(u32, u32)>().prop_map(|(epoch, seq)| ZoneChange::Front { epoch, seq }),
     ]
 }
 

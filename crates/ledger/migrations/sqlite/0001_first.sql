@@ -33,6 +33,9 @@ CREATE TABLE zones (
     -- Sequence numbers below `reserved_upto` of epoch `reserved_epoch` may have been given out.
     reserved_epoch         INTEGER NOT NULL DEFAULT 0,
     reserved_upto          INTEGER NOT NULL DEFAULT 0,
+    -- Tickets below `front_seq` of epoch `front_epoch` have ended, also those whose rows are no longer kept.
+    front_epoch            INTEGER NOT NULL DEFAULT 0,
+    front_seq              INTEGER NOT NULL DEFAULT 0,
     created_at             TEXT    NOT NULL,
     updated_at             TEXT    NOT NULL,
     deleted_at             TEXT

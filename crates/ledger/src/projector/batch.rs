@@ -62,6 +62,8 @@ pub(crate) struct ZoneDraft<'a> {
     pub(crate) defined: Option<Placed<'a, ZoneSettings>>,
     /// Highest reservation: epoch, then number.
     pub(crate) reserved: Option<(u32, u32)>,
+    /// Highest front: epoch, then number.
+    pub(crate) front: Option<(u32, u32)>,
     pub(crate) deleted_at: Option<Millis>,
 }
 
@@ -149,6 +151,10 @@ impl<'a> Batch<'a> {
             ZoneChange::Reserved { epoch, upto } => {
                 let draft = self.zone(zone);
                 draft.reserved = draft.reserved.max(Some((*epoch, *upto)));
+            }
+            ZoneChange::Front { epoch, seq } => {
+                let draft = self.zone(zone);
+                draft.front = draft.front.max(Some((*epoch, *seq)));
             }
             ZoneChange::Admitted { ticket, at } => self.tickets.entry((zone, *ticket)).or_default().admitted_at = Some(*at),
             ZoneChange::Left { ticket, at } => self.tickets.entry((zone, *ticket)).or_default().left_at = Some(*at),

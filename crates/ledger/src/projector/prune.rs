@@ -47,11 +47,11 @@ pub(crate) async fn step(
     for zone in turns {
         let page = (written.get(&zone).copied().unwrap_or(0) * 2).max(PAGE_ROWS_MIN);
         let redefined = redefined.iter().rfind(|(number, _)| *number == zone).map(|(_, keep_ms)| *keep_ms);
-        // A deleted zone keeps nothing.
-        let keep_ms = redefined.unwrap_or_else(|| state.keep_ms.get(&zone).copied()).unwrap_or(-1);
+        // None: a deleted zone keeps nothing.
+        let keep_ms = redefined.unwrap_or_else(|| state.keep_ms.get(&zone).copied());
         let from = sweeps.remove(&zone).flatten();
         let upto = page_end(connection, zone, from, page).await?;
-        delete(connection, zone, from, upto, batch.at.plus_ms(-keep_ms)).await?;
+        delete(connection, zone, from, upto, keep_ms.map(|keep_ms| batch.at.plus_ms(-keep_ms))).await?;
         // At the end of the table the zone is done until it is written to again.
         if upto.is_some() {
             sweeps.insert(zone, upto);
@@ -84,29 +84,27 @@ async fn page_end(
     .transpose()
 }
 
+/// Deletes what is older than `before` within a page; none: everything. At or above the front a restart still needs to know
+/// who has been admitted or has left, however long ago: below it the front says that for all.
 async fn delete(
     connection: &mut SqliteConnection,
     zone: u32,
     from: Option<TicketNumber>,
     upto: Option<TicketNumber>,
-    before: Millis,
+    before: Option<Millis>,
 ) -> Result<(), LedgerError> {
     let ((from_epoch, from_seq), (upto_epoch, upto_seq)) = (bounds(from, -1), bounds(upto, i64::MAX));
-    let before = Timestamp::new(before);
-    sqlx::query(
-        "DELETE FROM tickets WHERE zone_number = ? AND (epoch, seq) > (?, ?) AND (epoch, seq) <= (?, ?)
-         AND coalesce(admitted_at, '') < ? AND coalesce(left_at, '') < ?",
-    )
-    .bind(zone)
-    .bind(from_epoch)
-    .bind(from_seq)
-    .bind(upto_epoch)
-    .bind(upto_seq)
-    .bind(before.as_str())
-    .bind(before.as_str())
-    .execute(connection)
-    .await
-    .map_err(LedgerError::sql("prune tickets"))?;
+    const PAGE: &str = "DELETE FROM tickets WHERE zone_number = ? AND (epoch, seq) > (?, ?) AND (epoch, seq) <= (?, ?)";
+    const ENDED: &str = "DELETE FROM tickets WHERE zone_number = ? AND (epoch, seq) > (?, ?) AND (epoch, seq) <= (?, ?)
+         AND coalesce(admitted_at, '') < ? AND coalesce(left_at, '') < ?
+         AND (epoch, seq) < (SELECT front_epoch, front_seq FROM zones WHERE number = ?)";
+    let query = sqlx::query(if before.is_some() { ENDED } else { PAGE });
+    let mut query = query.bind(zone).bind(from_epoch).bind(from_seq).bind(upto_epoch).bind(upto_seq);
+    let before = before.map(Timestamp::new);
+    if let Some(before) = &before {
+        query = query.bind(before.as_str()).bind(before.as_str()).bind(zone);
+    }
+    query.execute(connection).await.map_err(LedgerError::sql("prune tickets"))?;
     Ok(())
 }
 

@@ -42,6 +42,11 @@ static ZONES: MultiRow = MultiRow::new(
      WHERE excluded.revision >= zones.revision",
 );
 
+const RAISE_RESERVED: &str = "UPDATE zones SET reserved_epoch = ?, reserved_upto = ?
+    WHERE number = ? AND (reserved_epoch, reserved_upto) < (?, ?)";
+const RAISE_FRONT: &str = "UPDATE zones SET front_epoch = ?, front_seq = ?
+    WHERE number = ? AND (front_epoch, front_seq) < (?, ?)";
+
 /// Whether a constraint let a row in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
@@ -153,23 +158,20 @@ pub(crate) async fn define_zone(
     Ok(if refused.is_empty() { Written::Yes } else { Written::Refused })
 }
 
-/// Writes what a zone reserved, and marks it deleted where it is.
+/// Writes what a zone reserved and how far its front has come, and marks it deleted where it is.
 pub(crate) async fn touch_zone(connection: &mut SqliteConnection, number: u32, draft: &ZoneDraft<'_>) -> Result<(), LedgerError> {
     let action = LedgerError::sql("update a zone");
-    if let Some((epoch, upto)) = draft.reserved {
-        sqlx::query(
-            "UPDATE zones SET reserved_epoch = ?, reserved_upto = ?
-             WHERE number = ? AND (reserved_epoch < ? OR (reserved_epoch = ? AND reserved_upto < ?))",
-        )
-        .bind(epoch)
-        .bind(upto)
-        .bind(number)
-        .bind(epoch)
-        .bind(epoch)
-        .bind(upto)
-        .execute(&mut *connection)
-        .await
-        .map_err(&action)?;
+    for (statement, told) in [(RAISE_RESERVED, draft.reserved), (RAISE_FRONT, draft.front)] {
+        let Some((epoch, upto)) = told else { continue };
+        sqlx::query(statement)
+            .bind(epoch)
+            .bind(upto)
+            .bind(number)
+            .bind(epoch)
+            .bind(upto)
+            .execute(&mut *connection)
+            .await
+            .map_err(&action)?;
     }
     if let Some(at) = draft.deleted_at {
         let at = Timestamp::new(at);

@@ -10,9 +10,9 @@ use sqlx::sqlite::SqliteRow;
 /// What [`zone`] reads, in its order.
 macro_rules! zone_columns {
     () => {
-        "number, reserved_epoch, reserved_upto, id, app, name, entry_limit_per_minute, window_seconds, slot_seconds, \
-         abandon_after_seconds, resume_grace_seconds, poll_interval_ms, poll_interval_max_ms, opens_at, closes_at, paused, \
-         active_limit, session_seconds, pass_ttl_seconds, offer, message, revision, epoch"
+        "number, reserved_epoch, reserved_upto, front_epoch, front_seq, id, app, name, entry_limit_per_minute, window_seconds, \
+         slot_seconds, abandon_after_seconds, resume_grace_seconds, poll_interval_ms, poll_interval_max_ms, opens_at, closes_at, \
+         paused, active_limit, session_seconds, pass_ttl_seconds, offer, message, revision, epoch"
     };
 }
 pub(crate) use zone_columns;
@@ -22,12 +22,15 @@ pub(crate) struct StoredZone {
     pub(crate) number: u32,
     pub(crate) reserved_epoch: u32,
     pub(crate) reserved_upto: u32,
+    pub(crate) front_epoch: u32,
+    pub(crate) front_seq: u32,
     pub(crate) settings: ZoneSettings,
 }
 
 pub(crate) fn zone(row: &SqliteRow) -> Result<StoredZone, LedgerError> {
     let mut columns = Columns::of(row, "zones");
     let (number, reserved_epoch, reserved_upto) = (columns.take()?, columns.take()?, columns.take()?);
+    let (front_epoch, front_seq) = (columns.take()?, columns.take()?);
     let id = columns.id("id", ZoneId::parse)?;
     let app = columns.id("app", AppId::parse)?;
     let settings = ZoneSettings {
@@ -52,7 +55,7 @@ pub(crate) fn zone(row: &SqliteRow) -> Result<StoredZone, LedgerError> {
         revision: columns.take()?,
         epoch: columns.take()?,
     };
-    Ok(StoredZone { number, reserved_epoch, reserved_upto, settings })
+    Ok(StoredZone { number, reserved_epoch, reserved_upto, front_epoch, front_seq, settings })
 }
 
 pub(crate) fn minute(row: &SqliteRow) -> Result<ZoneMinute, LedgerError> {

@@ -73,6 +73,9 @@ async fn the_rest_comes_back_in_an_order_that_replays() {
             shut.clone(),
             zoned(1, ZoneChange::Reserved { epoch: 1, upto: 8_192 }),
             zoned(1, ZoneChange::Reserved { epoch: 1, upto: 4_096 }),
+            zoned(1, ZoneChange::Front { epoch: 1, seq: 900 }),
+            zoned(1, ZoneChange::Front { epoch: 2, seq: 3 }),
+            zoned(1, ZoneChange::Front { epoch: 2, seq: 2 }),
             zoned(2, ZoneChange::Defined(Box::new(zone("gone")))),
             zoned(2, ZoneChange::Admitted { ticket: ticket(0), at: START }),
             zoned(2, ZoneChange::Deleted),
@@ -94,6 +97,7 @@ async fn the_rest_comes_back_in_an_order_that_replays() {
     let expected = [
         shut,
         Event::Zone(ZoneEvent { zone: 1, change: ZoneChange::Reserved { epoch: 1, upto: 8_192 } }),
+        zoned(1, ZoneChange::Front { epoch: 2, seq: 3 }),
         version(OfferChange::Defined(Box::new(goods("summer", 3)))),
         version(OfferChange::Claim(Box::new(held(2, 0, "u1")))),
         version(OfferChange::Standby(Box::new(Standby { ..waits }))),
@@ -103,6 +107,13 @@ async fn the_rest_comes_back_in_an_order_that_replays() {
         left(7, 30),
     ];
     assert_eq!(back, expected);
+    // In batches of their own: what is lower, by epoch and then number, changes nothing.
+    for (epoch, seq, kept) in [(1, 5_000, (2, 3)), (2, 1, (2, 3)), (2, 40, (2, 40)), (3, 1, (3, 1))] {
+        world.happened([zoned(1, ZoneChange::Front { epoch, seq })]).await;
+        world.projected().await;
+        let front = zoned(1, ZoneChange::Front { epoch: kept.0, seq: kept.1 });
+        assert!(loaded(&world).await.1.contains(&front), "{front:?} after {epoch}, {seq}");
+    }
     assert_eq!(world.ledger.highest_numbers().await.expect("numbers"), (2, 2), "deleted ones count");
 }
 

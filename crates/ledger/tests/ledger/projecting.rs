@@ -28,6 +28,7 @@ async fn every_kind_of_event_is_written_in_the_words_of_the_contract() {
             zoned(1, ZoneChange::Admitted { ticket: ticket(0), at: START }),
             zoned(1, ZoneChange::Left { ticket: ticket(0), at: START.plus_seconds(2) }),
             zoned(1, ZoneChange::Minute(minute)),
+            zoned(1, ZoneChange::Front { epoch: 1, seq: 1 }),
         ])
         .await;
     world.done_by(&audit("offer.restock"), &[defined(1, 6, goods("summer", 20))]).await;
@@ -44,13 +45,14 @@ async fn every_kind_of_event_is_written_in_the_words_of_the_contract() {
     check("SELECT version, status, journal_offset FROM claim_events ORDER BY version", "1|held|4\n2|confirmed|5").await;
     check("SELECT id, kind, quantity, version, updated_at FROM offers", "summer|goods|20|6|2026-01-01T00:00:00.000Z").await;
     check("SELECT status, version, claim_id FROM standby", "served|2|00000001-0000-8000-8000-000000000007").await;
-    check("SELECT id, entry_limit_per_minute, reserved_epoch, reserved_upto FROM zones", "gate|600|1|4096").await;
+    check("SELECT id, entry_limit_per_minute, reserved_epoch, reserved_upto, front_epoch, front_seq FROM zones", "gate|600|1|4096|1|1")
+        .await;
     check("SELECT seq, admitted_at, left_at FROM tickets", "0|2026-01-01T00:00:00.000Z|2026-01-01T00:00:02.000Z").await;
     check("SELECT zone_id, minute, entered, waiting, dropped, entry_limit FROM zone_minutes", "gate|2026-01-01T00:00:00.000Z|5|4|3|600")
         .await;
-    check("SELECT actor, action, target, request_id, journal_offset FROM audit_log", "ops|offer.restock|summer|r-1|11").await;
+    check("SELECT actor, action, target, request_id, journal_offset FROM audit_log", "ops|offer.restock|summer|r-1|12").await;
     check("SELECT id FROM apps", "shop").await;
-    check(r#"SELECT "offset" FROM projector_offsets"#, "11").await;
+    check(r#"SELECT "offset" FROM projector_offsets"#, "12").await;
     check("SELECT status, count(*), sum(quantity) FROM claims WHERE offer_id = 'summer' GROUP BY status", "confirmed|1|1").await;
 }
 

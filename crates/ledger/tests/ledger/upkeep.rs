@@ -25,6 +25,9 @@ async fn old_tickets_are_forgotten_and_needed_ones_stay() {
     let now = admitted[admitted.len() - 1].0;
     for step in admitted.chunks(2_000) {
         world.happened(step.iter().map(|&(at, seq)| zoned(1, ZoneChange::Admitted { ticket: ticket(seq), at }))).await;
+        // Who comes back late waits until then, and holds the front.
+        let front = admitted.iter().filter(|(at, _)| *at > step[step.len() - 1].0).map(|(_, seq)| *seq).min().unwrap_or(36_000);
+        world.happened([zoned(1, ZoneChange::Front { epoch: 1, seq: front })]).await;
         world.projected().await;
     }
     let left: Vec<u32> = world.sql("SELECT seq FROM tickets ORDER BY seq").await.iter().map(|seq| seq.parse().expect("a number")).collect();
@@ -106,9 +109,25 @@ async fn a_short_window_keeps_what_the_longest_one_would_count() {
     for (seq, second) in [(0, 0), (1, 10), (2, 65)] {
         let at = START.plus_seconds(second);
         world.happened([zoned(1, ZoneChange::Admitted { ticket: ticket(seq), at })]).await;
+        world.happened([zoned(1, ZoneChange::Front { epoch: 1, seq: seq + 1 })]).await;
         world.projected().await;
     }
     assert_eq!(world.sql("SELECT seq FROM tickets ORDER BY seq").await, ["1", "2"]);
+}
+
+/// Somebody may wait on an old ticket for ever; whoever was admitted above it must stay known, or a restart would put
+/// them back in front.
+#[tokio::test]
+async fn nothing_is_forgotten_above_the_front() {
+    let world = World::new().await;
+    world.happened([zoned(1, ZoneChange::Defined(Box::new(zone("gate"))))]).await;
+    world.happened([zoned(1, ZoneChange::Front { epoch: 1, seq: 1 })]).await;
+    for (seq, hour) in [(0, 0), (2, 1), (3, 2), (4, 48)] {
+        let at = START.plus_seconds(hour * 3_600);
+        world.happened([zoned(1, ZoneChange::Admitted { ticket: ticket(seq), at })]).await;
+        world.projected().await;
+    }
+    assert_eq!(world.sql("SELECT seq FROM tickets ORDER BY seq").await, ["2", "3", "4"]);
 }
 
 #[tokio::test]

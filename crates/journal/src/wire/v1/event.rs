@@ -57,6 +57,11 @@ pub(super) enum EventV1<'a> {
     ZoneDeleted {
         zone: u32,
     },
+    Front {
+        zone: u32,
+        epoch: u32,
+        seq: u32,
+    },
 }
 
 impl<'a> From<&'a Event> for EventV1<'a> {
@@ -90,6 +95,7 @@ impl<'a> From<&'a ZoneEvent> for EventV1<'a> {
             ZoneChange::Left { ticket: TicketNumber { epoch, seq }, at: Millis(at) } => Self::Left { zone, epoch, seq, at },
             ZoneChange::Minute(ref minute) => Self::Minute { zone, minute: minute.into() },
             ZoneChange::Deleted => Self::ZoneDeleted { zone },
+            ZoneChange::Front { epoch, seq } => Self::Front { zone, epoch, seq },
         }
     }
 }
@@ -117,6 +123,7 @@ impl TryFrom<EventV1<'_>> for Event {
             }
             EventV1::Minute { zone, minute } => of_zone(zone, ZoneChange::Minute(minute.try_into()?)),
             EventV1::ZoneDeleted { zone } => of_zone(zone, ZoneChange::Deleted),
+            EventV1::Front { zone, epoch, seq } => of_zone(zone, ZoneChange::Front { epoch, seq }),
         })
     }
 }

@@ -27,7 +27,7 @@ pub const SECONDS_MAX: u32 = 30 * 24 * 3_600;
 pub const ORDINAL_LIMIT_MAX: u32 = 64;
 
 /// Holds ended and places on standby served in one step at most. With the largest attributes their events take
-/// 512 × 4.5 KB = 2.3 MB of one journal record, and about half a millisecond under the offer's lock.
+/// 512 × 4.5 KB = 2.3 MB of one journal record, and about a millisecond under the offer's lock.
 pub const SETTLE_MOST: usize = 512;
 
 /// Claims and places on standby of one user in one offer that have ended without being confirmed. They stay in memory, since

@@ -70,7 +70,7 @@ impl Projector {
     }
 
     /// A projector that lets records gather for so long before it takes them. Each of its commits syncs the disk that the
-    /// journal syncs too, so a thousand small commits a second would cost claims more than half of their pace.
+    /// journal syncs too, and small commits cost more for each row: both would be taken from claims.
     #[must_use]
     pub fn gathering(ledger: Ledger, journal: Journal, gather: Duration) -> Self {
         Self { ledger, journal, gather, healthy: AtomicBool::new(true), parked: AtomicU64::new(0) }

@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 /// Ten times a second: the rate at which stock is pushed at most, and the delay with which silence is noticed.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Tickets looked at while a zone's lock is held once: at about 50 ns each, a poll waits 50 µs at most.
+/// Tickets looked at while a zone's lock is held once: few enough that a poll behind it does not notice.
 const SWEEP_TICKETS: usize = 1_024;
 
 impl Embedded {

@@ -6,7 +6,7 @@
 //!
 //! `jsonwebtoken` reads and writes them. Three things it leaves to us: which key a `kid` names, times (which are an argument
 //! here, not a clock), and zones (another zone's good pass is another answer than a bad one). It reads the key again for
-//! every signature, so one takes 50 µs where 20 would do; passes are signed for admissions, not for polls that wait.
+//! every signature, which costs more than the signature itself; passes are signed for admissions, not for polls that wait.
 
 use crate::exit::Failure;
 use crate::secrets::write_secret;

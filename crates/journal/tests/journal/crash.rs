@@ -61,7 +61,6 @@ fn verify(journal: &Journal, reported: &HashMap<u64, (u32, u32)>, round: u32) {
 }
 
 #[test]
-#[ignore = "the child of the test above"]
 fn child() {
     let Some(dir) = process::dir() else { return };
     let journal = Journal::open(&dir).unwrap();

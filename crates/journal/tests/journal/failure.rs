@@ -98,7 +98,6 @@ mod at_a_failpoint {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    #[ignore = "the child of the test above"]
     async fn child() {
         let Some(dir) = process::dir() else { return };
         let failure = fs::read_to_string(dir.join("failure")).unwrap();

@@ -223,16 +223,10 @@ impl Offer {
     /// The earliest instant at which [`Self::settle`] may have something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        if self.waits.count > 0 {
-            // Whoever waits may be served when the offer opens, or now where an edit made that possible.
-            if let Some(opens_at) = self.settings.opens_at.filter(|_| self.first_is_served()) {
-                return Some(opens_at);
-            }
-            if self.first_is_served() {
-                return Some(Millis(0));
-            }
-        }
-        self.deadlines.peek().map(|Reverse((at, _))| *at)
+        // Whoever waits may be served when the offer opens, or at once where an edit made that possible.
+        let serving = self.first_is_served().then(|| self.settings.opens_at.unwrap_or(Millis(0)));
+        let expiring = self.deadlines.peek().map(|Reverse((at, _))| *at);
+        serving.into_iter().chain(expiring).min()
     }
 
     /// Claims from sequence number `from` on, at most `most`, in order; for reconciliation. Also the number to go on

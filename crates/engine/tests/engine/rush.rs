@@ -1,10 +1,11 @@
 //! What a rush leaves behind: a great many holds that fall due in one moment.
 
-use crate::harness::{Node, audit, offer_settings};
+use crate::harness::{Node, START_MS, audit, offer_settings};
 use bunho_domain::claim::Status;
 use bunho_domain::ids::{IdempotencyKey, OfferId, UserId};
 use bunho_domain::offer::settings::Kind;
-use bunho_domain::offer::{ClaimRequest, Pass, StandbyRequest};
+use bunho_domain::offer::{Actor, ClaimRequest, Offer, Pass, StandbyRequest, Step};
+use bunho_domain::time::Millis;
 
 const HOLDS: u32 = 5_000;
 
@@ -46,4 +47,32 @@ async fn thousands_of_large_holds_expire_together_and_standby_gets_them() {
     assert_eq!((stock.held, stock.remaining), (1_000, HOLDS - 1_000));
     let (claims, _) = node.engine.claims_from(1, 0, HOLDS);
     assert!(claims.iter().all(|claim| claim.status == Status::Expired && claim.version == 2));
+}
+
+/// The ticker looks at an offer when it has told that something falls due. Somebody on standby of an offer that opens later must
+/// not hide a hold that falls due before.
+#[test]
+fn a_hold_that_ends_before_the_opening_is_not_hidden_by_standby() {
+    let mut settings = offer_settings("drop", Kind::Goods, 2);
+    (settings.hold_seconds, settings.standby) = (60, true);
+    let mut offer = Offer::new(1, settings.clone());
+    let mut events = Vec::new();
+    let mut step = Step { now: Millis(START_MS), grants: None, events: &mut events };
+    let users = ["a", "b", "c"].map(|name| UserId::parse(name).unwrap());
+    let claims: Vec<_> = (0..2)
+        .map(|n| {
+            let request = ClaimRequest { user: &users[n], quantity: 1, key: None, attributes: None, pass: Pass::Missing, nonce: 1 };
+            offer.claim(request, &mut step).unwrap().claim.id
+        })
+        .collect();
+    offer.join_standby(StandbyRequest { user: &users[2], quantity: 1, pass: Pass::Missing, nonce: 1 }, &mut step).unwrap();
+    settings.opens_at = Some(Millis(START_MS + 3_600_000));
+    offer.define(settings, &mut step).unwrap();
+    assert_eq!(offer.next_deadline(), Some(Millis(START_MS + 60_000)));
+    // Now a unit is there for who waits, at the opening; the other hold still ends first.
+    offer.release(Actor::Service(None), claims[0], &mut step).unwrap();
+    assert_eq!(offer.next_deadline(), Some(Millis(START_MS + 60_000)));
+    step.now = Millis(START_MS + 60_000);
+    while offer.settle(1, &mut step) {}
+    assert_eq!(offer.next_deadline(), Some(Millis(START_MS + 3_600_000)));
 }

@@ -135,12 +135,18 @@ async fn a_failing_database_is_waited_for() {
         let projector = projector.clone();
         async move { projector.run(async { drop(stopped.await) }).await }
     });
-    while projector.healthy() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let noticed = async {
+        while projector.healthy() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), noticed).await.expect("the failure is noticed");
     sqlx::query("ALTER TABLE elsewhere RENAME TO claims").execute(&mut shell).await.expect("renamed");
     let target = world.journal.durable();
-    world.ledger.projected().wait_for(|&offset| offset >= target).await.expect("projected");
+    tokio::time::timeout(Duration::from_secs(30), world.ledger.projected().wait_for(|&offset| offset >= target))
+        .await
+        .expect("in time")
+        .expect("projected");
     drop(stop);
     running.await.expect("it ends");
     assert!(projector.healthy());

@@ -97,14 +97,20 @@ pub(crate) struct NewClaim {
 /// Every offer.
 #[utoipa::path(get, path = "/v1/offers", tag = "offers", responses((status = 200, body = OfferList)))]
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Answered {
+    let offers = every(&app, |settings, stock| serde_json::to_value(view(settings, stock))).await?;
+    Ok(ok(&OfferList { offers }))
+}
+
+/// Every offer as its audience is shown it.
+pub(crate) async fn every(app: &App, show: impl Fn(&OfferSettings, &Stock) -> serde_json::Result<Value>) -> Result<Vec<Value>, Problem> {
     let mut offers = Vec::new();
     for id in app.engine.offer_ids() {
         // One that was deleted meanwhile is not there.
         if let Ok((settings, stock)) = app.engine.offer(&id).await {
-            offers.push(serde_json::to_value(view(&settings, &stock)).map_err(|error| Problem::internal(&error))?);
+            offers.push(show(&settings, &stock).map_err(|error| Problem::internal(&error))?);
         }
     }
-    Ok(ok(&OfferList { offers }))
+    Ok(offers)
 }
 
 /// One offer.

@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::auth::{Operator, Viewer};
 use crate::http::claims::{ClaimList, caught_up, list_view};
 use crate::http::json::{JsonBody, answer, no_content, ok};
+use crate::http::offers::every;
 use crate::http::offers::{StockView, kind_word, path_id, stock_view};
 use crate::http::params::{Number, Params, Segment, nullable, page, read_cursor, read_status};
 use crate::http::time::Rfc3339;
@@ -134,13 +135,7 @@ pub(crate) struct ClaimsParams {
 /// Every offer.
 #[utoipa::path(get, path = "/admin/api/offers", tag = "admin", responses((status = 200, body = OfferSettingsList)))]
 pub(crate) async fn list(State(app): State<Arc<App>>, _: Viewer) -> Answered {
-    let mut offers = Vec::new();
-    for id in app.engine.offer_ids() {
-        // One that was deleted meanwhile is not there.
-        if let Ok((settings, stock)) = app.engine.offer(&id).await {
-            offers.push(serde_json::to_value(view(&settings, &stock)).map_err(|error| Problem::internal(&error))?);
-        }
-    }
+    let offers = every(&app, |settings, stock| serde_json::to_value(view(settings, stock))).await?;
     Ok(ok(&OfferSettingsList { offers }))
 }
 

@@ -139,6 +139,11 @@ macro_rules! uuid_id {
                 self.0.as_bytes()
             }
 
+            /// Its text, written into a buffer of the caller's.
+            pub fn encode(self, buffer: &mut [u8; UUID_CHARS]) -> &str {
+                self.0.hyphenated().encode_lower(buffer)
+            }
+
             /// Number of the offer it belongs to.
             #[must_use]
             pub const fn offer_number(self) -> u32 {
@@ -172,6 +177,9 @@ macro_rules! uuid_id {
         }
     };
 }
+
+/// Characters of a claim's or standby's id.
+pub const UUID_CHARS: usize = uuid::fmt::Hyphenated::LENGTH;
 
 /// The random bits of a claim's or standby's id.
 pub const NONCE_MASK: u64 = (1 << 58) - 1;

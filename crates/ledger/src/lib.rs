@@ -28,3 +28,4 @@ pub use query::claims::{ClaimPage, ClaimQuery};
 pub use query::keys::{KeyRow, NewKey};
 pub use query::parked::ParkedRow;
 pub use rows::claim::ClaimRow;
+pub use timestamp::Timestamp;

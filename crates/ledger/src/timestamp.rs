@@ -1,7 +1,7 @@
-//! Times as SQL readers see them: RFC 3339 UTC with milliseconds, `2026-01-01T00:00:00.000Z`.
+//! Times as SQL readers and clients see them: RFC 3339 UTC with milliseconds, `2026-01-01T00:00:00.000Z`.
 //!
 //! Always 24 characters, so texts sort as the times do. Written here because a restart reads three of them for each of
-//! a million claims, and the fixed form needs no calendar library.
+//! a million claims and every answer about a claim has two, and the fixed form needs no calendar library.
 
 use bunho_domain::time::Millis;
 
@@ -15,11 +15,12 @@ const LATEST_MS: i64 = 2_932_897 * MS_PER_DAY - 1;
 
 /// The text of one instant, on the stack.
 #[derive(Clone, Copy)]
-pub(crate) struct Timestamp([u8; WIDTH]);
+pub struct Timestamp([u8; WIDTH]);
 
 impl Timestamp {
     /// Formats `at`; instants outside the years 0 to 9999 become the nearest one inside.
-    pub(crate) fn new(at: Millis) -> Self {
+    #[must_use]
+    pub fn new(at: Millis) -> Self {
         let ms = at.0.clamp(EARLIEST_MS, LATEST_MS);
         let (day, in_day) = (ms.div_euclid(MS_PER_DAY), ms.rem_euclid(MS_PER_DAY));
         let (year, month, date) = civil_from_days(day);
@@ -35,7 +36,8 @@ impl Timestamp {
     }
 
     /// The text.
-    pub(crate) fn as_str(&self) -> &str {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }

@@ -78,7 +78,8 @@ struct Attributes<'a>(Option<&'a str>);
 
 impl Serialize for Attributes<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(self.0.unwrap_or("{}")).map_err(serde::ser::Error::custom)?;
+        let Some(text) = self.0 else { return serializer.collect_map(std::iter::empty::<((), ())>()) };
+        let raw: &RawValue = serde_json::from_str(text).map_err(serde::ser::Error::custom)?;
         raw.serialize(serializer)
     }
 }

@@ -5,6 +5,7 @@
 //! leaves the result unknown) is decided when the server starts and not on each request.
 
 use crate::app::App;
+use crate::http::json::within;
 use crate::metrics::RouteMetrics;
 use crate::problem::{Carried, HEADERS_TOO_LARGE, INDETERMINATE, NOT_ACCEPTABLE, OVERLOADED, Problem};
 use axum::body::Body;
@@ -90,7 +91,7 @@ where
     if matches!(work, Work::Stream | Work::Long) {
         return answer.await;
     }
-    match tokio::time::timeout(app.config.limits.request_timeout, answer).await {
+    match within(app.config.limits.request_timeout, answer).await {
         Ok(response) => response,
         Err(_) if work == Work::Write => Problem::new(&INDETERMINATE).into_response(),
         Err(_) => Problem::new(&OVERLOADED).detail("The answer took too long").into_response(),

@@ -4,23 +4,35 @@
 //! borrows from the body where it can. Parsing does not know where in the document it failed, since keeping track costs
 //! on every request; so a document that failed is parsed a second time, with the track, to name the field.
 
+mod text;
+
+pub(crate) use text::JsonText;
+
 use crate::app::App;
 use crate::problem::{BODY_TOO_LARGE, FieldError, Problem, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE};
 use axum::body::Body;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::error::Elapsed;
 
 /// Bytes that most answers fit into, so that writing one allocates once.
-const ANSWER_BYTES: usize = 512;
+pub(crate) const ANSWER_BYTES: usize = 512;
 
-/// A request's body: JSON, whole, not yet parsed.
-pub(crate) struct JsonBody(Bytes);
+/// A request's body: JSON, whole, not yet parsed; and the headers it came with, since a handler that asks for both separately
+/// is given a copy of the headers.
+pub(crate) struct JsonBody {
+    bytes: Bytes,
+    headers: HeaderMap,
+}
 
 impl FromRequest<Arc<App>> for JsonBody {
     type Rejection = Problem;
@@ -32,12 +44,12 @@ impl FromRequest<Arc<App>> for JsonBody {
         let limits = &app.config.limits;
         let most = limits.body_bytes_max;
         let too_large = || Problem::new(&BODY_TOO_LARGE).detail(format!("The body may have {most} bytes")).closing();
-        let body = request.into_body();
+        let (parts, body) = request.into_parts();
         if http_body::Body::size_hint(&body).lower() > most as u64 {
             return Err(too_large());
         }
-        match tokio::time::timeout(limits.body_timeout, Limited::new(body, most).collect()).await {
-            Ok(Ok(whole)) => Ok(Self(whole.to_bytes())),
+        match within(limits.body_timeout, Limited::new(body, most).collect()).await {
+            Ok(Ok(whole)) => Ok(Self { bytes: whole.to_bytes(), headers: parts.headers }),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
             // The client went away or broke the framing; nobody reads this answer.
             Ok(Err(_)) => Err(Problem::field("", "the body could not be read").closing()),
@@ -46,23 +58,37 @@ impl FromRequest<Arc<App>> for JsonBody {
     }
 }
 
+/// Waits at most so long. What is ready at once, as nearly every body is, costs no timer.
+pub(crate) async fn within<F: Future>(limit: Duration, work: F) -> Result<F::Output, Elapsed> {
+    let mut work = std::pin::pin!(work);
+    match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+        Poll::Ready(done) => Ok(done),
+        Poll::Pending => tokio::time::timeout(limit, work).await,
+    }
+}
+
 impl JsonBody {
+    /// The request's headers.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     /// Parses the body.
     ///
     /// # Errors
     /// `invalid_request`, with the field that is wrong.
     pub(crate) fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
-        serde_json::from_slice(&self.0).map_err(|_| self.explain::<T>())
+        serde_json::from_slice(&self.bytes).map_err(|_| self.explain::<T>())
     }
 
     /// The body as JSON text, for the audit log. Only for bodies that were parsed.
     pub(crate) fn text(&self) -> String {
-        serde_json::from_slice::<serde_json::Value>(&self.0).map(|value| value.to_string()).unwrap_or_default()
+        serde_json::from_slice::<serde_json::Value>(&self.bytes).map(|value| value.to_string()).unwrap_or_default()
     }
 
     #[cold]
     fn explain<'a, T: Deserialize<'a>>(&'a self) -> Problem {
-        let deserializer = &mut serde_json::Deserializer::from_slice(&self.0);
+        let deserializer = &mut serde_json::Deserializer::from_slice(&self.bytes);
         let Err(error) = serde_path_to_error::deserialize::<_, T>(deserializer) else {
             return Problem::field("", "has something after the end of the JSON document");
         };
@@ -120,8 +146,14 @@ pub(crate) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
     if let Err(error) = serde_json::to_writer(&mut bytes, body) {
         return axum::response::IntoResponse::into_response(Problem::internal(&error));
     }
-    let mut response = Response::new(Body::from(bytes));
+    let mut response = written(bytes);
     *response.status_mut() = status;
+    response
+}
+
+/// JSON that is written already, 200.
+pub(crate) fn written(json: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(json));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
@@ -175,7 +207,7 @@ mod tests {
             (r#""#, Some("")),
             (r#"{"name":"a"} x"#, Some("")),
         ] {
-            let json_body = JsonBody(Bytes::from_static(body.as_bytes()));
+            let json_body = JsonBody { bytes: Bytes::from_static(body.as_bytes()), headers: HeaderMap::new() };
             let found = json_body.parse::<Shape>().err().map(|problem| {
                 let body: serde_json::Value = serde_json::from_slice(&problem.render("")).expect("JSON");
                 assert_eq!(body["code"], "invalid_request");

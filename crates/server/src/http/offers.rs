@@ -172,14 +172,8 @@ impl StockStream {
 #[utoipa::path(post, path = "/v1/offers/{id}/claims", tag = "claims", request_body = NewClaim,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("Bunho-Pass" = Option<String>, Header)),
     responses((status = 201, body = ClaimView)))]
-pub(crate) async fn claim(
-    State(app): State<Arc<App>>,
-    Segment(id): Segment,
-    caller: Caller,
-    headers: HeaderMap,
-    body: JsonBody,
-) -> Answered {
-    let outcome = take(&app, &id, &caller, &headers, &body).await;
+pub(crate) async fn claim(State(app): State<Arc<App>>, Segment(id): Segment, caller: Caller, body: JsonBody) -> Answered {
+    let outcome = take(&app, &id, &caller, &body).await;
     app.metrics.claims().count(match &outcome {
         Ok(response) if response.headers().contains_key(&REPLAYED) => "replayed",
         Ok(_) => "taken",
@@ -188,7 +182,8 @@ pub(crate) async fn claim(
     outcome
 }
 
-async fn take(app: &App, id: &str, caller: &Caller, headers: &HeaderMap, body: &JsonBody) -> Answered {
+async fn take(app: &App, id: &str, caller: &Caller, body: &JsonBody) -> Answered {
+    let headers = body.headers();
     let user = caller.user()?;
     let offer = path_id(id)?;
     let key = header(headers, &IDEMPOTENCY_KEY, "Idempotency-Key")?

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use bunho_domain::claim::Status;
-use bunho_domain::ids::{ClaimId, UserId};
+use bunho_domain::ids::{ClaimId, StandbyId, UUID_CHARS, UserId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -96,15 +96,20 @@ pub(crate) fn read_user(user: Option<&str>) -> Result<Option<UserId>, Problem> {
     user.map(|text| UserId::parse(text).map_err(|error| Problem::field("user", error.to_string()))).transpose()
 }
 
-/// Anything that shows itself, as a JSON string and without a `String` in between.
+/// The id of a claim or of a place on standby, as a JSON string and without a `String` in between.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Text<T>(pub(crate) T);
 
-impl<T: fmt::Display> Serialize for Text<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
+macro_rules! id_texts {
+    ($($id:ty),*) => {$(
+        impl Serialize for Text<$id> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.0.encode(&mut [0; UUID_CHARS]))
+            }
+        }
+    )*};
 }
+id_texts!(ClaimId, StandbyId);
 
 /// A quantity that a client asks for. Whole numbers that no quantity can be become 0, which every offer refuses as
 /// `quantity_invalid`; what is not a whole number is not a quantity at all.

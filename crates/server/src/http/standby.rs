@@ -9,7 +9,7 @@ use crate::http::time::Rfc3339;
 use crate::problem::{Answered, Problem, UNKNOWN_STANDBY};
 use axum::extract::State;
 use axum::http::header::LOCATION;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use bunho_domain::claim::StandbyStatus;
 use bunho_domain::ids::{ClaimId, OfferId, StandbyId};
 use bunho_domain::offer::{StandbyRequest, StandbyView as Place};
@@ -50,17 +50,11 @@ pub(crate) struct NewStandby {
 /// Joins an offer's standby.
 #[utoipa::path(post, path = "/v1/offers/{id}/standby", tag = "standby", request_body = NewStandby,
     params(("id" = String, Path), ("Bunho-Pass" = Option<String>, Header)), responses((status = 201, body = StandbyView)))]
-pub(crate) async fn join(
-    State(app): State<Arc<App>>,
-    Segment(id): Segment,
-    caller: Caller,
-    headers: HeaderMap,
-    body: JsonBody,
-) -> Answered {
+pub(crate) async fn join(State(app): State<Arc<App>>, Segment(id): Segment, caller: Caller, body: JsonBody) -> Answered {
     let user = caller.user()?;
     let offer = offer_id(&id)?;
     let wanted: NewStandby = body.parse()?;
-    let pass = shown_pass(&app, &offer, &headers)?;
+    let pass = shown_pass(&app, &offer, body.headers())?;
     let request = StandbyRequest { user, quantity: wanted.quantity.0, pass, nonce: app.engine.nonce() };
     let place = app.engine.join_standby(&offer, request).await??;
     let mut response = answer(StatusCode::CREATED, &view(&place, &offer));

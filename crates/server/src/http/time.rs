@@ -1,6 +1,7 @@
 //! Times on the wire: RFC 3339 UTC with milliseconds out, any RFC 3339 in.
 
 use bunho_domain::time::Millis;
+use bunho_ledger::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,10 +11,7 @@ pub(crate) struct Rfc3339(pub(crate) Millis);
 
 impl Serialize for Rfc3339 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Settings bound every time that is kept, so the ends of the calendar stand only for nonsense.
-        let clamped = self.0.0.clamp(jiff::Timestamp::MIN.as_millisecond(), jiff::Timestamp::MAX.as_millisecond());
-        let at = jiff::Timestamp::from_millisecond(clamped).unwrap_or_default();
-        serializer.collect_str(&format_args!("{at:.3}"))
+        serializer.serialize_str(Timestamp::new(self.0).as_str())
     }
 }
 

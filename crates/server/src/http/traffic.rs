@@ -5,7 +5,7 @@
 
 use crate::app::App;
 use crate::http::edge::id_of;
-use crate::http::json::{JsonBody, no_content, ok};
+use crate::http::json::{ANSWER_BYTES, JsonBody, JsonText, no_content, written};
 use crate::http::params::Params;
 use crate::http::stream::{Sent, events, farewell, slot, stopped};
 use crate::http::time::Rfc3339;
@@ -20,8 +20,8 @@ use bunho_domain::ids::ZoneId;
 use bunho_domain::line::{Answer, Place, State as LineState};
 use bunho_engine::{EngineError, Entry};
 use futures_util::stream::unfold;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,9 +73,9 @@ pub(crate) struct StreamParams {
     token: String,
 }
 
-/// In, with a pass, or still waiting.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+/// In, with a pass, or still waiting. Written by hand: see [`JsonText`].
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
 pub(crate) struct EntryAnswer<'a> {
     /// Whether the ticket may enter.
     can_enter: bool,
@@ -84,20 +84,17 @@ pub(crate) struct EntryAnswer<'a> {
     /// The zone.
     zone_id: &'a str,
     /// How it stands; absent once it may enter.
-    #[serde(skip_serializing_if = "Option::is_none")]
     waiting: Option<Waiting<'a>>,
     /// Proof of admission: a JWT.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pass: Option<String>,
     /// When the pass ends.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pass_expires_at: Option<Rfc3339>,
 }
 
 /// How a waiting ticket stands.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
 pub(crate) struct Waiting<'a> {
     /// `waiting`, `not_open`, `paused`, `closed`, `sold_out` or `recovering`.
     state: &'static str,
@@ -116,6 +113,36 @@ pub(crate) struct Waiting<'a> {
     opens_at: Option<Rfc3339>,
     /// What is left of the zone's offer, where one is tied to it.
     remaining: Option<u32>,
+}
+
+impl EntryAnswer<'_> {
+    fn json(&self) -> Vec<u8> {
+        let mut json = JsonText::with_room(ANSWER_BYTES);
+        json.raw(if self.can_enter { "{\"canEnter\":true,\"token\":" } else { "{\"canEnter\":false,\"token\":" });
+        json.string(self.token).raw(",\"zoneId\":").string(self.zone_id);
+        if let Some(waiting) = &self.waiting {
+            waiting.write(json.raw(",\"waiting\":"));
+        }
+        if let Some(pass) = &self.pass {
+            json.raw(",\"pass\":").string(pass);
+        }
+        if let Some(ends) = self.pass_expires_at {
+            json.raw(",\"passExpiresAt\":").time(ends);
+        }
+        json.raw("}");
+        json.into_bytes()
+    }
+}
+
+impl Waiting<'_> {
+    fn write(&self, json: &mut JsonText) {
+        json.raw("{\"state\":").string(self.state).raw(",\"rank\":").number(self.rank).raw(",\"behind\":").number(self.behind);
+        json.raw(",\"estimatedSeconds\":").or_null(self.estimated_seconds, JsonText::number);
+        json.raw(",\"pollingPeriod\":").number(self.polling_period);
+        json.raw(",\"message\":").or_null(self.message, JsonText::string);
+        json.raw(",\"opensAt\":").or_null(self.opens_at, JsonText::time);
+        json.raw(",\"remaining\":").or_null(self.remaining, JsonText::number).raw("}");
+    }
 }
 
 /// Joins the line of a zone, or enters at once.
@@ -205,7 +232,7 @@ impl Stream {
                 }
                 Next::Send(Ok(entry)) => {
                     let body = entry_answer(&self.app, &entry, &self.token, &self.zone);
-                    let data = serde_json::to_string(&body).unwrap_or_default();
+                    let data = String::from_utf8(body.json()).unwrap_or_default();
                     let name = if body.can_enter { "enter" } else { "waiting" };
                     if let Answer::Waiting(place) = entry.answer {
                         self.next = Next::Poll(Duration::from_millis(place.polling_ms.into()));
@@ -238,7 +265,7 @@ const fn word(entry: &Entry) -> &'static str {
 
 fn answer(app: &App, entry: &Entry, token: &str, zone: &ZoneId) -> Response {
     let body = entry_answer(app, entry, token, zone);
-    let mut response = ok(&body);
+    let mut response = written(body.json());
     if let Some(waiting) = &body.waiting {
         response.headers_mut().insert(RETRY_AFTER, seconds_up(waiting.polling_period).into());
     }
@@ -281,5 +308,57 @@ pub(crate) const fn state_word(state: LineState) -> &'static str {
         LineState::Closed => "closed",
         LineState::SoldOut => "sold_out",
         LineState::Recovering => "recovering",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bunho_domain::time::Millis;
+    use serde_json::{Value, json};
+    use utoipa::PartialSchema;
+
+    fn parsed(answer: &EntryAnswer<'_>) -> Value {
+        serde_json::from_slice(&answer.json()).expect("JSON")
+    }
+
+    /// Names in the OpenAPI document, which is derived, are those in the answer, which is written by hand.
+    fn check_names(schema: &utoipa::openapi::RefOr<utoipa::openapi::Schema>, answers: &[&Value]) {
+        let schema = serde_json::to_value(schema).expect("JSON");
+        let named: std::collections::BTreeSet<_> = schema["properties"].as_object().expect("an object").keys().collect();
+        let sent: std::collections::BTreeSet<_> = answers.iter().flat_map(|answer| answer.as_object().expect("an object").keys()).collect();
+        assert_eq!(named, sent);
+    }
+
+    #[test]
+    fn the_answers_are_as_the_contract_shows_them() {
+        let waiting = Waiting {
+            state: "not_open",
+            rank: 1_234,
+            behind: 0,
+            estimated_seconds: Some(u32::MAX),
+            polling_period: 3_000,
+            message: Some("곧 \"열립니다\"\n"),
+            opens_at: Some(Rfc3339(Millis(0))),
+            remaining: None,
+        };
+        let answer = EntryAnswer { can_enter: false, token: "t", zone_id: "Z", waiting: Some(waiting), pass: None, pass_expires_at: None };
+        let shown = parsed(&answer);
+        assert_eq!(
+            shown,
+            json!({"canEnter": false, "token": "t", "zoneId": "Z", "waiting": {
+                "state": "not_open", "rank": 1_234, "behind": 0, "estimatedSeconds": u32::MAX, "pollingPeriod": 3_000,
+                "message": "곧 \"열립니다\"\n", "opensAt": "1970-01-01T00:00:00.000Z", "remaining": null}})
+        );
+        let ends = Some(Rfc3339(Millis(1)));
+        let inside =
+            EntryAnswer { can_enter: true, token: "t", zone_id: "Z", waiting: None, pass: Some("a.b.c".into()), pass_expires_at: ends };
+        let entered = parsed(&inside);
+        assert_eq!(
+            entered,
+            json!({"canEnter": true, "token": "t", "zoneId": "Z", "pass": "a.b.c", "passExpiresAt": "1970-01-01T00:00:00.001Z"})
+        );
+        check_names(&EntryAnswer::schema(), &[&shown, &entered]);
+        check_names(&Waiting::schema(), &[&shown["waiting"]]);
     }
 }

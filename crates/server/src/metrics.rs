@@ -87,6 +87,7 @@ pub struct Metrics {
     claims: Outcomes,
     joins: Outcomes,
     polls: Outcomes,
+    process: metrics_process::Collector,
 }
 
 struct Shared {
@@ -126,7 +127,9 @@ impl Metrics {
         let shared = Arc::new(Shared { handle: recorder.handle(), recorder });
         let entries = |call| Outcomes::new(&shared, ENTRIES, &["admitted", "waiting"], vec![Label::from_static_parts("call", call)]);
         let (joins, polls) = (entries("wait"), entries("entry"));
-        Self { claims: Outcomes::new(&shared, CLAIMS, &["taken", "replayed"], Vec::new()), joins, polls, shared }
+        let process = metrics_process::Collector::default();
+        metrics::with_local_recorder(&shared.recorder, || process.describe());
+        Self { claims: Outcomes::new(&shared, CLAIMS, &["taken", "replayed"], Vec::new()), joins, polls, process, shared }
     }
 
     pub(crate) fn claims(&self) -> &Outcomes {
@@ -150,6 +153,8 @@ impl Metrics {
     }
 
     fn render(&self) -> String {
+        // `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds` and so on, under Prometheus' own names.
+        metrics::with_local_recorder(&self.shared.recorder, || self.process.collect());
         self.shared.handle.render()
     }
 }
@@ -276,6 +281,8 @@ mod tests {
             "bunho_claims_total{outcome=\"sold_out\"} 1",
             "bunho_claims_total{outcome=\"taken\"} 0",
             "bunho_entries_total{call=\"entry\",outcome=\"admitted\"} 1",
+            "# TYPE process_cpu_seconds_total ",
+            "# TYPE process_resident_memory_bytes gauge",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -1,0 +1,3 @@
+//! The `bunho-load` command.
+
+fn main() {}

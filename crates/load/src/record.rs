@@ -142,6 +142,9 @@ pub struct Zone {
     pub window_ms: u32,
     /// The slot's length, milliseconds.
     pub slot_ms: u32,
+    /// The longest `pollingPeriod` that any answer told, milliseconds. Who polls as told may be passed by so much: a turn is taken
+    /// at one's next poll.
+    pub poll_max_ms: u32,
     /// The zone's other bound (seats, schedule, an offer that can sell out) may have held people back, so unused capacity is no fault.
     pub otherwise_bound: bool,
     /// Everybody who got a place or came in at once, in the order in which they got their first answer.
@@ -197,6 +200,9 @@ pub struct Offer {
     pub quantity: u64,
     /// Units that one user may have; none: no limit.
     pub per_user_limit: Option<u32>,
+    /// How long a claim is held before it ends by itself, milliseconds; 0: it is confirmed at once. A claim that was left held counts
+    /// against the quantity only as long.
+    pub hold_ms: u32,
     /// Every claim that was answered with 201, once for each answer.
     pub claims: Vec<Claim>,
     /// Stock before the run and after it, where it could be read.

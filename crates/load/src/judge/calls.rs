@@ -10,8 +10,8 @@ use crate::record::Record;
 
 /// Orderly refusals of work: 503 with `Retry-After`, nothing happened.
 const SHED: [&str; 2] = ["overloaded", "recovering"];
-/// Codes of the contract that come with a 5xx.
-const FAILURES: [&str; 4] = ["no_answer", "internal", "suspended", "indeterminate"];
+/// No usable answer, and codes of the contract that come with a 5xx.
+const FAILURES: [&str; 5] = ["no_answer", "unreadable", "internal", "suspended", "indeterminate"];
 
 pub(super) fn calls_are_answered(record: &Record) -> Verdict {
     let mut trial = Trial::new("calls_answered", "Every call is answered, none with a failure of the server");
@@ -48,7 +48,7 @@ pub(super) fn calls_are_answered(record: &Record) -> Verdict {
 /// Whether this outcome of a call is a failure of the server: by its code, or by its status where it came without one.
 fn is_failure(outcome: &str) -> bool {
     let status = outcome.trim_start_matches("http_").trim_start_matches("status_");
-    FAILURES.contains(&outcome) || outcome == "5xx" || status.parse::<u16>().is_ok_and(|status| status >= 500)
+    FAILURES.contains(&outcome) || outcome.ends_with("5xx") || status.parse::<u16>().is_ok_and(|status| status >= 500)
 }
 
 #[cfg(test)]
@@ -57,10 +57,10 @@ mod tests {
 
     #[test]
     fn only_failures_of_the_server_are_failures() {
-        for outcome in ["no_answer", "internal", "indeterminate", "suspended", "502", "http_500", "5xx"] {
+        for outcome in ["no_answer", "internal", "indeterminate", "suspended", "502", "http_500", "error_5xx", "unreadable"] {
             assert!(is_failure(outcome), "{outcome}");
         }
-        for outcome in ["2xx", "sold_out", "too_fast", "overloaded", "404", "ticket_gone"] {
+        for outcome in ["2xx", "sold_out", "too_fast", "overloaded", "404", "ticket_gone", "error_other"] {
             assert!(!is_failure(outcome), "{outcome}");
         }
     }

@@ -2,8 +2,9 @@
 
 use crate::judge::wording::{count, counted, latency, percent, seconds, span};
 use crate::judge::{Outcome, Verdict, value};
-use crate::record::{End, Fate, Record};
+use crate::record::{CallTotals, End, Fate, Record};
 use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// Width to which running text is broken.
@@ -59,16 +60,18 @@ fn calls(record: &Record, out: &mut impl Write) -> io::Result<()> {
         row(out, "all", total, record, all.as_ref().map(|(latencies, services)| (latencies, services)))?;
     }
     writeln!(out, "         Times count from when a call was due; service from when it was sent.")?;
-    for (call, totals) in &record.calls {
-        let mut outcomes: Vec<(&String, &u64)> = totals.outcomes.iter().collect();
-        outcomes.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
-        let mut words: Vec<String> = outcomes.iter().take(OUTCOMES_MAX).map(|(outcome, n)| format!("{outcome} {}", count(**n))).collect();
-        if outcomes.len() > OUTCOMES_MAX {
-            words.push(format!("others {}", count(outcomes[OUTCOMES_MAX..].iter().map(|(_, n)| **n).sum())));
-        }
-        paragraph(out, &format!("{:<9}", format!(" {}", call.word())), &words.join(" · "))?;
+    let outcomes: Vec<String> = record.calls.iter().map(|(call, totals)| format!("{}: {}", call.word(), outcomes(totals))).collect();
+    paragraph(out, "answers  ", &outcomes.join("; "))
+}
+
+fn outcomes(totals: &CallTotals) -> String {
+    let mut outcomes: Vec<(&String, &u64)> = totals.outcomes.iter().collect();
+    outcomes.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
+    let mut words: Vec<String> = outcomes.iter().take(OUTCOMES_MAX).map(|(outcome, n)| format!("{} {outcome}", count(**n))).collect();
+    if outcomes.len() > OUTCOMES_MAX {
+        words.push(format!("{} others", count(outcomes[OUTCOMES_MAX..].iter().map(|(_, n)| **n).sum())));
     }
-    Ok(())
+    words.join(", ")
 }
 
 fn row(out: &mut impl Write, name: &str, n: u64, record: &Record, times: Option<(&Histogram<u64>, &Histogram<u64>)>) -> io::Result<()> {
@@ -160,12 +163,13 @@ fn published(record: &Record, out: &mut impl Write) -> io::Result<()> {
 
 fn judgement(verdicts: &[Verdict], out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\npromises")?;
+    let mut not_judged: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for verdict in verdicts {
         match &verdict.outcome {
-            Outcome::Held => paragraph(out, " ✓ ", &format!("{}. {}", verdict.promise, verdict.figures))?,
-            Outcome::NotJudged(reason) => paragraph(out, " – ", &format!("{}: not judged, {reason}.", verdict.promise))?,
+            Outcome::Held => paragraph(out, &format!(" ✓ {:<24}", label(verdict)), &verdict.figures)?,
+            Outcome::NotJudged(reason) => not_judged.entry(reason).or_default().push(label(verdict)),
             Outcome::Failed => {
-                paragraph(out, " ✗ ", &format!("{}. BROKEN. {}", verdict.promise, verdict.figures))?;
+                paragraph(out, &format!(" ✗ {:<24}", label(verdict)), &format!("BROKEN. {}", verdict.figures))?;
                 for case in &verdict.cases {
                     paragraph(out, "     · ", case)?;
                 }
@@ -176,7 +180,14 @@ fn judgement(verdicts: &[Verdict], out: &mut impl Write) -> io::Result<()> {
             }
         }
     }
+    for (reason, labels) in not_judged {
+        paragraph(out, " – ", &format!("not judged, since {reason}: {}", labels.join(", ")))?;
+    }
     Ok(())
+}
+
+fn label(verdict: &Verdict) -> String {
+    verdict.name.replace('_', " ")
 }
 
 /// How the run ended and what the judge says in all, in a sentence or two.
@@ -243,7 +254,7 @@ mod tests {
             "3,000 came",
             "tau-b 0.99",
             "36.48 ms",
-            " ✓ Never oversold",
+            " ✓ never oversold",
             "11 promises judged, all held.",
         ] {
             assert!(text.contains(part), "{part:?} is missing");
@@ -257,10 +268,10 @@ mod tests {
         record.offers[0].reread.clear();
         let text = printed(&record);
         for part in [
-            " ✗ A rank that was shown never rises. BROKEN.",
+            " ✗ ranks never rise        BROKEN.",
             "· person 7 of zone main-gate",
             "1 of 10 promises BROKEN.",
-            "not judged, no claim was read again",
+            "not judged, since no claim was read again: never lost",
         ] {
             assert!(text.contains(part), "{part:?} is missing");
         }
@@ -275,9 +286,7 @@ mod tests {
         (record.zones, record.offers, record.calls, record.seconds, record.elapsed_ms) = (vec![], vec![], [].into(), vec![], 0);
         let text = printed(&record);
         assert!(
-            text.contains("nothing listens there any more")
-                && text.contains("No call was made.")
-                && text.contains("No promise could be judged.")
+            text.contains("nothing listens there any more") && text.contains("No call was made.") && text.contains("No promise could be")
         );
     }
 }

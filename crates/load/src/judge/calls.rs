@@ -37,7 +37,7 @@ pub(super) fn calls_are_answered(record: &Record) -> Verdict {
     trial.value("calls_failed", failed as f64);
     trial.value("calls_shed", shed as f64);
     let figures = format!(
-        "{} of {} failed; {} turned away with an orderly 503.",
+        "{} of {} failed, {} turned away with an orderly 503.",
         count(failed),
         counted(calls, "call", "calls"),
         counted(shed, "was", "were")

@@ -47,7 +47,7 @@ pub(super) fn capacity_is_used(record: &Record) -> Verdict {
         }
     }
     let figures = format!(
-        "{} of the entries that a limiter without any loss would have given: {} of {}, over whole slots in which people waited ({}).",
+        "{} of what a limiter without any loss would have let in: {} of {} ({}).",
         percent(share),
         count(real),
         count(ideal),

@@ -48,11 +48,11 @@ pub(super) fn never_oversold(record: &Record) -> Verdict {
     trial.value("units_offered", quantity as f64);
     let read = record.offers.iter().filter(|offer| offer.after.is_some()).count() as u64;
     let figures = format!(
-        "{} units surely taken at once, {} offered ({}); {} agreed afterwards with what was answered.",
+        "{} units surely taken at once, {} offered ({}, {} read afterwards).",
         count(most),
         count(quantity),
         counted(given, "claim", "claims"),
-        counted(read, "stock that was read", "stocks that were read"),
+        counted(read, "stock", "stocks"),
     );
     trial.judged(figures)
 }
@@ -165,11 +165,8 @@ pub(super) fn never_lost(record: &Record) -> Verdict {
     }
     trial.value("claims_reread", read as f64);
     trial.value("claims_lost", trial.cases_total as f64);
-    let figures = format!(
-        "{} read again after the run, {} missing or in a state that no answer explains.",
-        counted(read, "claim", "claims"),
-        trial.cases_total
-    );
+    let figures =
+        format!("{} read again after the run, {} missing or otherwise than told.", counted(read, "claim", "claims"), trial.cases_total);
     trial.judged(figures)
 }
 

@@ -52,7 +52,7 @@ pub(super) fn estimates_hold(record: &Record) -> Verdict {
         }
     }
     let figures = format!(
-        "Half of the first estimates were within {}, nine of ten within {}, of the real wait ({} waited ten seconds or longer).",
+        "Off by {} as a median, nine of ten by less than {} ({} with waits of 10 s or more).",
         percent(median),
         percent(p90),
         counted(errors.len() as u64, "person", "people")

@@ -6,14 +6,14 @@ use crate::record::{Fate, Person, Record};
 
 pub(super) fn ranks_never_rise(record: &Record) -> Verdict {
     let trial = Trial::new("ranks_never_rise", "A rank that was shown never rises");
-    every_person(record, trial, "nobody saw their rank rise", |p| {
+    every_person(record, trial, "nobody saw the rank rise", |p| {
         p.rank_rose.then(|| format!("joined at {}, first shown rank {}", seconds(p.join_sent_ms.into()), p.first_rank))
     })
 }
 
 pub(super) fn answers_stand(record: &Record) -> Verdict {
     let trial = Trial::new("admissions_stand", "A ticket that was let in stays so, with the same pass");
-    every_person(record, trial, "no admission was taken back or answered with another pass", |p| {
+    every_person(record, trial, "none was contradicted", |p| {
         (p.contradictions > 0).then(|| format!("joined at {}, contradicted {} times", seconds(p.join_sent_ms.into()), p.contradictions))
     })
 }

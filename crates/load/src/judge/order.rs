@@ -47,10 +47,10 @@ pub(super) fn first_come_first_served(record: &Record) -> Verdict {
     trial.value("largest_overtaking_ms", largest as f64);
     trial.value("overtaking_allowed_ms", allowed as f64);
     let figures = format!(
-        "Kendall's tau-b of joining and admission is {} over {} who waited; {} certainly, by {} at most (a turn is taken at one's next poll: {} is the bound).",
+        "Kendall's tau-b {} over {} who waited; {}, the largest by {} (polling explains {}).",
         tau.map_or_else(|| "undefined".into(), |tau| format!("{tau:.6}")),
         counted(total.compared, "person", "people"),
-        counted(total.certain, "pair was the other way round", "pairs were the other way round"),
+        counted(total.certain, "certain overtaking", "certain overtakings"),
         seconds(largest),
         seconds(allowed),
     );

@@ -107,6 +107,7 @@ fn line(size: &Size, random: &mut Random) -> Vec<Person> {
     let ramp_ms = run_ms / 16;
     let mut recent: VecDeque<i64> = VecDeque::new();
     let mut people = Vec::new();
+    let mut entries = Vec::new();
     let (mut slot, mut in_slot, mut clock) = (-1, 0, 0_i64);
     let quota = (size.limit * size.slot_ms).div_ceil(size.window_ms);
     let mut anyone_waits = false;
@@ -114,8 +115,7 @@ fn line(size: &Size, random: &mut Random) -> Vec<Person> {
         let half = u64::from(size.people / 2).max(1);
         let joined = if i < half { i * ramp_ms / half } else { ramp_ms + (i - half) * (run_ms * 3 / 4 - ramp_ms) / half } as u32;
         let mut person = waiting(joined, joined + 1 + random.below(8));
-        person.first_rank =
-            1 + people.iter().rev().take_while(|p: &&Person| p.entered_ms > joined && p.fate == Fate::Entered).count() as u32;
+        person.first_rank = 1 + (entries.len() - entries.partition_point(|at| *at <= i64::from(joined))) as u32;
         if anyone_waits && random.below(5) == 0 {
             person.fate = Fate::LeftSilently;
             people.push(person);
@@ -139,6 +139,7 @@ fn line(size: &Size, random: &mut Random) -> Vec<Person> {
         }
         clock = at;
         recent.push_back(at);
+        entries.push(at);
         if at < run_ms as i64 {
             person.admitted_server_ms = at;
             person.fate = Fate::Entered;
@@ -152,7 +153,7 @@ fn line(size: &Size, random: &mut Random) -> Vec<Person> {
 }
 
 fn trails(people: &[Person], size: &Size) -> Vec<Trail> {
-    let picks = [8, 5, 4, 3, 2].map(|part| people.len() / part);
+    let picks = [35, 42, 52, 66, 83].map(|percent| people.len() * percent / 100);
     let trail = |i: &usize| {
         let person = people[*i];
         let end = if person.fate == Fate::Entered { person.entered_ms } else { size.seconds * 1_000 };

@@ -19,14 +19,8 @@ pub(super) fn limit_of_any_window(record: &Record) -> Verdict {
         admissions += times.len() as u64;
         let fullest = fullest_windows(&times, zone.window_ms.into(), limit.into(), |until, inside| {
             trial.case(|| {
-                let from = seconds(until - i64::from(zone.window_ms));
-                format!(
-                    "zone {}: {} admissions after {from} and up to {}, {} allowed",
-                    zone.id,
-                    count(inside),
-                    seconds(until),
-                    count(limit.into())
-                )
+                let (inside, window, until) = (count(inside), seconds(zone.window_ms.into()), seconds(until));
+                format!("zone {}: {inside} admissions in the {window} up to {until}, {} allowed", zone.id, count(limit.into()))
             });
         });
         // By how far each came to its own limit: zones may have different ones.
@@ -44,7 +38,7 @@ pub(super) fn limit_of_any_window(record: &Record) -> Verdict {
     trial.value("fullest_window", fullest as f64);
     trial.value("fullest_window_limit", limit as f64);
     let figures = format!(
-        "The fullest window of {} had {} of {} allowed{}; {} looked at, to the millisecond.",
+        "The fullest window of {} had {} of {} allowed{}, of {} in all.",
         seconds(zone.window_ms.into()),
         count(fullest),
         count(limit),

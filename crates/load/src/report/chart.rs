@@ -169,7 +169,7 @@ impl Chart {
 
     /// What is written over and beside the plot; screen readers have the description and the table.
     fn letters(&self, axis: &Axis, html: &mut String) {
-        html.push_str("<div aria-hidden=\"true\">");
+        html.push_str("<div class=\"letters\" aria-hidden=\"true\">");
         for tick in &axis.ticks {
             let top = 100.0 * (1.0 - axis.height(*tick).unwrap_or(0.0));
             let _ = write!(html, "<span class=\"y\" style=\"top:{top:.1}%\">{}</span>", short(*tick));

@@ -15,7 +15,6 @@ for (const plot of document.querySelectorAll(".plot")) {
       mark.className = "c" + series.colour;
       const name = Object.assign(document.createElement("span"), { textContent: series.name });
       const value = Object.assign(document.createElement("span"), { textContent: number(series.values[place]) });
-      name.style.position = value.style.position = "static";
       row.append(mark, name, value);
       readout.append(row);
     }

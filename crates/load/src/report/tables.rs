@@ -69,10 +69,10 @@ pub(super) fn calls(record: &Record, html: &mut String) {
     html.push_str(
         "<section id=\"calls\"><h2>Calls</h2><p>Times from the moment a call was due. Service: from the moment it was sent.</p><div class=\"wide\"><table><thead><tr>",
     );
-    for column in ["call", "count", "a second", "p50", "p95", "p99", "p99.9", "slowest", "p99 service", "answers"] {
+    for column in ["call", "count", "a second", "p50", "p95", "p99", "p99.9", "slowest", "p99 service"] {
         let _ = write!(html, "<th scope=\"col\">{column}</th>");
     }
-    html.push_str("</tr></thead><tbody>");
+    html.push_str("<th scope=\"col\" class=\"words\">answers</th></tr></thead><tbody>");
     for (call, totals) in &record.calls {
         let n = totals.outcomes.values().sum();
         let _ =

@@ -29,6 +29,25 @@ impl Model {
             Self::Closed { users: stages, .. } | Self::Open { rate: stages } => stages.ends_us(),
         }
     }
+
+    /// People who will come at least: users, beginnings or arrivals.
+    #[must_use]
+    pub fn people(&self) -> u64 {
+        match self {
+            Self::Closed { users, total } => total.unwrap_or(users.most() as u64),
+            Self::Open { rate } => rate.arrivals() as u64,
+        }
+    }
+
+    /// In words, for the head of a report.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Closed { users, total: Some(total) } => format!("closed: {} users, {total} beginnings in all", users.most()),
+            Self::Closed { users, total: None } => format!("closed: up to {} users for {} s", users.most(), users.ends_us() / 1_000_000),
+            Self::Open { rate } => format!("open: up to {} arrivals a second for {} s", rate.most(), rate.ends_us() / 1_000_000),
+        }
+    }
 }
 
 /// Levels over time.

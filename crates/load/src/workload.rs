@@ -6,6 +6,7 @@
 
 pub mod line;
 pub mod mixed;
+pub mod polls;
 pub mod shop;
 
 use crate::driver::response::Answer;
@@ -13,6 +14,7 @@ use crate::meter::{Meter, Outcome};
 use crate::record::Call;
 use line::Line;
 use mixed::Mixed;
+use polls::Polls;
 use serde::Deserialize;
 use shop::Shop;
 use std::borrow::Cow;
@@ -70,6 +72,8 @@ pub enum Crowd {
     Shop(Shop),
     /// Wait, then claim with the pass.
     Mixed(Mixed),
+    /// Tickets without people, for benchmarks.
+    Polls(Polls),
     /// Ask for nothing: `GET /healthz`, what HTTP itself costs.
     Null {
         /// The request, which is always the same.
@@ -90,7 +94,7 @@ impl Crowd {
             Self::Line(line) => line.begin(user, now_us),
             Self::Shop(shop) => shop.begin(user, now_us),
             Self::Mixed(mixed) => mixed.begin(user, now_us),
-            Self::Null { .. } => now_us,
+            Self::Polls(_) | Self::Null { .. } => now_us,
         }
     }
 
@@ -100,6 +104,7 @@ impl Crowd {
             Self::Line(line) => line.request(user, out),
             Self::Shop(shop) => shop.request(user, None, out),
             Self::Mixed(mixed) => mixed.request(user, out),
+            Self::Polls(polls) => polls.request(out),
             Self::Null { request } => {
                 out.extend_from_slice(request);
                 Call::Null
@@ -113,6 +118,7 @@ impl Crowd {
             Self::Line(line) => line.answered(user, moment, answer, meter).0,
             Self::Shop(shop) => shop.answered(user, moment, answer, meter),
             Self::Mixed(mixed) => mixed.answered(user, moment, answer, meter),
+            Self::Polls(polls) => polls.answered(answer),
             Self::Null { .. } if answer.status == 200 => Step { outcome: Outcome::Good, next: Next::Done },
             Self::Null { .. } => Step { outcome: Outcome::Failed(problem_code(answer)), next: Next::Done },
         }
@@ -124,7 +130,7 @@ impl Crowd {
             Self::Line(line) => line.unanswered(user, now_us),
             Self::Shop(shop) => shop.unanswered(user, now_us, meter),
             Self::Mixed(mixed) => mixed.unanswered(user, now_us, meter),
-            Self::Null { .. } => Next::Done,
+            Self::Polls(_) | Self::Null { .. } => Next::Done,
         }
     }
 
@@ -133,7 +139,7 @@ impl Crowd {
         match self {
             Self::Line(line) => line.stop(user, meter),
             Self::Mixed(mixed) => mixed.stop(user, meter),
-            Self::Shop(_) | Self::Null { .. } => {}
+            Self::Shop(_) | Self::Polls(_) | Self::Null { .. } => {}
         }
     }
 }

@@ -267,6 +267,7 @@ impl Line {
             meter.fault("an answer says neither that one may enter nor how one waits");
             return Next::At(moment.now_us + UNANSWERED_RETRY_US);
         };
+        self.zone.poll_max_ms = self.zone.poll_max_ms.max(place.polling_period);
         let estimate_ms = place.estimated_seconds.map(|seconds| seconds.saturating_mul(1_000));
         let waiter = &mut self.waiters[user as usize];
         if waiter.state == State::Checking {
@@ -355,20 +356,20 @@ fn pass_mark(pass: &str) -> u32 {
 
 /// Tickets in one array: as many bytes for each as the longest has.
 #[derive(Default)]
-struct Tickets {
+pub(super) struct Tickets {
     bytes: Vec<u8>,
     each: usize,
     lengths: Vec<u8>,
 }
 
 impl Tickets {
-    fn get(&self, user: u32) -> &[u8] {
+    pub(super) fn get(&self, user: u32) -> &[u8] {
         let index = user as usize;
         let length = self.lengths.get(index).copied().unwrap_or(0);
         &self.bytes[(index * self.each).min(self.bytes.len())..][..length.into()]
     }
 
-    fn set(&mut self, user: u32, ticket: &[u8]) {
+    pub(super) fn set(&mut self, user: u32, ticket: &[u8]) {
         let index = user as usize;
         // A ticket too long to be kept is sent back cut, and refused for all to see.
         let ticket = &ticket[..ticket.len().min(255)];

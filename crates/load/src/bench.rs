@@ -44,14 +44,8 @@ const WHOLE: Sizes = Sizes {
     live: 1_000_000,
     replayed: 100_000,
 };
-const QUICK: Sizes = Sizes {
-    turn: Duration::from_secs(1),
-    turns: 2,
-    waiting: &[10_000],
-    latency: Duration::from_secs(2),
-    live: 20_000,
-    replayed: 2_000,
-};
+const QUICK: Sizes =
+    Sizes { turn: Duration::from_secs(1), turns: 2, waiting: &[10_000], latency: Duration::from_secs(2), live: 20_000, replayed: 2_000 };
 
 /// Measures everything, prints the page, and writes it if asked to.
 ///
@@ -59,7 +53,10 @@ const QUICK: Sizes = Sizes {
 /// The server does not start, or answers what it should not.
 pub fn run(arguments: &BenchArgs, outside: &mut Outside<'_>) -> Result<u8, Failure> {
     if !arguments.server.is_file() {
-        return Err(Failure::usage(format_args!("{} is no program; build it with `cargo build --release --bin bunho`", arguments.server.display())));
+        return Err(Failure::usage(format_args!(
+            "{} is no program; build it with `cargo build --release --bin bunho`",
+            arguments.server.display()
+        )));
     }
     allow_connections(CONNECTIONS_MAX)?;
     let sizes = if arguments.quick { QUICK } else { WHOLE };

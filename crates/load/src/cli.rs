@@ -130,12 +130,16 @@ pub struct ZoneArgs {
 /// `line`
 #[derive(Debug, Args)]
 pub struct LineArgs {
+    /// Where load goes.
     #[command(flatten)]
     pub place: Where,
+    /// How the client works.
     #[command(flatten)]
     pub how: How,
+    /// How much load.
     #[command(flatten)]
     pub much: HowMuch,
+    /// The line.
     #[command(flatten)]
     pub zone: ZoneArgs,
 }
@@ -143,12 +147,16 @@ pub struct LineArgs {
 /// `claims`, `goods`, `booking`, `coupon`
 #[derive(Debug, Args)]
 pub struct ShopArgs {
+    /// Where load goes.
     #[command(flatten)]
     pub place: Where,
+    /// How the client works.
     #[command(flatten)]
     pub how: How,
+    /// How much load.
     #[command(flatten)]
     pub much: HowMuch,
+    /// The offer.
     #[command(flatten)]
     pub offer: OfferArgs,
 }
@@ -170,12 +178,16 @@ pub struct OfferArgs {
 /// `mixed`
 #[derive(Debug, Args)]
 pub struct MixedArgs {
+    /// Where load goes.
     #[command(flatten)]
     pub place: Where,
+    /// How the client works.
     #[command(flatten)]
     pub how: How,
+    /// How much load.
     #[command(flatten)]
     pub much: HowMuch,
+    /// The line.
     #[command(flatten)]
     pub zone: ZoneArgs,
     /// The offer's quantity
@@ -208,8 +220,10 @@ pub enum SeedNumber {
 pub struct SeedArgs {
     /// The document
     pub number: SeedNumber,
+    /// Where load goes.
     #[command(flatten)]
     pub place: Where,
+    /// How the client works.
     #[command(flatten)]
     pub how: How,
     /// Users [default: the document's]
@@ -232,10 +246,13 @@ pub struct SeedArgs {
 /// `null`
 #[derive(Debug, Args)]
 pub struct NullArgs {
+    /// Where load goes.
     #[command(flatten)]
     pub place: Where,
+    /// How the client works.
     #[command(flatten)]
     pub how: How,
+    /// How much load.
     #[command(flatten)]
     pub much: HowMuch,
 }

@@ -108,9 +108,14 @@ fn now_us(clock: Instant) -> u64 {
 enum Phase {
     Running,
     /// The plan is over: nobody begins; until then those who have begun go on.
-    Finishing { until_us: u64 },
+    Finishing {
+        until_us: u64,
+    },
     /// Only calls under way are awaited.
-    Draining { until_us: u64, interrupted: bool },
+    Draining {
+        until_us: u64,
+        interrupted: bool,
+    },
 }
 
 struct Run {

@@ -15,7 +15,8 @@ fn main() -> ExitCode {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The first one ends the run and reports; a second one, which finds the flag set, ends the program.
-        let handled = flag::register_conditional_shutdown(signal, INTERRUPTED, stop.clone()).and_then(|_| flag::register(signal, stop.clone()));
+        let handled =
+            flag::register_conditional_shutdown(signal, INTERRUPTED, stop.clone()).and_then(|_| flag::register(signal, stop.clone()));
         if let Err(error) = handled {
             eprintln!("bunho-load: Ctrl-C will lose what was measured: {error}");
         }

@@ -11,8 +11,7 @@ const LATENCY_US_MAX: u64 = 600_000_000;
 const DIGITS: u8 = 3;
 const DIGITS_OF_A_SECOND: u8 = 2;
 
-const CALLS: [Call; 8] =
-    [Call::Wait, Call::Entry, Call::Leave, Call::Claim, Call::Confirm, Call::Release, Call::Read, Call::Null];
+const CALLS: [Call; 8] = [Call::Wait, Call::Entry, Call::Leave, Call::Claim, Call::Confirm, Call::Release, Call::Read, Call::Null];
 
 /// How an answer is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -181,7 +181,8 @@ mod tests {
     fn levels_go_in_straight_lines() {
         let stages = waiting_room();
         assert_eq!(stages.ends_us(), 160_000_000);
-        for (second, level) in [(0, 0.0), (5, 150_000.0), (10, 300_000.0), (65, 450_000.0), (120, 600_000.0), (149, 600_000.0), (155, 300_000.0)]
+        for (second, level) in
+            [(0, 0.0), (5, 150_000.0), (10, 300_000.0), (65, 450_000.0), (120, 600_000.0), (149, 600_000.0), (155, 300_000.0)]
         {
             assert!((stages.level(second * 1_000_000) - level).abs() < 1e-3, "at {second} s: {}", stages.level(second * 1_000_000));
         }
@@ -192,7 +193,8 @@ mod tests {
 
     #[test]
     fn a_stage_without_length_is_a_step() {
-        let stages = Stages::new(&[(Duration::ZERO, 5.0), (Duration::from_secs(1), 5.0), (Duration::ZERO, 1.0), (Duration::from_secs(1), 1.0)]);
+        let stages =
+            Stages::new(&[(Duration::ZERO, 5.0), (Duration::from_secs(1), 5.0), (Duration::ZERO, 1.0), (Duration::from_secs(1), 1.0)]);
         assert_eq!([0, 999_999, 1_000_000, 1_999_999, 2_000_000].map(|us| stages.level(us)), [5.0, 5.0, 1.0, 1.0, 0.0]);
     }
 

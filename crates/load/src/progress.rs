@@ -58,7 +58,16 @@ mod tests {
 
     #[test]
     fn lines_on_a_terminal_and_in_a_file() {
-        let second = Second { answered: 12_345, failed: 2, entered: 7, waiting: 3, p50_us: 1_500, p99_us: 20_000, own_cpu_millicores: 456, ..Second::default() };
+        let second = Second {
+            answered: 12_345,
+            failed: 2,
+            entered: 7,
+            waiting: 3,
+            p50_us: 1_500,
+            p99_us: 20_000,
+            own_cpu_millicores: 456,
+            ..Second::default()
+        };
         let wanted = "   0 s   12345 calls/s  failed 2  p50 1.50 ms  p99 20.00 ms  waiting 3  entered 7  own CPU 45 %";
         let (mut file, mut terminal) = (Vec::new(), Vec::new());
         for (out, is_terminal) in [(&mut file, false), (&mut terminal, true)] {

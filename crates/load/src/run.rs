@@ -130,18 +130,14 @@ fn crowd(scenario: &Scenario, target: &Target, setup: &mut Setup, began_unix_ms:
             let id = offers.first().map_or_else(String::new, |offer| offer.id.clone());
             let line = line(scenario, target, waiting, prepared, random(0), began_unix_ms);
             let shop = shop(scenario, target, buying, offers, setup, random(1));
-            Crowd::Mixed(Mixed::new(&target.host, &id, line, shop))
+            Crowd::Mixed(Box::new(Mixed::new(&target.host, &id, line, shop)))
         }
     })
 }
 
 fn line(scenario: &Scenario, target: &Target, play: &LinePlay, prepared: Prepared, random: Random, began_unix_ms: i64) -> Line {
-    let manners = Manners {
-        leave_silently: play.leave,
-        leave_openly: play.leave_openly,
-        pause_us: play.pause_us,
-        expected: scenario.model.people(),
-    };
+    let manners =
+        Manners { leave_silently: play.leave, leave_openly: play.leave_openly, pause_us: play.pause_us, expected: scenario.model.people() };
     Line::new(&target.host, prepared.zone, manners, random, began_unix_ms + prepared.pass_ttl_ms)
 }
 
@@ -227,13 +223,14 @@ fn conclude(scenario: &Scenario, record: &Record, verdicts: &[Verdict], outside:
     }
     let files = [
         how.json.as_deref().filter(|_| !to_out).map(|path| (path, json::render(record, verdicts))),
-        how.report.as_deref().map(|path| (path, String::new())),
+        how.report.as_deref().map(|path| (path, report::render(record, verdicts))),
     ];
     for (path, text) in files.into_iter().flatten() {
         match std::fs::write(path, text) {
             Ok(()) => drop(writeln!(outside.err, "written: {}", path.display())),
             Err(error) => {
-                let failure = Failure::internal(format_args!("{} cannot be written: {error}; everything else was reported", path.display()));
+                let failure =
+                    Failure::internal(format_args!("{} cannot be written: {error}; everything else was reported", path.display()));
                 written = written.and(Err(failure));
             }
         }

@@ -37,7 +37,10 @@ impl Setup {
         let file = scenario.place.data.join("admin.key");
         let given = scenario.place.admin_key.clone().filter(|key| !key.is_empty());
         let key = given.or_else(|| read_key(&file));
-        let no_key = format!("no admin key: {} cannot be read; give --admin-key or BUNHO_ADMIN_KEY, or the server's data folder with --data", file.display());
+        let no_key = format!(
+            "no admin key: {} cannot be read; give --admin-key or BUNHO_ADMIN_KEY, or the server's data folder with --data",
+            file.display()
+        );
         Self { client: target.client(), host: target.host.clone(), key, no_key }
     }
 
@@ -63,7 +66,9 @@ impl Setup {
         let status = expect(status, &format!("the status of zone {id}"))?;
         let state = status["state"].as_str().unwrap_or_default();
         if matches!(state, "paused" | "closed" | "sold_out") {
-            return Err(Failure::usage(format_args!("zone `{id}` is {state}: nobody would get in; resume or reopen it, or name another with --zone")));
+            return Err(Failure::usage(format_args!(
+                "zone `{id}` is {state}: nobody would get in; resume or reopen it, or name another with --zone"
+            )));
         }
         let settings = match &self.key {
             Some(_) => expect(self.admin("GET", &format!("zones/{id}"), None)?, &format!("zone {id}"))?,
@@ -160,7 +165,10 @@ impl Setup {
     }
 
     fn missing(&self, kind: &str, id: &str, list: &str, make: &str) -> Failure {
-        Failure::usage(format_args!("http://{} has no {kind} `{id}`; `{list}` shows those it has, `{make} {id} '{{…}}'` makes it", self.host))
+        Failure::usage(format_args!(
+            "http://{} has no {kind} `{id}`; `{list}` shows those it has, `{make} {id} '{{…}}'` makes it",
+            self.host
+        ))
     }
 
     fn get(&mut self, path: &str) -> Result<Reply, Failure> {

@@ -24,7 +24,11 @@ impl Target {
     /// It is no such URL, its name is unknown, or load may not be sent there.
     pub fn parse(url: &str, owned: bool) -> Result<Self, Failure> {
         let Some(rest) = url.strip_prefix("http://") else {
-            let why = if url.starts_with("https://") { "TLS is not spoken here: give the address behind the proxy" } else { "write http://HOST:PORT" };
+            let why = if url.starts_with("https://") {
+                "TLS is not spoken here: give the address behind the proxy"
+            } else {
+                "write http://HOST:PORT"
+            };
             return Err(Failure::usage(format_args!("the target `{url}` is not an http:// address; {why}")));
         };
         let host = rest.strip_suffix('/').unwrap_or(rest);
@@ -35,7 +39,9 @@ impl Target {
         let addressed = if named_port { host.to_string() } else { format!("{host}:80") };
         let addresses: Vec<SocketAddr> = addressed
             .to_socket_addrs()
-            .map_err(|error| Failure::unreachable(format_args!("the target's name in `{url}` cannot be resolved: {error}; check its spelling")))?
+            .map_err(|error| {
+                Failure::unreachable(format_args!("the target's name in `{url}` cannot be resolved: {error}; check its spelling"))
+            })?
             .collect();
         if let Some(foreign) = addresses.iter().find(|address| !owned && !address.ip().is_loopback()) {
             return Err(Failure::usage(format_args!(
@@ -109,7 +115,9 @@ mod tests {
 
     #[test]
     fn addresses() {
-        for (url, host) in [("http://127.0.0.1:8080", "127.0.0.1:8080"), ("http://[::1]:1/", "[::1]:1"), ("http://localhost:9", "localhost:9")] {
+        for (url, host) in
+            [("http://127.0.0.1:8080", "127.0.0.1:8080"), ("http://[::1]:1/", "[::1]:1"), ("http://localhost:9", "localhost:9")]
+        {
             assert_eq!(Target::parse(url, false).expect(url).host, host);
         }
         assert_eq!(Target::parse("http://127.0.0.1", false).expect("port 80").address.port(), 80);

@@ -71,7 +71,7 @@ pub enum Crowd {
     /// Claim, and perhaps pay.
     Shop(Shop),
     /// Wait, then claim with the pass.
-    Mixed(Mixed),
+    Mixed(Box<Mixed>),
     /// Tickets without people, for benchmarks.
     Polls(Polls),
     /// Ask for nothing: `GET /healthz`, what HTTP itself costs.

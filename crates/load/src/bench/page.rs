@@ -76,7 +76,9 @@ impl Page {
         if self.rows.is_empty() {
             return;
         }
-        text.push_str("\n## Speed\n\n| work | per second | null endpoint | ratio | goal | p50 | p99 |\n|---|---:|---:|---:|---:|---:|---:|\n");
+        text.push_str(
+            "\n## Speed\n\n| work | per second | null endpoint | ratio | goal | p50 | p99 |\n|---|---:|---:|---:|---:|---:|---:|\n",
+        );
         for row in &self.rows {
             let (ratio, goal) = (row.per_second / row.null_per_second, if row.work.starts_with("polls") { 0.8 } else { 0.7 });
             let _ = writeln!(
@@ -91,7 +93,10 @@ impl Page {
             );
         }
         let (turns, seconds) = (self.sizes.turns, self.sizes.turn.as_secs());
-        let _ = writeln!(text, "\n{turns} turns of {seconds} s each, the null endpoint and the work by turns; closed model without think time.");
+        let _ = writeln!(
+            text,
+            "\n{turns} turns of {seconds} s each, the null endpoint and the work by turns; closed model without think time."
+        );
         let ratios: Vec<f64> =
             self.rows.iter().filter(|row| row.work.starts_with("polls")).map(|row| row.per_second / row.null_per_second).collect();
         if let (Some(least), Some(most), true) =
@@ -112,17 +117,17 @@ impl Page {
             let _ = writeln!(text, "| {} | {:.0} | {figures} |", row.work, row.rate);
         }
         let seconds = self.sizes.latency.as_secs();
-        let _ = writeln!(text, "\nOpen model, {seconds} s each, 64 connections; from the moment each call was due, whenever it could be sent.");
+        let _ =
+            writeln!(text, "\nOpen model, {seconds} s each, 64 connections; from the moment each call was due, whenever it could be sent.");
     }
 
     fn sizes_and_times(&self, text: &mut String) {
         text.push_str("\n## Sizes and times\n\n| what | measured | goal |\n|---|---:|---:|\n");
         let live = self.sizes.live;
-        for (what, bytes, goal) in
-            [("waiting ticket", self.bytes_per_waiting, 120.0), ("held claim", self.bytes_per_claim, 250.0)]
-        {
+        for (what, bytes, goal) in [("waiting ticket", self.bytes_per_waiting, 120.0), ("held claim", self.bytes_per_claim, 250.0)] {
             if let Some(bytes) = bytes {
-                let _ = writeln!(text, "| resident bytes of a {what}, {live} of them | {bytes:.0} B | ≤ {goal} B: {} |", met(bytes <= goal));
+                let _ =
+                    writeln!(text, "| resident bytes of a {what}, {live} of them | {bytes:.0} B | ≤ {goal} B: {} |", met(bytes <= goal));
             }
         }
         if let Some((records, took)) = self.ledger {
@@ -133,7 +138,10 @@ impl Page {
         if let Some((claims, lag, took, _)) = &self.restart {
             let seconds = took.as_secs_f64();
             let goal = met(seconds <= 3.0);
-            let _ = writeln!(text, "| SIGKILL, then from start to `/readyz` 200, {claims} live claims, {lag} records to replay | {seconds:.2} s | ≤ 3 s: {goal} |");
+            let _ = writeln!(
+                text,
+                "| SIGKILL, then from start to `/readyz` 200, {claims} live claims, {lag} records to replay | {seconds:.2} s | ≤ 3 s: {goal} |"
+            );
         }
         text.push_str(
             "\nResident bytes: `VmRSS` of the server after, less before, divided; so what its journal and its ledger keep in memory counts as well.\n",

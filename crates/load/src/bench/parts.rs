@@ -156,7 +156,11 @@ impl Bench<'_, '_> {
                 None => latency = Some(calls.service_us),
                 Some(sum) => drop(hdrhistogram::Histogram::add(sum, &calls.service_us)),
             }
-            self.say(&format!("{title}: turn {turn} of {turns}: {:.0}/s, null endpoint {:.0}/s", done / f64::from(turn), null_done / f64::from(turn)));
+            self.say(&format!(
+                "{title}: turn {turn} of {turns}: {:.0}/s, null endpoint {:.0}/s",
+                done / f64::from(turn),
+                null_done / f64::from(turn)
+            ));
         }
         let at = |quantile| latency.as_ref().map_or(0, |latency| latency.value_at_quantile(quantile));
         Ok(Row {
@@ -244,7 +248,8 @@ impl Bench<'_, '_> {
     }
 
     fn drive(&mut self, target: &Target, connections: u32, model: Model, crowd: Crowd) -> Result<Driven, Failure> {
-        let plan = Drive { address: target.address, connections: connections as usize, pipeline: 1, model, think_us: 0, finish_us: 1_000_000 };
+        let plan =
+            Drive { address: target.address, connections: connections as usize, pipeline: 1, model, think_us: 0, finish_us: 1_000_000 };
         let driven = drive(&plan, crowd, Instant::now(), self.outside.stop, &mut |_: &Second, _: &Meter| {});
         if self.outside.stop.load(Ordering::Relaxed) {
             return Err(Failure::usage("cut short: half a benchmark says nothing"));

@@ -183,7 +183,9 @@ fn spawn(program: &Path, data: &Path) -> Result<(Child, Target, Receiver<String>
         std::thread::spawn(move || BufReader::new(errors).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
     }
     let mut lines = process.stdout.take().map(|output| BufReader::new(output).lines());
-    let url = lines.as_mut().and_then(|lines| lines.by_ref().map_while(Result::ok).find_map(|line| Some(line.strip_prefix("serving ")?.trim().to_string())));
+    let url = lines
+        .as_mut()
+        .and_then(|lines| lines.by_ref().map_while(Result::ok).find_map(|line| Some(line.strip_prefix("serving ")?.trim().to_string())));
     // Keeps the pipe open and empty.
     std::thread::spawn(move || lines.into_iter().flatten().for_each(drop));
     let Some(url) = url else {

@@ -1,5 +1,9 @@
 //! Estimates of the wait: the first one shown against what it came to.
+//!
+//! An estimate rests on the pace that was measured, and nobody can measure leavers before they have left. So where people left
+//! without a word, estimates of a line's first minute are not judged; where nobody did, all are.
 
+use super::order::waited;
 use super::wording::{counted, percent, person, seconds};
 use super::{Trial, Verdict};
 use crate::record::{Fate, Record, Zone};
@@ -10,6 +14,8 @@ const ERROR_MAX: f64 = 0.10;
 const WAIT_MIN_MS: u32 = 10_000;
 /// A median over fewer people says nothing.
 const PEOPLE_MIN: usize = 100;
+/// How long a line's pace is measured before estimates can know it.
+const MEASURED_MS: u32 = 60_000;
 
 pub(super) fn estimates_hold(record: &Record) -> Verdict {
     let mut trial = Trial::new("estimates", "The first estimate of the wait is wrong by less than 10 %, as a median");
@@ -24,11 +30,8 @@ pub(super) fn estimates_hold(record: &Record) -> Verdict {
         .flat_map(|zone| errors_of(zone).map(move |(error, i)| (error, zone, i)))
         .collect();
     if errors.len() < PEOPLE_MIN {
-        let reason = format!(
-            "only {} waited ten seconds with an estimate; {PEOPLE_MIN} are needed",
-            counted(errors.len() as u64, "person", "people")
-        );
-        return trial.not_judged(reason, String::new());
+        let of_whom = format!("{} with an estimate that could be judged waited ten seconds", counted(errors.len() as u64, "person", "people"));
+        return trial.not_judged(format!("only {of_whom}; {PEOPLE_MIN} are needed"), String::new());
     }
     errors.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     let at = |share: usize| errors[(errors.len() - 1) * share / 100].0;
@@ -62,9 +65,18 @@ pub(super) fn estimates_hold(record: &Record) -> Verdict {
 
 /// Relative errors of a zone's first estimates, and whose.
 fn errors_of(zone: &Zone) -> impl Iterator<Item = (f64, usize)> {
-    zone.people.iter().enumerate().filter_map(|(i, person)| {
+    let from = judged_from(zone);
+    zone.people.iter().enumerate().filter_map(move |(i, person)| {
         let shown = person.fate == Fate::Entered && person.first_estimate_ms != u32::MAX && person.first_shown_ms != u32::MAX;
         let real = person.entered_ms.saturating_sub(person.first_shown_ms);
-        (shown && real >= WAIT_MIN_MS).then(|| ((f64::from(person.first_estimate_ms) - f64::from(real)).abs() / f64::from(real), i))
+        (shown && person.first_shown_ms >= from && real >= WAIT_MIN_MS)
+            .then(|| ((f64::from(person.first_estimate_ms) - f64::from(real)).abs() / f64::from(real), i))
     })
+}
+
+/// Estimates shown before are not judged.
+fn judged_from(zone: &Zone) -> u32 {
+    let formed = zone.people.iter().filter(|person| waited(person)).map(|person| person.join_answered_ms).min().unwrap_or(0);
+    let left = zone.people.iter().any(|person| person.fate == Fate::LeftSilently);
+    if left { formed.saturating_add(MEASURED_MS) } else { 0 }
 }

@@ -137,7 +137,11 @@ pub fn published(seed: SeedNumber, record: &Record) -> Vec<Published> {
         }
         SeedNumber::Goods => {
             let done: u64 = record.calls.values().map(|calls| calls.latency_us.len()).sum();
-            vec![figure("calls a second (TPS)", "164.5 with locks, 209.7 write-back, 431.2 with Lua", format!("{:.1}", done as f64 / seconds))]
+            vec![figure(
+                "calls a second (TPS)",
+                "164.5 with locks, 209.7 write-back, 431.2 with Lua",
+                format!("{:.1}", done as f64 / seconds),
+            )]
         }
         SeedNumber::Coupon => {
             let claims = record.calls.get(&Call::Claim);

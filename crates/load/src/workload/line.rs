@@ -178,7 +178,8 @@ impl Line {
         if state == State::Coming {
             self.joined(user, moment, entry.token, meter);
         }
-        let (next, pass) = if entry.can_enter { self.enters(user, moment, &entry, meter) } else { (self.waits(user, moment, &entry, meter), None) };
+        let (next, pass) =
+            if entry.can_enter { self.enters(user, moment, &entry, meter) } else { (self.waits(user, moment, &entry, meter), None) };
         (Step { outcome: Outcome::Good, next }, pass)
     }
 

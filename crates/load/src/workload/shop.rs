@@ -224,14 +224,7 @@ impl Shop {
         let state = state_of(claim.status);
         let claims = &mut self.offers[offer].claims;
         let index = claims.len() as u32;
-        claims.push(Claim {
-            id: claim.id.into(),
-            user: person,
-            quantity: claim.quantity,
-            answered_ms: moment.now_ms(),
-            replayed,
-            state,
-        });
+        claims.push(Claim { id: claim.id.into(), user: person, quantity: claim.quantity, answered_ms: moment.now_ms(), replayed, state });
         if !replayed {
             meter.claimed();
         }

@@ -1,7 +1,7 @@
 //! Estimates of the wait: the first one shown against what it came to.
 //!
-//! An estimate rests on the pace that was measured, and nobody can measure leavers before they have left. So where people left
-//! without a word, estimates of a line's first minute are not judged; where nobody did, all are.
+//! An estimate rests on the pace that was measured, and nobody can measure leavers before they have left. So where people left,
+//! estimates of a line's first minute are not judged; where nobody did, all are.
 
 use super::order::waited;
 use super::wording::{counted, percent, person, seconds};
@@ -30,7 +30,8 @@ pub(super) fn estimates_hold(record: &Record) -> Verdict {
         .flat_map(|zone| errors_of(zone).map(move |(error, i)| (error, zone, i)))
         .collect();
     if errors.len() < PEOPLE_MIN {
-        let of_whom = format!("{} with an estimate that could be judged waited ten seconds", counted(errors.len() as u64, "person", "people"));
+        let of_whom =
+            format!("{} with an estimate that could be judged waited ten seconds", counted(errors.len() as u64, "person", "people"));
         return trial.not_judged(format!("only {of_whom}; {PEOPLE_MIN} are needed"), String::new());
     }
     errors.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
@@ -77,6 +78,6 @@ fn errors_of(zone: &Zone) -> impl Iterator<Item = (f64, usize)> {
 /// Estimates shown before are not judged.
 fn judged_from(zone: &Zone) -> u32 {
     let formed = zone.people.iter().filter(|person| waited(person)).map(|person| person.join_answered_ms).min().unwrap_or(0);
-    let left = zone.people.iter().any(|person| person.fate == Fate::LeftSilently);
+    let left = zone.people.iter().any(|person| matches!(person.fate, Fate::Left | Fate::LeftSilently));
     if left { formed.saturating_add(MEASURED_MS) } else { 0 }
 }

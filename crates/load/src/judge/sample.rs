@@ -42,10 +42,12 @@ pub(crate) struct Size {
     pub(crate) limit: u32,
     pub(crate) window_ms: u32,
     pub(crate) slot_ms: u32,
+    /// Of so many who wait, one leaves without a word; 0: nobody does.
+    pub(crate) leaves_one_in: u32,
 }
 
 /// Small enough for many tests, and long enough that every promise is judged.
-pub(crate) const SMALL: Size = Size { people: 3_000, seconds: 60, limit: 200, window_ms: 10_000, slot_ms: 1_000 };
+pub(crate) const SMALL: Size = Size { people: 3_000, seconds: 60, limit: 200, window_ms: 10_000, slot_ms: 1_000, leaves_one_in: 0 };
 
 /// A right run: a line and an offer.
 pub(crate) fn right(size: &Size) -> Record {
@@ -116,7 +118,7 @@ fn line(size: &Size, random: &mut Random) -> Vec<Person> {
         let joined = if i < half { i * ramp_ms / half } else { ramp_ms + (i - half) * (run_ms * 3 / 4 - ramp_ms) / half } as u32;
         let mut person = waiting(joined, joined + 1 + random.below(8));
         person.first_rank = 1 + (entries.len() - entries.partition_point(|at| *at <= i64::from(joined))) as u32;
-        if anyone_waits && random.below(5) == 0 {
+        if anyone_waits && size.leaves_one_in > 0 && random.below(size.leaves_one_in) == 0 {
             person.fate = Fate::LeftSilently;
             people.push(person);
             continue;

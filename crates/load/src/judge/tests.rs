@@ -218,6 +218,23 @@ fn estimates() {
     check_holds(name, |r| who_waited(r).into_iter().take(100).for_each(|p| p.first_estimate_ms = 0));
     check_not_judged(name, "100 are needed", |r| r.zones[0].people.truncate(300));
     check_not_judged(name, "100 are needed", |r| r.zones[0].otherwise_bound = true);
+    // Nobody can measure in a line's first minute who will leave; and this run has but one minute.
+    check_not_judged(name, "100 are needed", |r| who_waited(r)[500].fate = Fate::LeftSilently);
+}
+
+#[test]
+fn estimates_of_a_line_that_people_leave_are_judged_once_leavers_could_be_measured() {
+    let mut record = right(&super::sample::Size { seconds: 160, leaves_one_in: 5, ..SMALL });
+    assert_eq!(verdict(&record, "estimates").outcome, Outcome::Held);
+    for person in who_waited(&mut record) {
+        // Only what was shown in the first minute is wrong; then, only what was shown after it.
+        person.first_estimate_ms *= if person.first_shown_ms < 60_000 { 3 } else { 1 };
+    }
+    assert_eq!(verdict(&record, "estimates").outcome, Outcome::Held);
+    for person in who_waited(&mut record) {
+        person.first_estimate_ms *= if person.first_shown_ms < 60_000 { 1 } else { 3 };
+    }
+    assert!(verdict(&record, "estimates").failed());
 }
 
 #[test]

@@ -37,7 +37,8 @@ pub(super) fn first_come_first_served(record: &Record) -> Verdict {
         total.certain += seen.certain;
     }
     if total.compared == 0 {
-        return trial.not_judged("nobody entered after waiting", String::new());
+        let reason = if record.zones.is_empty() { "nobody stood in a line" } else { "nobody entered after waiting" };
+        return trial.not_judged(reason, String::new());
     }
     let tau = if weights > 0.0 { Some(weighted / weights) } else { None };
     if let Some(tau) = tau {

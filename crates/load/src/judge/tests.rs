@@ -76,6 +76,11 @@ fn overselling() {
         // What was sold before the run is sold.
         r.offers[0].before = Some(crate::record::Stock { quantity: 40, remaining: 29, held: 0, confirmed: 11 });
     });
+    check_fails(name, "41 units confirmed or granted by answers, of 40", |r| {
+        r.offers[0].granted = (0..21).map(|i| (100 + i, format!("g-{i}"))).collect();
+        r.offers[0].after = None;
+    });
+    check_fails(name, "20 confirmed afterwards, answers confirmed 21", |r| r.offers[0].granted = vec![(100, "g-1".into())]);
     check_fails(name, "9 remaining + 10 held + 20 confirmed are not 40", |r| r.offers[0].after.as_mut().unwrap().remaining = 9);
     check_fails(name, "19 confirmed afterwards, answers confirmed 20", |r| {
         let after = r.offers[0].after.as_mut().unwrap();

@@ -103,32 +103,30 @@ impl World {
                     }
                 }
             }
-            Model::Open { rate } => {
-                let plan_begin_us = now - into_us;
-                let mut due = Vec::new();
-                let mut number = self.begun;
-                while let Some(at_us) = rate.arrival_us(number).filter(|at_us| *at_us <= into_us) {
-                    due.push(plan_begin_us + at_us);
-                    number += 1;
-                }
-                for at_us in due {
+            Model::Open { .. } => {
+                while let Some(at_us) = self.arrival_us().filter(|at_us| *at_us <= into_us) {
                     let user = self.free.pop().unwrap_or_else(|| {
                         self.unused += 1;
                         self.unused - 1
                     });
-                    self.begin(user, at_us);
+                    self.begin(user, now - into_us + at_us);
                 }
             }
+        }
+    }
+
+    /// When the next one comes in the open model, from the plan's begin.
+    fn arrival_us(&self) -> Option<u64> {
+        match &self.model {
+            Model::Open { rate } if !self.closing => rate.arrival_us(self.begun),
+            _ => None,
         }
     }
 
     /// The next moment at which somebody may be due or begin, if it is before `latest`.
     pub(super) fn next_us(&self, now: u64, plan_begin_us: u64, latest: u64) -> u64 {
         let timer = self.timers.first_us(latest).unwrap_or(latest);
-        let arrival = match &self.model {
-            Model::Open { rate } if !self.closing => rate.arrival_us(self.begun).map_or(latest, |at_us| plan_begin_us + at_us),
-            _ => latest,
-        };
+        let arrival = self.arrival_us().map_or(latest, |at_us| plan_begin_us + at_us);
         // A ramp of users goes on at each look, a millisecond apart.
         let ramp = match &self.model {
             Model::Closed { users, .. } if !self.closing && users.level(now + 1_000 - plan_begin_us) as u32 > self.wanted => now + 1_000,

@@ -1,7 +1,8 @@
 //! Estimates of the wait: the first one shown against what it came to.
 //!
-//! An estimate rests on the pace that was measured, and nobody can measure leavers before they have left. So where people left,
-//! estimates of a line's first minute are not judged; where nobody did, all are.
+//! An estimate rests on the pace that was measured, and nobody can measure leavers before they have left. So what is shown in a line's
+//! first minute is judged only of people ahead of whom hardly anybody left; whoever joined before and neither entered nor
+//! waits any more did leave ahead.
 
 use super::order::waited;
 use super::wording::{counted, percent, person, seconds};
@@ -16,6 +17,8 @@ const WAIT_MIN_MS: u32 = 10_000;
 const PEOPLE_MIN: usize = 100;
 /// How long a line's pace is measured before estimates can know it.
 const MEASURED_MS: u32 = 60_000;
+/// One leaver of so many ahead moves an estimate by a fifth of what it may be wrong by.
+const FORESEEN_ONE_IN: u64 = 50;
 
 pub(super) fn estimates_hold(record: &Record) -> Verdict {
     let mut trial = Trial::new("estimates", "The first estimate of the wait is wrong by less than 10 %, as a median");
@@ -27,7 +30,7 @@ pub(super) fn estimates_hold(record: &Record) -> Verdict {
         .zones
         .iter()
         .filter(|zone| !zone.otherwise_bound)
-        .flat_map(|zone| errors_of(zone).map(move |(error, i)| (error, zone, i)))
+        .flat_map(|zone| errors_of(zone).into_iter().map(move |(error, i)| (error, zone, i)))
         .collect();
     if errors.len() < PEOPLE_MIN {
         let of_whom =
@@ -65,19 +68,25 @@ pub(super) fn estimates_hold(record: &Record) -> Verdict {
 }
 
 /// Relative errors of a zone's first estimates, and whose.
-fn errors_of(zone: &Zone) -> impl Iterator<Item = (f64, usize)> {
-    let from = judged_from(zone);
-    zone.people.iter().enumerate().filter_map(move |(i, person)| {
+fn errors_of(zone: &Zone) -> Vec<(f64, usize)> {
+    let mut errors = Vec::new();
+    let measured_from = formed(zone).saturating_add(MEASURED_MS);
+    let (mut ahead, mut left) = (0_u64, 0_u64);
+    for (i, person) in zone.people.iter().enumerate() {
         let shown = person.fate == Fate::Entered && person.first_estimate_ms != u32::MAX && person.first_shown_ms != u32::MAX;
         let real = person.entered_ms.saturating_sub(person.first_shown_ms);
-        (shown && person.first_shown_ms >= from && real >= WAIT_MIN_MS)
-            .then(|| ((f64::from(person.first_estimate_ms) - f64::from(real)).abs() / f64::from(real), i))
-    })
+        let foreseeable = person.first_shown_ms >= measured_from || left * FORESEEN_ONE_IN <= ahead;
+        if shown && foreseeable && real >= WAIT_MIN_MS {
+            errors.push(((f64::from(person.first_estimate_ms) - f64::from(real)).abs() / f64::from(real), i));
+        }
+        let leaves = matches!(person.fate, Fate::Left | Fate::LeftSilently);
+        ahead += u64::from(waited(person) || leaves);
+        left += u64::from(leaves);
+    }
+    errors
 }
 
-/// Estimates shown before are not judged.
-fn judged_from(zone: &Zone) -> u32 {
-    let formed = zone.people.iter().filter(|person| waited(person)).map(|person| person.join_answered_ms).min().unwrap_or(0);
-    let left = zone.people.iter().any(|person| matches!(person.fate, Fate::Left | Fate::LeftSilently));
-    if left { formed.saturating_add(MEASURED_MS) } else { 0 }
+/// When the first one had to wait.
+fn formed(zone: &Zone) -> u32 {
+    zone.people.iter().filter(|person| waited(person)).map(|person| person.join_answered_ms).min().unwrap_or(0)
 }

@@ -71,7 +71,7 @@ fn round_up(value: f64) -> f64 {
 pub(super) fn moments(seconds: f64) -> Vec<f64> {
     const STEPS: [f64; 13] = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_800.0, 3_600.0];
     // Hours are written longer.
-    let most = if seconds > 3_600.0 { 5.0 } else { 8.0 };
+    let most = if seconds > 3_600.0 { 5.0 } else { 8.5 };
     let step = STEPS.into_iter().find(|step| seconds / step <= most).unwrap_or_else(|| round_up(seconds / most));
     (0..=(seconds / step) as u32).map(|i| f64::from(i) * step).collect()
 }

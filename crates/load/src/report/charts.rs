@@ -34,7 +34,9 @@ struct Groups<'a> {
 
 impl<'a> Groups<'a> {
     fn of(record: &'a Record) -> Option<Self> {
-        let seconds = record.seconds.as_slice();
+        // The last second of a run is rarely a whole one: drawn, a mere moment would look like a collapse.
+        let whole = usize::try_from(record.elapsed_ms.saturating_add(500) / 1_000).unwrap_or(usize::MAX).max(1);
+        let seconds = &record.seconds[..record.seconds.len().min(whole)];
         (!seconds.is_empty()).then(|| Self { seconds, size: seconds.len().div_ceil(POINTS_MAX), until: seconds.len() as f64 })
     }
 

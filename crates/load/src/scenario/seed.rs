@@ -1,7 +1,7 @@
 //! The experiments of the source documents, with their sizes, and what they published.
 //!
-//! * `000`, the farm-stay: seven bookings of two against a capacity of ten came in at once; threads that all read "10 left" sold
-//!   too many. Here five succeed, and each has a coupon of thanks.
+//! * `000`, the farm-stay: seven bookings of two against a capacity of ten came in at once; of threads that all read "10 left" each
+//!   took its two from ten. Here five succeed, and each has a coupon of thanks.
 //! * `001`, the goods drop: 1,000 users within a second, one unit each; a fifth leave at the payment, a fifth of the payments fail.
 //! * `002`, the waiting room: k6 with 600,000 virtual users in four stages, 160 s in all, 10.13 million calls.
 //! * `003`, the coupon drop: 150,000 attempts of 1,000 users, one coupon each, with impatient second clicks.
@@ -130,9 +130,12 @@ pub fn published(seed: SeedNumber, record: &Record) -> Vec<Published> {
         SeedNumber::Farm => {
             let offer = record.offers.first();
             let booked = offer.map_or(0, |offer| offer.claims.iter().filter(|claim| !claim.replayed).count());
+            let left = offer.and_then(|offer| offer.after).map_or_else(|| "not read".into(), |stock| stock.remaining.to_string());
+            let coupons = record.offers.get(1).map_or(0, |thanks| distinct(&thanks.granted));
             vec![
-                figure("bookings of two that succeeded, of seven against ten", "more than 5 (oversold)", booked.to_string()),
-                figure("coupons of thanks", "—", record.offers.get(1).map_or(0, |thanks| distinct(&thanks.granted)).to_string()),
+                figure("bookings of two, of seven against ten", "5 wanted", booked.to_string()),
+                figure("places left afterwards", "0 wanted, 6 found without a lock", left),
+                figure("coupons of thanks", "one for each booking", coupons.to_string()),
             ]
         }
         SeedNumber::Goods => {

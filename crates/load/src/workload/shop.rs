@@ -295,3 +295,89 @@ fn state_of(status: &str) -> ClaimState {
         _ => ClaimState::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shop(clicks: u32) -> Shop {
+        let offer = |id: &str| Offer {
+            id: id.into(),
+            quantity: 10,
+            per_user_limit: None,
+            hold_ms: 1_000,
+            claims: Vec::new(),
+            before: None,
+            after: None,
+            granted: Vec::new(),
+            reread: Vec::new(),
+        };
+        let trade = Trade {
+            tag: "r-".into(),
+            quantity: 2,
+            clicks,
+            leave: 0.0,
+            fail: 0.0,
+            pays: true,
+            pay_us: 0,
+            key: Some("bk".into()),
+            attributes: Some("{\"a\":1}".into()),
+            remembers: true,
+        };
+        Shop::new("h", vec![offer("stay"), offer("thanks")], 1, trade, Random::new(1))
+    }
+
+    fn request(shop: &mut Shop, user: u32) -> String {
+        let mut out = Vec::new();
+        shop.request(user, None, &mut out);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    fn hear(shop: &mut Shop, status: u16, replayed: bool, body: &str) -> Next {
+        let answer = Answer { status, retry_after_s: Some(2), replayed, close: false, body: body.as_bytes() };
+        shop.answered(0, Moment { sent_us: 1_000, now_us: 2_000 }, &answer, &mut Meter::default()).next
+    }
+
+    #[test]
+    fn a_lost_answer_is_asked_for_again_with_the_same_key() {
+        let mut shop = shop(1);
+        shop.begin(0, 0);
+        let first = request(&mut shop, 0);
+        assert!(first.starts_with("POST /v1/offers/stay/claims HTTP/1.1\r\nhost: h\r\n"), "{first}");
+        assert!(
+            first.contains("x-bunho-user: r-0\r\nidempotency-key: r-0\r\n") && first.ends_with("{\"quantity\":2,\"attributes\":{\"a\":1}}")
+        );
+        assert_eq!(shop.unanswered(0, 1_000, &mut Meter::default()), Next::At(501_000));
+        assert_eq!(request(&mut shop, 0), first);
+        assert_eq!(hear(&mut shop, 503, false, "{\"code\":\"overloaded\"}"), Next::At(2_002_000));
+        assert_eq!(request(&mut shop, 0), first);
+        assert_eq!(hear(&mut shop, 201, true, r#"{"id":"c1","quantity":2,"status":"held","granted":[]}"#), Next::At(2_000));
+        let confirm = request(&mut shop, 0);
+        assert!(
+            confirm.starts_with("POST /v1/claims/c1/confirm HTTP/1.1\r\n") && confirm.contains("authorization: Bearer bk\r\n"),
+            "{confirm}"
+        );
+        // Nothing sure is known of the claim until the confirmation is answered.
+        shop.unanswered(0, 1_000, &mut Meter::default());
+        assert_eq!(shop.offers[0].claims[0].state, ClaimState::Unknown);
+        assert_eq!(request(&mut shop, 0), confirm);
+        assert_eq!(hear(&mut shop, 200, false, r#"{"id":"c1","quantity":2,"status":"confirmed","granted":["g1"]}"#), Next::Done);
+        let offers = shop.finish();
+        assert_eq!((offers[0].claims.len(), offers[0].claims[0].replayed, offers[0].claims[0].state), (1, true, ClaimState::Confirmed));
+        assert_eq!(offers[1].granted, [(0, "g1".to_string())]);
+    }
+
+    #[test]
+    fn second_clicks_have_the_same_key_for_every_other_user() {
+        let mut shop = shop(2);
+        let keys: Vec<String> = (0..4)
+            .map(|_| {
+                shop.begin(0, 0);
+                let request = request(&mut shop, 0);
+                request.lines().filter(|line| line.starts_with("x-b") || line.starts_with("ide")).collect::<Vec<_>>().join(" ")
+            })
+            .collect();
+        let wanted = ["0 idempotency-key: r-0", "0 idempotency-key: r-0", "1 idempotency-key: r-1", "1 idempotency-key: r-1.1"];
+        assert_eq!(keys, wanted.map(|rest| format!("x-bunho-user: r-{rest}")));
+    }
+}

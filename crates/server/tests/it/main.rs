@@ -4,6 +4,7 @@
 //! * `kill`: `kill -9` at random moments under load, and a journal whose sync fails.
 //! * `contract`: every row of the API's tables, hostile input included.
 //! * `commands`: the command line.
+//! * `load`: `bunho-load`, the client that judges, small.
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
@@ -12,6 +13,7 @@ mod harness;
 mod commands;
 mod contract;
 mod kill;
+mod load;
 mod seed_000;
 mod seed_001;
 mod seed_002;

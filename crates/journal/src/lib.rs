@@ -12,6 +12,7 @@
 
 mod chunk;
 mod committer;
+pub mod crash;
 mod error;
 mod folder;
 mod journal;

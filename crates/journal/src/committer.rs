@@ -54,7 +54,6 @@ fn write(shared: &Shared, batch: &Batch) -> Result<(), JournalError> {
     fail::fail_point!("journal::sync", |_| Err(simulated("sync")));
     shared.store.sync()?;
     crash_point!("journal::synced");
-    fail::fail_point!("journal::after_sync");
     Ok(())
 }
 

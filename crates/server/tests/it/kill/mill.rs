@@ -143,6 +143,10 @@ impl Mill {
                 self.start(&armed).await
             }
             Reach::Start => self.start(&armed).await,
+            Reach::Restart => {
+                self.work(&[], None, Ending::Kill { after_ms }).await;
+                self.start(&armed).await
+            }
             Reach::FirstStart => return self.first_start(&armed).await,
             Reach::Rebuild => self.rebuild(&armed),
             Reach::Repair => self.repair(&armed).await,

@@ -35,6 +35,8 @@ pub enum Reach {
     Failing,
     /// A start of the folder, with its long history.
     Start,
+    /// The start after a kill in the crowd: the ledger is behind the journal.
+    Restart,
     /// The start after the journal failed.
     Mending,
     /// A start on an empty folder, with the demo.
@@ -60,12 +62,12 @@ const fn point(name: &'static str, reach: &'static [Reach], most: u64) -> Point 
 }
 
 use Deed::{Create, CreateZone, Delete, DeleteZone, DropPassKey, Edit, EditZone, MakeKey, MakePassKey, ResetZone, RevokeKey};
-use Reach::{Crowd, Drain, Failing, FirstStart, LedgerAck, Mending, Operator, Rebuild, Repair, Start};
+use Reach::{Crowd, Drain, Failing, FirstStart, LedgerAck, Mending, Operator, Rebuild, Repair, Restart, Start};
 
 /// All of them, in the order of a record's life.
 pub const POINTS: &[Point] = &[
     // A decision.
-    point("engine::offer_settled", &[Crowd], 10),
+    point("engine::offer_settled", &[Crowd], 6),
     point("engine::offer_decided", &[Crowd], 80),
     point("engine::offer_recorded", &[Crowd], 80),
     point("engine::grant_recorded", &[Crowd], 6),
@@ -143,7 +145,7 @@ pub const POINTS: &[Point] = &[
     point("ledger::zones_loaded", &[Start], 1),
     point("ledger::claims_loaded", &[Start], 1),
     point("ledger::loaded", &[Start], 1),
-    point("engine::replay_read", &[Start], 1),
+    point("engine::replay_read", &[Restart], 1),
     point("node::replayed", &[Start], 1),
     point("engine::recovered", &[Start], 1),
     point("node::alive", &[Start, FirstStart], 1),

@@ -229,7 +229,6 @@ pub fn launch(command: Command) -> Started {
 }
 
 /// As [`launch`]; where the server ends before it serves: how, and what it said.
-#[expect(clippy::zombie_processes, reason = "whoever gets the process waits for it; where it hangs, the test ends")]
 pub fn try_launch(mut command: Command) -> Result<Started, (ExitStatus, Vec<String>)> {
     let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
     let output = BufReader::new(process.stdout.take().unwrap());

@@ -1,15 +1,17 @@
 //! `kill -9` at every named point and at random moments under load, restart, count. And a disk that fails to sync.
 //!
-//! The mill ([`mill`]) keeps one data folder through all its kills: `points` names every point and the way there, `clients` and
+//! The mill ([`mill`]) keeps one data folder through all its kills: `points` names every point and the way there, `clients`, `line` and
 //! `operator` are the traffic, `books` what they were told, `checks` what must be true after each restart. `BUNHO_TEST_KILLS`
 //! sets the number of kills; the suite strikes each point once and a few random moments.
 
 mod books;
 mod checks;
 mod clients;
+mod line;
 mod mill;
 mod operator;
 mod points;
+mod rare;
 
 use crate::harness::{Random, Server, seeded, until};
 use mill::{MOMENT, Mill, at, schedule};

@@ -6,26 +6,24 @@ use super::checks::{Depth, Gate, THANKS_AT_FIRST};
 use super::clients::{Caller, Gone, answer_of};
 use super::operator::gate_settings;
 use super::points::{Deed, POINTS, Point, Reach};
-use crate::harness::{Random, Server, launch, try_launch, until};
+use crate::harness::{Random, Server, until};
 use bunho_domain::ticket::TicketKey;
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// How long a point is waited for before the process is killed without it.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How long a process that is to end may take.
-const END: Duration = Duration::from_secs(20);
+pub(super) const END: Duration = Duration::from_secs(20);
 /// Every so many checks everything ever told is looked at, and `reconcile` asked.
 const EVERYTHING_EVERY: u64 = 10;
-const SIGKILL: i32 = 9;
+pub(super) const SIGKILL: i32 = 9;
 /// Points at which the journal fails, and nobody is killed.
 const FAILURES: [&str; 3] = ["journal::before_write", "journal::after_write", "journal::sync"];
 /// What random moments are counted under.
@@ -44,7 +42,7 @@ pub enum Strike {
 
 /// How a run under load is ended, where its point does not end it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
+pub(super) enum Ending {
     /// SIGKILL after so many milliseconds.
     Kill { after_ms: u64 },
     /// SIGTERM after so many milliseconds.
@@ -55,11 +53,11 @@ enum Ending {
 
 /// One data folder and what is known of it.
 pub struct Mill {
-    server: Server,
+    pub(super) server: Server,
     books: Arc<Mutex<Books>>,
     ticket_key: Arc<TicketKey>,
     gate: Gate,
-    random: Random,
+    pub(super) random: Random,
     /// How often by point, and under [`MOMENT`].
     pub struck: BTreeMap<&'static str, u64>,
     checks: u64,
@@ -154,7 +152,7 @@ impl Mill {
         ended.signal() == Some(SIGKILL)
     }
 
-    fn caller(&self) -> Caller {
+    pub(super) fn caller(&self) -> Caller {
         Caller {
             url: self.server.url.clone(),
             client: Client::builder().timeout(Duration::from_secs(8)).build().unwrap(),
@@ -189,7 +187,7 @@ impl Mill {
     }
 
     /// Waits until it is ready and checks it. `Err`: it died meanwhile.
-    async fn check(&mut self, caller: &Caller) -> Result<(), ExitStatus> {
+    pub(super) async fn check(&mut self, caller: &Caller) -> Result<(), ExitStatus> {
         let began = Instant::now();
         while answer_of(caller.client.get(format!("{}/readyz", caller.url))).await.is_none_or(|(status, _)| status != StatusCode::OK) {
             if let Some(status) = self.server.has_ended() {
@@ -211,7 +209,7 @@ impl Mill {
         }
     }
 
-    async fn end(&mut self, ending: Ending) -> ExitStatus {
+    pub(super) async fn end(&mut self, ending: Ending) -> ExitStatus {
         let began = Instant::now();
         let patience = match ending {
             Ending::Kill { after_ms } | Ending::Terminate { after_ms } => Duration::from_millis(after_ms),
@@ -268,65 +266,6 @@ impl Mill {
             return ended.code() == Some(POISONED);
         }
         self.poison(&format!(";{}=return", point.name)).await.signal() == Some(SIGKILL)
-    }
-
-    fn rebuild(&self, armed: &str) -> ExitStatus {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
-        let output = command.arg("rebuild").arg("--data").arg(self.server.data()).env("FAILPOINTS", armed).output().unwrap();
-        expected(output.status, &[String::from_utf8_lossy(&output.stderr).into_owned()])
-    }
-
-    /// Somebody has edited the ledger by hand; a repair writes the engine's claim over it and is killed.
-    async fn repair(&mut self, armed: &str) -> ExitStatus {
-        self.server.set_environment(&[("FAILPOINTS", armed)]);
-        if let Err((status, lines)) = self.server.try_launch() {
-            return expected(status, &lines);
-        }
-        let caller = self.caller();
-        if let Err(status) = self.check(&caller).await {
-            return expected(status, &[]);
-        }
-        let edit = format!("update claims set attributes = '{{\"by\":{}}}' where offer_id = 'mended'", self.random.below(1 << 30));
-        let edited = Command::new("sqlite3").args(["-cmd", ".timeout 5000"]).arg(self.server.data().join("ledger.db")).arg(edit).output();
-        assert!(edited.unwrap().status.success());
-        let _ = caller.call(super::clients::As::Service, Method::POST, "/admin/api/reconcile?repair=true", Some(json!({}))).await;
-        self.end(Ending::Itself).await
-    }
-
-    /// An empty folder, started twice: once until the point, once for good. Whoever starts it gets in, and finds the demo.
-    async fn first_start(&mut self, armed: &str) -> bool {
-        let folder = TempDir::new().unwrap();
-        let command = |failpoints: Option<&str>| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
-            command.args(["serve", "--demo", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path());
-            command.env_remove("BUNHO_ADMIN_KEY").env("BUNHO_LOG__LEVEL", "error");
-            command.envs(failpoints.map(|armed| ("FAILPOINTS", armed)));
-            command
-        };
-        let struck = match try_launch(command(Some(armed))) {
-            Err((status, lines)) => expected(status, &lines).signal() == Some(SIGKILL),
-            Ok(mut started) => {
-                started.process.kill().unwrap();
-                started.process.wait().unwrap();
-                false
-            }
-        };
-        let mut started = launch(command(None));
-        let client = Client::builder().timeout(Duration::from_secs(8)).build().unwrap();
-        let ready =
-            async || answer_of(client.get(format!("{}/readyz", started.url))).await.is_some_and(|(status, _)| status == StatusCode::OK);
-        until("the new server is ready", END, ready).await;
-        let path = folder.path().join("admin.key");
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let key = std::fs::read_to_string(path).unwrap().trim().to_string();
-        let (status, offers) = answer_of(client.get(format!("{}/admin/api/offers", started.url)).bearer_auth(&key)).await.unwrap();
-        assert_eq!((status, offers["offers"].as_array().unwrap().len()), (StatusCode::OK, 4), "{offers}");
-        let claim = client.post(format!("{}/v1/offers/welcome-coupon/claims", started.url)).header("x-bunho-user", "first");
-        let (status, claim) = answer_of(claim.json(&json!({"quantity": 1}))).await.unwrap();
-        assert_eq!(status, StatusCode::CREATED, "{claim}");
-        started.process.kill().unwrap();
-        started.process.wait().unwrap();
-        struck
     }
 
     /// The last start: everything is checked, the line goes in in its order, and a stopped folder is equal too.
@@ -395,7 +334,7 @@ fn armed(name: &str, after: u64, action: &str) -> String {
 }
 
 /// A process may be killed, end well, or end because its journal failed; nothing else.
-fn expected(status: ExitStatus, lines: &[String]) -> ExitStatus {
+pub(super) fn expected(status: ExitStatus, lines: &[String]) -> ExitStatus {
     let fine = status.signal() == Some(SIGKILL) || matches!(status.code(), Some(0 | POISONED));
     assert!(fine, "the process ended with {status}: {lines:#?}");
     status

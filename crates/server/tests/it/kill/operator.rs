@@ -152,6 +152,9 @@ impl Caller {
         });
         let Some(name) = name else { return self.make(kind, random).await };
         let before = self.made(kind, |made| made.insert(name.clone(), Made::Leaving));
+        if matches!(kind, Kind::Offer) && random.below(2) == 0 {
+            self.admin(Method::POST, &format!("offers/{name}/close"), Some(json!({}))).await?;
+        }
         let path = match kind {
             Kind::Offer => "offers",
             Kind::Zone => "zones",

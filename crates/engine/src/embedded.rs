@@ -23,7 +23,7 @@ use bunho_domain::line::Line;
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::{Offer, Stock};
 use bunho_domain::ticket::TicketKey;
-use bunho_journal::{Commit, Journal};
+use bunho_journal::{Commit, Journal, crash_point};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -206,7 +206,11 @@ const LEDGER_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 async fn until_durable(commit: Option<Commit>) -> Result<(), EngineError> {
     match commit {
-        Some(commit) if !commit.is_durable() => commit.durable().await.map_err(EngineError::Indeterminate),
+        Some(commit) if !commit.is_durable() => {
+            commit.durable().await.map_err(EngineError::Indeterminate)?;
+            crash_point!("engine::durable");
+            Ok(())
+        }
         _ => Ok(()),
     }
 }

@@ -4,6 +4,7 @@
 //! idle journal commits a lone record at once.
 
 use crate::JournalError;
+use crate::crash_point;
 use crate::journal::Shared;
 use crate::pending::{Batch, Fate, State};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,14 +44,16 @@ fn next_batch(shared: &Shared) -> Option<Batch> {
 }
 
 fn write(shared: &Shared, batch: &Batch) -> Result<(), JournalError> {
+    crash_point!("journal::taken");
     fail::fail_point!("journal::before_write", |_| Err(simulated("before_write")));
     for chunk in &batch.chunks {
         shared.store.write(chunk)?;
+        crash_point!("journal::chunk_written");
     }
     fail::fail_point!("journal::after_write", |_| Err(simulated("after_write")));
     fail::fail_point!("journal::sync", |_| Err(simulated("sync")));
     shared.store.sync()?;
-    fail::fail_point!("journal::after_sync");
+    crash_point!("journal::synced");
     Ok(())
 }
 
@@ -69,9 +72,11 @@ fn publish(shared: &Shared, batch: Batch) {
         pending.landed(chunks);
         durable
     };
+    crash_point!("journal::landed");
     shared.pressure.fetch_sub(bytes, Ordering::Relaxed);
     // Fails only where it was decided before, and a batch in flight is decided here.
     ack.set(Fate::Durable).ok();
+    crash_point!("journal::acknowledged");
     shared.watch.send_replace(durable);
 }
 

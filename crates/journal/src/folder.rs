@@ -17,6 +17,7 @@
 //! `store.new`; `store.new` beside a `store` is unfinished and is removed.
 
 use crate::JournalError;
+use crate::crash_point;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -72,13 +73,17 @@ impl Folder {
     pub(crate) fn replace_store(&self) -> Result<(), JournalError> {
         let (store, new, old) = (self.store(), self.dir.join(STORE_NEW), self.dir.join(STORE_OLD));
         sync_tree(&new)?;
+        crash_point!("journal::new_store_complete");
         remove(&old)?;
         if exists(&store)? {
             fs::rename(&store, &old).map_err(JournalError::io("rename", &store))?;
         }
+        crash_point!("journal::old_store_away");
         fs::rename(&new, &store).map_err(JournalError::io("rename", &new))?;
+        crash_point!("journal::new_store_in_place");
         sync(&self.dir)?;
         remove(&self.dir.join(MARKER))?;
+        crash_point!("journal::marker_removed");
         sync(&self.dir)?;
         remove(&old)
     }
@@ -125,7 +130,9 @@ impl Folder {
         let mut file =
             OpenOptions::new().create(true).truncate(false).write(true).open(&spare).map_err(JournalError::io("open", &spare))?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(JournalError::io("write", &spare))?;
+        crash_point!("journal::marker_written");
         fs::rename(&spare, &marker).map_err(JournalError::io("rename", &spare))?;
+        crash_point!("journal::marker_placed");
         sync(&self.dir)
     }
 

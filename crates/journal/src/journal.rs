@@ -3,6 +3,7 @@
 use crate::JournalError;
 use crate::chunk::RECORD_BYTES_MAX;
 use crate::committer;
+use crate::crash_point;
 use crate::folder::Folder;
 use crate::pending::{Batch, Commit, Fate, Pending, Pushed, State};
 use crate::store::{Kept, Store};
@@ -87,6 +88,7 @@ impl Journal {
     /// As [`Self::open`].
     pub fn open_with(dir: &Path, options: Options) -> Result<Self, JournalError> {
         let folder = Folder::lock(dir)?;
+        crash_point!("journal::locked");
         if let Some(refused) = folder.marked()? {
             remove_refused(&folder, refused)?;
         }
@@ -97,9 +99,12 @@ impl Journal {
             }
             return Err(error);
         }
+        crash_point!("journal::store_synced");
         let store = Store::open(&folder.store())?;
+        crash_point!("journal::store_opened");
         let Kept { trimmed, last } = store.check()?;
         folder.keep_room_for_marker()?;
+        crash_point!("journal::room_kept");
         tracing::info!(trimmed, last, "the journal in {} is open", dir.display());
         let shared = Arc::new(Shared {
             store,
@@ -129,6 +134,7 @@ impl Journal {
         let folder = Folder::lock(dir)?;
         let new = Store::open(&folder.new_store()?)?;
         new.set_trimmed(after)?;
+        crash_point!("journal::reset_written");
         drop(new);
         folder.replace_store()
     }
@@ -274,6 +280,7 @@ impl Owner {
                 pending.state = State::Closing;
             }
         }
+        crash_point!("journal::closing");
         self.shared.work.notify_one();
         if let Some(committer) = self.committer.lock().take() {
             // It catches its own panics.
@@ -306,6 +313,7 @@ impl Shared {
                 tracing::error!(refused, error = &error as &dyn std::error::Error, "the journal is poisoned and could not be marked")
             }
         }
+        crash_point!("journal::marked");
         open.ack.set(Fate::Poisoned).ok();
         self.end(Fate::Poisoned);
     }
@@ -323,6 +331,7 @@ fn remove_refused(folder: &Folder, refused: u64) -> Result<(), JournalError> {
     let old = Store::open(&folder.store())?;
     let new = Store::open(&folder.new_store()?)?;
     old.copy_before(refused, &new)?;
+    crash_point!("journal::kept_copied");
     drop((old, new));
     folder.replace_store()
 }

@@ -4,6 +4,7 @@
 //! in which they were appended, and many of them become durable with one `fdatasync`.
 //!
 //! * [`wire`]: a record as bytes. Knows nothing of where the bytes go.
+//! * [`crash`]: named points, here and in the crates above, at which tests end the process; a release has none of them.
 //! * [`Journal`]: append, wait until durable, read, trim; kept in a folder by fjall.
 //!
 //! Inside, from the outside in: `journal` (the handle) → `pending` (the batch that fills, and who waits for it) →
@@ -12,6 +13,7 @@
 
 mod chunk;
 mod committer;
+pub mod crash;
 mod error;
 mod folder;
 mod journal;

@@ -12,6 +12,7 @@
 
 use crate::JournalError;
 use crate::chunk::{Chunk, Stored};
+use crate::crash_point;
 use crate::wire::Record;
 use fjall::config::FilterPolicy;
 use fjall::{CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
@@ -196,7 +197,9 @@ impl Store {
         }
         batch.insert(&self.meta, TRIMMED, key(new_trimmed));
         announce(new_trimmed);
+        crash_point!("journal::trim_announced");
         batch.commit().map_err(JournalError::store("trim"))?;
+        crash_point!("journal::trimmed");
         self.trimmed_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(Some(new_trimmed))
     }

@@ -5,6 +5,7 @@
 //! writer nor hold it up, the `sqlite3` shell included.
 
 use crate::error::LedgerError;
+use bunho_journal::crash_point;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
@@ -64,7 +65,9 @@ impl Ledger {
             .connect_with(options.clone().pragma("cache_size", format!("-{WRITER_CACHE_KIB}")).pragma("temp_store", "MEMORY"))
             .await
             .map_err(opening)?;
+        crash_point!("ledger::opened");
         migrate(path, &writer).await?;
+        crash_point!("ledger::migrated");
         // After the migrations, so that no reader has seen an older schema.
         let readers = pool_options(READERS)
             .connect_with(options.pragma("cache_size", format!("-{READER_CACHE_KIB}")).pragma("query_only", "ON"))

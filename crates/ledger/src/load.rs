@@ -16,6 +16,7 @@ use crate::rows::zone::zone_columns;
 use crate::rows::{self, Columns};
 use bunho_domain::claim::Standby;
 use bunho_domain::event::{Event, OfferChange, OfferEvent, TicketNumber, ZoneChange, ZoneEvent};
+use bunho_journal::crash_point;
 use futures_util::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
@@ -60,11 +61,14 @@ impl Ledger {
         let mut snapshot = self.readers().begin().await.map_err(LedgerError::sql("begin to load"))?;
         let offset = crate::projector::read_offset(&mut snapshot).await?;
         let zones = load_zones(&mut snapshot, sink).await?;
+        crash_point!("ledger::zones_loaded");
         let offers = load_offers(&mut snapshot, sink).await?;
         claims::load(&mut snapshot, &offers, sink).await?;
+        crash_point!("ledger::claims_loaded");
         load_standby(&mut snapshot, &offers, sink).await?;
         load_parked(&mut snapshot, &offers, sink).await?;
         load_tickets(&mut snapshot, &zones, sink).await?;
+        crash_point!("ledger::loaded");
         Ok(offset)
     }
 

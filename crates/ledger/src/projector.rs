@@ -21,7 +21,7 @@ mod tickets;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use batch::Batch;
-use bunho_journal::{Journal, JournalError, Record};
+use bunho_journal::{Journal, JournalError, Record, crash_point};
 use futures_util::FutureExt;
 use sqlx::SqliteConnection;
 use state::State;
@@ -144,6 +144,7 @@ impl Projector {
             let mut counting = self.ledger.begin_write().await?;
             work.records.clear();
             work.state = Some(self.seed(&mut counting).await?);
+            crash_point!("projector::counted");
         }
         let Some(state) = work.state.as_mut() else { return Ok(Progress::CaughtUp) };
         if work.records.is_empty() {
@@ -156,24 +157,30 @@ impl Projector {
             // The other core decodes the next batch while SQLite works on this one.
             work.reader.prefetch(&self.journal, upto);
         }
+        crash_point!("projector::read");
         let batch = Batch::of(&work.records);
         let mut transaction = self.ledger.begin_write().await?;
+        crash_point!("projector::begun");
         // Whoever repairs says so while it holds the only connection that writes, so here it is known.
         if state.repairs != self.ledger.repairs() {
             *state = self.seed(&mut transaction).await?;
         }
         let applied = apply::apply(&mut transaction, state, &batch).await?;
+        crash_point!("projector::applied");
         if let Err(source) = transaction.commit().await {
             // It may or may not have been committed; only the database knows.
             work.state = None;
             return Err(LedgerError::Sql { action: "commit a batch", source });
         }
+        crash_point!("projector::committed");
         applied.log();
         self.parked.fetch_add(applied.parked_count(), Ordering::Relaxed);
         applied.enter(state, upto);
         work.records.clear();
         work.committed = Some(upto);
+        crash_point!("projector::entered");
         self.ledger.publish_projected(upto);
+        crash_point!("projector::published");
         self.trim(work, TRIM_EVERY_RECORDS).await;
         Ok(if more { Progress::More } else { Progress::CaughtUp })
     }

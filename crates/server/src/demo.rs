@@ -5,7 +5,7 @@ use bunho_domain::ids::{AppId, OfferId, ZoneId};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_engine::{Engine, EngineError};
-use bunho_journal::Audit;
+use bunho_journal::{Audit, crash_point};
 
 /// Adds the sample zone and offers that do not exist yet.
 ///
@@ -25,6 +25,7 @@ pub async fn add(engine: &Engine) -> Result<(), Failure> {
         if !engine.offer_ids().contains(&id) {
             let decided = engine.put_offer(settings, None, audit("offer.put", id.as_str())).await.map_err(failed)?;
             decided.map_err(|refusal| Failure::internal(format_args!("demo offer {id}: {refusal:?}")))?;
+            crash_point!("demo::offer_added");
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::secrets;
 use bunho_engine::{Ack, Embedded, Options, Recovery, TimeSource};
-use bunho_journal::Journal;
+use bunho_journal::{Journal, crash_point};
 use bunho_ledger::{Ledger, Projector};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,7 +69,9 @@ impl Node {
         let started = Instant::now();
         // The journal first: its lock keeps a second process away from everything else.
         let journal = open_journal(journal_path(&config.data)).await?;
+        crash_point!("node::journal_open");
         let ledger = Ledger::open(&ledger_path(&config.data)).await?;
+        crash_point!("node::ledger_open");
         let mut recovery = Recovery::default();
         let offset = ledger.load(&mut |event| recovery.apply(&event)).await?;
         if offset > journal.last() {
@@ -93,6 +95,7 @@ impl Node {
                 "{orphans} records are about offers or zones that neither ledger nor journal defines\n  mend: restore ledger.db and journal/ from the same backup"
             )));
         }
+        crash_point!("node::replayed");
         let options = Options {
             ack: config.ack,
             in_flight_max: config.limits.in_flight_per_zone_max,
@@ -115,6 +118,7 @@ impl Node {
                     .await;
             })
         }];
+        crash_point!("node::alive");
         Ok(Self { engine, journal, ledger, projector, stop, tasks })
     }
 
@@ -138,10 +142,13 @@ impl Node {
         let _ = self.stop.send(true);
         let journal = self.journal.clone();
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
+        crash_point!("node::journal_closed");
         for task in self.tasks {
             let _ = task.await;
         }
+        crash_point!("node::tasks_ended");
         self.ledger.close().await;
+        crash_point!("node::closed");
     }
 }
 

@@ -5,7 +5,7 @@ use crate::exit::Failure;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bunho_domain::time::Millis;
-use bunho_journal::Audit;
+use bunho_journal::{Audit, crash_point};
 use bunho_ledger::{Ledger, NewKey};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -58,7 +58,9 @@ pub async fn ensure_admin_key(ledger: &Ledger, data: &Path, given: Option<String
         Err(_) => new_key()?,
     };
     write_secret(&path, format!("{key}\n").as_bytes())?;
+    crash_point!("secrets::admin_key_written");
     add_key(ledger, "admin", "first start", &key, now).await?;
+    crash_point!("secrets::admin_key_added");
     Ok(Some(key))
 }
 
@@ -108,9 +110,12 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         std::fs::create_dir_all(folder)?;
         let partial = path.with_extension("partial");
         let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+        crash_point!("secrets::file_made");
         file.write_all(bytes)?;
         file.sync_all()?;
+        crash_point!("secrets::file_written");
         std::fs::rename(&partial, path)?;
+        crash_point!("secrets::file_placed");
         std::fs::File::open(folder)?.sync_all()
     };
     write().map_err(|error: std::io::Error| Failure::data(format_args!("{} cannot be written: {error}", path.display())))

@@ -6,7 +6,7 @@
 use super::offers::AbortOnPanic;
 use super::{Embedded, OfferCell, ZoneCell, until_durable};
 use bunho_domain::offer::Stock;
-use bunho_journal::Commit;
+use bunho_journal::{Commit, crash_point};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -49,6 +49,7 @@ impl Embedded {
             if until_durable(commit).await.is_err() {
                 return;
             }
+            crash_point!("engine::ticked");
             cell.stock.send_if_modified(|shown| shown.replace(stock) != Some(stock));
         }
     }
@@ -85,6 +86,7 @@ impl Embedded {
             let now = self.clock.now();
             self.take_reservation(&mut guarded);
             let more = guarded.line.sweep(now, SWEEP_TICKETS);
+            crash_point!("engine::swept");
             let mut events = Vec::new();
             guarded.line.minute(now, &mut events);
             guarded.line.reserve(&mut events);

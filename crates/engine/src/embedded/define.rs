@@ -12,7 +12,7 @@ use bunho_domain::line::Line;
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_domain::offer::{Offer, Step};
-use bunho_journal::{Audit, Commit};
+use bunho_journal::{Audit, Commit, crash_point};
 use std::sync::Arc;
 
 impl Embedded {
@@ -42,6 +42,7 @@ impl Embedded {
             })?;
             let decided = decided?;
             if decided.is_ok() {
+                crash_point!("engine::offer_redefined");
                 cell.zone.store(Arc::new(zone));
             }
             return Ok((decided.map(|()| false), commit));
@@ -56,6 +57,7 @@ impl Embedded {
         let mut events = Vec::new();
         offer.create(&mut Step { now, grants: None, events: &mut events });
         let commit = self.record(now, &events, Some(audit));
+        crash_point!("engine::offer_created");
         self.insert_offer(offer, Some(commit.clone()));
         Ok((Ok(true), Some(commit)))
     }
@@ -80,6 +82,7 @@ impl Embedded {
             }
             let (decided, commit) = self.locked(&cell, Some(&audit), Offer::delete)?;
             if decided.is_ok() {
+                crash_point!("engine::offer_deleted");
                 let number = cell.guarded.lock().offer.number();
                 let mut offers = (*offers).clone();
                 offers.by_id.remove(id);
@@ -170,6 +173,7 @@ impl Embedded {
         line.reserve(&mut events);
         let cell = ZoneCell::new(line);
         let commit = self.record_zone(&mut cell.guarded.lock(), now, events, Some(audit));
+        crash_point!("engine::zone_created");
         let mut zones = (**self.zones.load()).clone();
         zones.insert(cell);
         self.zones.store(Arc::new(zones));
@@ -204,6 +208,7 @@ impl Embedded {
         let mut events = Vec::new();
         guarded.line.define(settings, now, &mut events);
         guarded.line.reserve(&mut events);
+        crash_point!("engine::zone_redefined");
         cell.settings.store(Arc::new(guarded.line.settings().clone()));
         if tied_before != guarded.line.settings().offer {
             cell.left.store(-1, std::sync::atomic::Ordering::Relaxed);
@@ -226,6 +231,7 @@ impl Embedded {
             }
             let events = vec![ZoneEvent { zone: cell.number, change: ZoneChange::Deleted }];
             let commit = self.record_zone(&mut guarded, self.clock.now(), events, Some(&audit));
+            crash_point!("engine::zone_deleted");
             guarded.deleted = true;
             let mut zones = (**self.zones.load()).clone();
             zones.by_id.remove(id);

@@ -12,7 +12,7 @@ use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::OfferSettings;
 use bunho_domain::offer::{Actor, ClaimRequest, Offer, Restock, StandbyRequest, StandbyView, Step, Stock, Taken};
 use bunho_domain::time::Millis;
-use bunho_journal::{Audit, Commit};
+use bunho_journal::{Audit, Commit, crash_point};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -132,6 +132,7 @@ impl Embedded {
                 let offset = commit.offset();
                 until_durable(Some(commit)).await?;
                 self.until_projected(offset).await?;
+                crash_point!("engine::projected");
             }
         }
         Ok(decided)
@@ -154,6 +155,9 @@ impl Embedded {
         let whole = AbortOnPanic;
         let mut step = Step { now, grants: grants.as_mut().map(|grants| &mut grants.offer), events: &mut events };
         let decided = decision(&mut guarded.offer, &mut step);
+        if !events.is_empty() {
+            crash_point!("engine::offer_decided");
+        }
         self.record_offers(now, &events, audit, cell, &mut guarded, grants_cell.as_ref().zip(grants.as_deref_mut()));
         drop(whole);
         // What is refused because of the granted offer's state depends on that offer's last record as well; it is in
@@ -181,6 +185,9 @@ impl Embedded {
                     .is_some_and(|grants| grants.offer.settle(SETTLE_MOST, &mut Step { now, grants: None, events: &mut events }));
                 let mut step = Step { now, grants: grants.as_mut().map(|grants| &mut grants.offer), events: &mut events };
                 let more = guarded.offer.settle(SETTLE_MOST, &mut step) || granted_more;
+                if !events.is_empty() {
+                    crash_point!("engine::offer_settled");
+                }
                 self.record_offers(now, &events, None, cell, &mut guarded, grants_cell.as_ref().zip(grants.as_deref_mut()));
                 drop(whole);
                 more
@@ -206,10 +213,12 @@ impl Embedded {
             return;
         }
         let commit = self.record(now, events, audit);
+        crash_point!("engine::offer_recorded");
         let number = guarded.offer.number();
         if let Some((cell, grants)) = grants
             && events.iter().any(|event| matches!(event, Event::Offer(event) if event.offer != number))
         {
+            crash_point!("engine::grant_recorded");
             grants.last = Some(commit.clone());
             cell.note_deadline(&grants.offer);
         }

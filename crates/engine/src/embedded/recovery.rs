@@ -9,7 +9,7 @@ use bunho_domain::line::Line;
 use bunho_domain::offer::Offer;
 use bunho_domain::ticket::TicketKey;
 use bunho_domain::time::Millis;
-use bunho_journal::{Journal, JournalError};
+use bunho_journal::{Journal, JournalError, crash_point};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -92,6 +92,7 @@ impl Recovery {
             let records = journal.read(after, REPLAY_RECORDS)?;
             let Some((last, _)) = records.last() else { return Ok(after - offset) };
             after = *last;
+            crash_point!("engine::replay_read");
             for (_, record) in &records {
                 self.latest = self.latest.max(record.at);
                 for event in &record.events {
@@ -121,6 +122,7 @@ impl Recovery {
             line.recover(now);
             zones.insert(ZoneCell::new(line));
         }
+        crash_point!("engine::recovered");
         Arc::new(Embedded {
             journal,
             clock,

@@ -8,7 +8,7 @@ use bunho_domain::ids::ZoneId;
 use bunho_domain::line::{Answer, Join, JoinOutcome, OfferLeft, Poll, PollRefusal};
 use bunho_domain::ticket::Ticket;
 use bunho_domain::time::Millis;
-use bunho_journal::{Audit, Commit};
+use bunho_journal::{Audit, Commit, crash_point};
 use std::sync::atomic::Ordering;
 
 impl Embedded {
@@ -28,6 +28,7 @@ impl Embedded {
                 let mut events = Vec::new();
                 guarded.line.reserve(&mut events);
                 let outcome = guarded.line.join(join, cell.left(), now, &mut events);
+                crash_point!("engine::joined");
                 self.record_zone(&mut guarded, now, events, None);
                 (outcome, guarded.last.clone(), guarded.reservation.as_ref().map(|(commit, ..)| commit.clone()))
             };
@@ -59,6 +60,7 @@ impl Embedded {
             let now = self.clock.now();
             let mut events = Vec::new();
             let answer = guarded.line.poll(poll, cell.left(), now, &mut events);
+            crash_point!("engine::polled");
             self.record_zone(&mut guarded, now, events, None);
             // Only an admission shows what a crash could take back; who waits is told nothing that binds.
             let commit = if matches!(answer, Ok(Answer::Admitted(_))) { guarded.last.clone() } else { None };
@@ -82,6 +84,7 @@ impl Embedded {
             let now = self.clock.now();
             let mut events = Vec::new();
             guarded.line.leave(poll, now, &mut events);
+            crash_point!("engine::left");
             self.record_zone(&mut guarded, now, events, None);
             guarded.last.clone()
         };
@@ -130,8 +133,11 @@ impl Embedded {
             _ => None,
         });
         let events: Vec<Event> = events.into_iter().map(Event::Zone).collect();
+        crash_point!("engine::zone_decided");
         let commit = self.record(now, &events, audit);
+        crash_point!("engine::zone_recorded");
         if let Some((epoch, upto)) = reserved {
+            crash_point!("engine::reservation_recorded");
             guarded.reservation = Some((commit.clone(), epoch, upto));
         }
         guarded.last = Some(commit.clone());
@@ -142,6 +148,7 @@ impl Embedded {
     pub(super) fn take_reservation(&self, guarded: &mut GuardedZone) {
         if let Some((_, epoch, upto)) = guarded.reservation.take_if(|(commit, ..)| commit.is_durable()) {
             guarded.line.reserved(epoch, upto);
+            crash_point!("engine::reservation_taken");
         }
     }
 }

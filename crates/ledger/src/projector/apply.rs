@@ -13,6 +13,7 @@ use super::{tickets, write_offset};
 use crate::error::LedgerError;
 use crate::words;
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange, ZoneEvent};
+use bunho_journal::crash_point;
 use sqlx::SqliteConnection;
 use std::collections::{HashMap, HashSet};
 
@@ -66,12 +67,19 @@ pub(crate) async fn apply(connection: &mut SqliteConnection, state: &State, batc
     let mut working = guard::working(state, batch);
     let sorted = guard::sort(batch, &known, &mut working);
     write_offers(connection, batch, &mut working, &mut parked).await?;
+    crash_point!("projector::offers");
     let refused = write_claims(connection, batch, &known, &sorted, &mut working, &mut parked).await?;
+    crash_point!("projector::claims");
     write_history(connection, batch, &refused, &working).await?;
+    crash_point!("projector::history");
     write_standby(connection, batch, &working, &mut parked).await?;
+    crash_point!("projector::standby");
     let keep_ms = write_zones(connection, batch, &mut parked).await?;
+    crash_point!("projector::zones");
     tickets::write(connection, batch).await?;
+    crash_point!("projector::tickets");
     let sweeps = prune::step(connection, state, batch, &keep_ms).await?;
+    crash_point!("projector::pruned");
     park::write(connection, &parked).await?;
     write_offset(connection, batch.upto).await?;
     let deleted_offers = batch.offers.iter().filter(|(_, draft)| draft.deleted_at.is_some()).map(|(number, _)| *number).collect();

@@ -6,7 +6,7 @@ use crate::ledger::Ledger;
 use crate::rows::Columns;
 use crate::timestamp::Timestamp;
 use bunho_domain::time::Millis;
-use bunho_journal::Audit;
+use bunho_journal::{Audit, crash_point};
 
 /// A key to be kept.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,7 @@ impl Ledger {
             .execute(&mut *transaction)
             .await
             .map_err(LedgerError::sql("keep a key"))?;
+        crash_point!("ledger::key_inserted");
         audit::insert(&mut transaction, now, audit).await?;
         transaction.commit().await.map_err(LedgerError::sql("keep a key"))
     }
@@ -71,6 +72,7 @@ impl Ledger {
         if revoked.rows_affected() == 0 {
             return Ok(false);
         }
+        crash_point!("ledger::key_revoked");
         audit::insert(&mut transaction, now, audit).await?;
         transaction.commit().await.map_err(LedgerError::sql("revoke a key"))?;
         Ok(true)

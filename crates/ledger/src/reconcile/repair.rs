@@ -6,6 +6,7 @@ use crate::projector::{HistoryRow, read_offset, write_whole, write_whole_history
 use crate::timestamp::Timestamp;
 use bunho_domain::claim::Claim;
 use bunho_domain::time::Millis;
+use bunho_journal::crash_point;
 use std::collections::HashSet;
 
 impl Ledger {
@@ -42,6 +43,7 @@ impl Ledger {
                 .map_err(&action)?;
         }
         // Said while this is the only connection that writes: the projector counts afresh before its next batch.
+        crash_point!("ledger::repaired");
         self.note_repair();
         writing.commit().await.map_err(&action)?;
         Ok(refused.len() as u64)

@@ -7,7 +7,7 @@
 use crate::cli::Place;
 use crate::exit::{Failure, chain};
 use crate::node::{Node, journal_path, ledger_path, prepare};
-use bunho_journal::Journal;
+use bunho_journal::{Journal, crash_point};
 use bunho_ledger::Ledger;
 use std::process::ExitCode;
 
@@ -36,7 +36,9 @@ pub fn run(place: &Place, accept_loss: bool) -> Result<ExitCode, Failure> {
         let ledger = Ledger::open(&ledger_path(&config.data)).await?;
         let offset = *ledger.projected().borrow();
         ledger.close().await;
+        crash_point!("rebuild::caught_up");
         Journal::reset(&journal_path(&config.data), offset).map_err(|error| Failure::data(chain(&error)))?;
+        crash_point!("rebuild::restored");
         println!("restored: the ledger holds everything up to record {offset}; the journal goes on from there");
         Ok(ExitCode::SUCCESS)
     })

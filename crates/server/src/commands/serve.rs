@@ -11,6 +11,7 @@ use crate::node::{self, Node};
 use crate::pass::Passes;
 use crate::{demo, listen, router, secrets};
 use bunho_engine::Engine;
+use bunho_journal::crash_point;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ async fn serve_node(
     let engine = Engine::Embedded(node.engine.clone());
     let given = std::env::var("BUNHO_ADMIN_KEY").ok().filter(|key| !key.is_empty());
     let new_admin_key = secrets::ensure_admin_key(&node.ledger, &config.data, given, super::key::now()).await?;
+    crash_point!("serve::keys_ensured");
     if with_demo {
         demo::add(&engine).await?;
     }
@@ -74,6 +76,7 @@ async fn serve_node(
         Some(address) => Some(bind(address).await?),
         None => None,
     };
+    crash_point!("serve::bound");
     println!("bunho {} · embedded shape · ack {}", env!("CARGO_PKG_VERSION"), config.ack);
     println!("data in {}", config.data.display());
     if let Some(key) = new_admin_key {
@@ -88,10 +91,12 @@ async fn serve_node(
         servers.push(tokio::spawn(listen::serve(listener, router::admin(app.clone()), config.limits.clone(), stopped)));
     }
     let why = until_end(node).await?;
+    crash_point!("serve::told_to_end");
     let _ = stop.send(true);
     for server in servers {
         let _ = server.await;
     }
+    crash_point!("serve::drained");
     match why {
         End::Asked => {
             println!("stopped: requests answered, everything that was answered is durable");

@@ -14,6 +14,7 @@ use axum::handler::Handler;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bunho_journal::crash_point;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,6 +69,7 @@ where
                 Ok(()) => run(self.handler, self.work, request, &app).await,
                 Err(problem) => problem.into_response(),
             };
+            crash_point!("http::before_answer");
             finish(&mut response, id);
             keep_from_caches(&mut response, self.work);
             self.metrics.observe(response.status(), began);

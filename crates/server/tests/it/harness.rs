@@ -2,9 +2,9 @@
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -51,12 +51,33 @@ impl Server {
     }
 
     fn launch(&mut self) {
+        self.try_launch().unwrap_or_else(|(status, lines)| panic!("the server did not start: {status}; it said {lines:#?}"));
+    }
+
+    /// Starts it; where it ends before it serves: how, and what it said.
+    pub fn try_launch(&mut self) -> Result<(), (ExitStatus, Vec<String>)> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
         command.arg("serve").arg("--data").arg(self.dir.path()).args(["--listen", "127.0.0.1:0"]).args(&self.arguments);
         command.env("BUNHO_ADMIN_KEY", ADMIN_KEY).env("BUNHO_LOG__LEVEL", "error").envs(self.environment.iter().map(|(a, b)| (a, b)));
-        let started = launch(command);
+        let started = try_launch(command)?;
         self.process = Some(started.process);
         self.url = started.url;
+        Ok(())
+    }
+
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        let status = self.process.as_mut().expect("the server runs").try_wait().unwrap();
+        if status.is_some() {
+            self.process = None;
+        }
+        status
+    }
+
+    /// SIGTERM, and no waiting.
+    pub fn ask_to_stop(&self) {
+        let pid = rustix::process::Pid::from_child(self.process.as_ref().expect("the server runs"));
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
     pub async fn until_ready(&self) {
@@ -163,8 +184,17 @@ impl Server {
 
     /// Asks the ledger with the real `sqlite3` shell, while the server runs.
     pub fn sql(&self, query: &str) -> String {
-        let output = Command::new("sqlite3").arg("-readonly").arg(self.dir.path().join("ledger.db")).arg(query).output();
-        let output = output.expect("sqlite3 is installed: scripts/setup.sh does so");
+        let mut shell = Command::new("sqlite3")
+            .args(["-readonly", "-cmd", ".timeout 5000"])
+            .arg(self.dir.path().join("ledger.db"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("sqlite3 is installed: scripts/setup.sh does so");
+        // As input, because a query that names thousands of ids is too long to be an argument.
+        writeln!(shell.stdin.take().unwrap(), "{query};").unwrap();
+        let output = shell.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_string()
     }
@@ -194,8 +224,12 @@ impl Drop for Server {
 }
 
 /// Runs a server until it tells its address, and goes on reading what it says.
-#[expect(clippy::zombie_processes, reason = "whoever gets the process waits for it; where it does not start, the test ends")]
-pub fn launch(mut command: Command) -> Started {
+pub fn launch(command: Command) -> Started {
+    try_launch(command).unwrap_or_else(|(status, lines)| panic!("the server did not start: {status}; it said {lines:#?}"))
+}
+
+/// As [`launch`]; where the server ends before it serves: how, and what it said.
+pub fn try_launch(mut command: Command) -> Result<Started, (ExitStatus, Vec<String>)> {
     let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
     let output = BufReader::new(process.stdout.take().unwrap());
     let (sender, receiver) = mpsc::channel();
@@ -206,11 +240,15 @@ pub fn launch(mut command: Command) -> Started {
     });
     let mut lines = Vec::new();
     loop {
-        let line = receiver.recv_timeout(START_TIMEOUT).unwrap_or_else(|_| panic!("the server did not start; it said {lines:#?}"));
+        let line = match receiver.recv_timeout(START_TIMEOUT) {
+            Ok(line) => line,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err((process.wait().unwrap(), lines)),
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("the server did not start; it said {lines:#?}"),
+        };
         let url = line.strip_prefix("serving ").map(|rest| rest.split_whitespace().next().unwrap_or_default().to_string());
         lines.push(line);
         if let Some(url) = url {
-            return Started { process, url, lines };
+            return Ok(Started { process, url, lines });
         }
     }
 }
@@ -244,6 +282,11 @@ pub fn seeded(name: &str) -> Random {
 pub struct Random(u64);
 
 impl Random {
+    /// Another one, for a task of its own.
+    pub fn fork(&mut self) -> Self {
+        Self((self.below(1 << 31) << 32 | self.below(1 << 31)) | 1)
+    }
+
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

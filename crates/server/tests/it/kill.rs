@@ -1,17 +1,32 @@
-//! `kill -9` at random moments under load, restart, count. And a disk that fails to sync.
+//! `kill -9` at every named point and at random moments under load, restart, count. And a disk that fails to sync.
 //!
-//! `BUNHO_TEST_KILLS` sets the number of kills; the suite keeps it small.
+//! The mill ([`mill`]) keeps one data folder through all its kills: `points` names every point and the way there, `clients`, `line` and
+//! `operator` are the traffic, `books` what they were told, `checks` what must be true after each restart. `BUNHO_TEST_KILLS`
+//! sets the number of kills; the suite strikes each point once and a few random moments.
+
+mod books;
+mod checks;
+mod clients;
+mod line;
+mod mill;
+mod operator;
+mod points;
+mod rare;
 
 use crate::harness::{Random, Server, seeded, until};
+use mill::{MOMENT, Mill, at, schedule};
+use points::POINTS;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CLIENTS: u64 = 16;
 const QUANTITY: u64 = 100_000;
+/// Kills of a crowd that only claims.
+const MOMENTS: usize = 5;
 
 /// What clients know: for each user and key, the answer they were given.
 #[derive(Default)]
@@ -20,8 +35,44 @@ struct Books {
     next_user: AtomicU64,
 }
 
+/// Kills in the suite: each point, and some random moments.
+const KILLS: u64 = 95;
+/// How often a point that was not reached is tried again: the crowd does not do the same twice.
+const TRIES: usize = 8;
+
 fn kills() -> u64 {
-    std::env::var("BUNHO_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(5)
+    std::env::var("BUNHO_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_every_named_point_nothing_that_was_told_is_untrue() {
+    if cfg!(not(feature = "failpoints")) {
+        panic!("the points are only in builds with --features failpoints, as `make test` has them");
+    }
+    let mut random = seeded("kill mill");
+    let began = Instant::now();
+    let mut mill = Mill::new(random.fork()).await;
+    for strike in schedule(kills(), &mut random) {
+        mill.strike(strike).await;
+        if mill.kills().is_multiple_of(100) {
+            println!("{} kills in {:.0?}", mill.kills(), began.elapsed());
+        }
+    }
+    for point in POINTS {
+        for _ in 0..TRIES {
+            if mill.struck.contains_key(point.name) {
+                break;
+            }
+            mill.strike(at(point, &mut random)).await;
+        }
+    }
+    let summary = mill.finish().await;
+    for point in POINTS {
+        println!("{:>6}  {}", mill.struck.get(point.name).unwrap_or(&0), point.name);
+    }
+    println!("{:>6}  {MOMENT}\n{summary} in {:.0?}", mill.struck.get(MOMENT).unwrap_or(&0), began.elapsed());
+    let missed: Vec<_> = POINTS.iter().map(|point| point.name).filter(|name| !mill.struck.contains_key(name)).collect();
+    assert!(missed.is_empty(), "never struck: {missed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,7 +88,7 @@ async fn killed_at_random_moments_nothing_answered_is_lost_or_given_twice() {
     server.put_zone("LINE", zone).await;
     let crowd = join_crowd(&server, 200).await;
     let books = Arc::new(Books::default());
-    for _ in 0..kills() {
+    for _ in 0..MOMENTS {
         let stop = Arc::new(AtomicBool::new(false));
         let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(claim_until(stop.clone(), server.url.clone(), books.clone()))).collect();
         tokio::time::sleep(Duration::from_millis(100 + random.below(400))).await;
@@ -51,7 +102,7 @@ async fn killed_at_random_moments_nothing_answered_is_lost_or_given_twice() {
         assert_order(&server, &crowd).await;
     }
     let answered = books.answered.lock().unwrap().len();
-    println!("{} kills, {answered} answered claims, none lost, none twice", kills());
+    println!("{MOMENTS} kills, {answered} answered claims, none lost, none twice");
     assert!(answered > 0);
     server.until_projected().await;
     server.assert_reconciled();

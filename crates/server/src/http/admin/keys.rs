@@ -12,6 +12,7 @@ use crate::secrets::new_key;
 use axum::extract::State;
 use axum::http::StatusCode;
 use bunho_domain::limits::NAME_CHARS_MAX;
+use bunho_journal::crash_point;
 use bunho_ledger::NewKey;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -86,6 +87,7 @@ pub(crate) async fn make(State(app): State<Arc<App>>, Admin(admin): Admin, body:
         let _changing = app.keys.changing.lock().await;
         let new = NewKey { id: &id, role: role.word(), name: &wanted.name, key_hash: &hash };
         app.ledger.insert_key(&new, now(), &audit).await?;
+        crash_point!("admin::key_made");
         app.keys.reload(&app.ledger).await?;
         Ok(answer(StatusCode::CREATED, &MadeKey { id: &id, role: role.word(), name: &wanted.name, key: &key }))
     })
@@ -106,6 +108,7 @@ pub(crate) async fn revoke(State(app): State<Arc<App>>, Admin(admin): Admin, Seg
             return Err(Problem::new(&LAST_ADMIN_KEY));
         }
         let revoked = app.ledger.revoke_key(&id, now(), &audit).await?;
+        crash_point!("admin::key_revoked");
         app.keys.reload(&app.ledger).await?;
         if revoked { Ok(no_content()) } else { Err(Problem::new(&NOT_FOUND)) }
     })

@@ -10,6 +10,7 @@ use crate::pass::{KeyRefusal, Passes};
 use crate::problem::{Answered, IN_USE, NOT_FOUND, Problem};
 use axum::extract::State;
 use axum::http::StatusCode;
+use bunho_journal::crash_point;
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -42,6 +43,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, _: Admin) -> Answered {
 pub(crate) async fn rotate(State(app): State<Arc<App>>, Admin(admin): Admin) -> Answered {
     to_the_end(async move {
         let kid = on_disk(&app, Passes::rotate).await?;
+        crash_point!("admin::pass_key_made");
         note(&app, &admin.audit("pass_key.new", &*kid, None)).await?;
         Ok(answer(StatusCode::CREATED, &PassKeyView { kid, signing: true }))
     })
@@ -54,7 +56,10 @@ pub(crate) async fn drop_key(State(app): State<Arc<App>>, Admin(admin): Admin, S
     let audit = admin.audit("pass_key.drop", &*kid, None);
     to_the_end(async move {
         match on_disk(&app, move |passes| passes.drop_key(&kid)).await? {
-            Ok(()) => note(&app, &audit).await.map(|()| no_content()),
+            Ok(()) => {
+                crash_point!("admin::pass_key_dropped");
+                note(&app, &audit).await.map(|()| no_content())
+            }
             Err(KeyRefusal::Unknown) => Err(Problem::new(&NOT_FOUND)),
             Err(KeyRefusal::Signing) => Err(Problem::new(&IN_USE).detail("The key signs passes; make a new one first")),
         }

@@ -10,18 +10,23 @@
 mod apply;
 mod batch;
 mod claims;
+pub mod fault;
 mod guard;
 mod multi_row;
 mod park;
 mod prune;
 mod settings;
 mod state;
+#[cfg(feature = "simulation")]
+pub mod stepped;
 mod tickets;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use batch::Batch;
+use bunho_domain::planted::{self, Bug};
 use bunho_journal::{Journal, JournalError, Record};
+use fault::Point;
 use futures_util::FutureExt;
 use sqlx::SqliteConnection;
 use state::State;
@@ -157,17 +162,26 @@ impl Projector {
             work.reader.prefetch(&self.journal, upto);
         }
         let batch = Batch::of(&work.records);
+        fault::at(Point::Begin)?;
+        if planted::is(Bug::OffsetApart) {
+            let mut apart = self.ledger.begin_write().await?;
+            write_offset(&mut apart, batch.upto).await?;
+            apart.commit().await.map_err(LedgerError::sql("commit the offset"))?;
+        }
         let mut transaction = self.ledger.begin_write().await?;
         // Whoever repairs says so while it holds the only connection that writes, so here it is known.
         if state.repairs != self.ledger.repairs() {
             *state = self.seed(&mut transaction).await?;
         }
         let applied = apply::apply(&mut transaction, state, &batch).await?;
-        if let Err(source) = transaction.commit().await {
+        fault::at(Point::Apply)?;
+        let committed = transaction.commit().await.map_err(LedgerError::sql("commit a batch"));
+        if let Err(error) = committed.and_then(|()| fault::at(Point::Commit)) {
             // It may or may not have been committed; only the database knows.
             work.state = None;
-            return Err(LedgerError::Sql { action: "commit a batch", source });
+            return Err(error);
         }
+        fault::at(Point::Publish)?;
         applied.log();
         self.parked.fetch_add(applied.parked_count(), Ordering::Relaxed);
         applied.enter(state, upto);

@@ -33,7 +33,7 @@ pub struct Crowd {
     visitors: BTreeMap<u64, Visitor>,
     visitors_made: u64,
     keys_made: u64,
-    /// Resets of zones that were sent: a ticket of before has ended or is about to.
+    /// Resets of zones that were decided: a ticket of before has ended.
     resets: u64,
     with_active_limit: bool,
 }
@@ -215,10 +215,7 @@ impl Crowd {
             2 if self.offers_made < 24 => self.next_offer(dice),
             3 if self.offers.len() > 4 => Some(Request::CloseOffer { offer }),
             4 => Some(Request::PauseZone { zone, paused: dice.one_in(3) }),
-            5 => {
-                self.resets += 1;
-                Some(Request::ResetZone { zone })
-            }
+            5 => Some(Request::ResetZone { zone }),
             _ => {
                 // An edit: another limit. The rest stays, so that what was told can be held to it.
                 let number = history.zones.values().rfind(|known| known.settings.id == zone)?;
@@ -285,6 +282,9 @@ impl Crowd {
 
     /// A request is decided now: until it is answered nobody knows when its visitor is to ask again, so it holds no place.
     pub fn is_decided(&mut self, request: &Request, history: &mut History) {
+        if matches!(request, Request::ResetZone { .. }) {
+            self.resets += 1;
+        }
         let (Request::Poll { visitor, .. } | Request::Leave { visitor, .. } | Request::Join { visitor, .. }) = request else { return };
         if let Some((zone, ticket)) = self.visitors.get(visitor).and_then(|visitor| visitor.number)
             && let Some(zone) = history.zones.get_mut(&zone)
@@ -380,8 +380,7 @@ impl Visitor {
         match self.stands {
             Stands::Ended => Some(Request::Poll { zone, visitor: id, token, knock: true }),
             Stands::Inside { until_ms } if clock_ms >= until_ms => {
-                self.stands = Stands::Ended;
-                Some(Request::Poll { zone, visitor: id, token, knock: true })
+                Some(Request::Poll { zone, visitor: id, token, knock: false })
             }
             _ if leaves => {
                 self.stands = Stands::Leaving;

@@ -30,8 +30,14 @@ pub(crate) use ensure;
 pub struct History {
     /// Last record.
     pub offset: u64,
-    /// Its time.
+    /// The engine's clock cannot be before this: the last record's time within one life.
     pub at: i64,
+    /// The time of each record, the first at index 0.
+    times: Vec<i64>,
+    /// The latest time of a claim, a place on standby, an admission or a leave.
+    floor: i64,
+    /// Records of an earlier time than the one before, which only a restart with an earlier clock may bring.
+    pub back_in_time: u64,
     /// The latest that any clock has ever said.
     pub clock_max: i64,
     /// Every offer ever, by number.
@@ -45,6 +51,12 @@ pub struct History {
 }
 
 impl History {
+    /// Nothing has happened, and the clock says this.
+    #[must_use]
+    pub fn beginning(clock_max: i64) -> Self {
+        Self { clock_max, ..Self::default() }
+    }
+
     /// Takes in the next record.
     ///
     /// # Errors
@@ -53,10 +65,15 @@ impl History {
         ensure!(offset == self.offset + 1, "record {offset} follows record {}", self.offset);
         ensure!(record.at.0 >= self.at, "record {offset} is of {}, the one before it of {}: time ran backwards", record.at.0, self.at);
         ensure!(record.at.0 <= self.clock_max, "record {offset} is of {}, later than any clock has said", record.at.0);
+        self.back_in_time += u64::from(self.times.last().is_some_and(|last| record.at.0 < *last));
         self.offset = offset;
         self.at = record.at.0;
+        self.times.push(record.at.0);
         for event in &record.events {
             self.events += 1;
+            if is_timed(event) {
+                self.floor = record.at.0;
+            }
             let result = match event {
                 Event::Offer(event) => self.feed_offer(record, event),
                 Event::Zone(event) => self.feed_zone(record, event),
@@ -119,6 +136,16 @@ impl History {
         zone.feed(record.at.0, event, self.offset)
     }
 
+    /// A process starts that finds the ledger at `projected`. Its clock is floored by what ARCHITECTURE.md says: claims, standby, tickets
+    /// and the records that are replayed. A definition that the ledger has alone does not count (a known gap).
+    pub fn restarted(&mut self, projected: u64, clock_ms: i64) {
+        let replayed = self.times.iter().skip(projected as usize).copied().max();
+        self.at = self.floor.max(replayed.unwrap_or(0));
+        for zone in self.zones.values_mut() {
+            zone.restarted(clock_ms);
+        }
+    }
+
     /// Every named grant must be there by now.
     ///
     /// # Errors
@@ -128,5 +155,13 @@ impl History {
             Some((granted, by)) => Err(format!("claim {by} says that it was granted {granted}, which is nowhere")),
             None => Ok(()),
         }
+    }
+}
+
+/// Whether the ledger keeps the event's time for a restart.
+fn is_timed(event: &Event) -> bool {
+    match event {
+        Event::Offer(event) => matches!(event.change, OfferChange::Claim(_) | OfferChange::Standby(_)),
+        Event::Zone(event) => matches!(event.change, ZoneChange::Admitted { .. } | ZoneChange::Left { .. }),
     }
 }

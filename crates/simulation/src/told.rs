@@ -195,6 +195,8 @@ impl Told {
                 ensure!(really == Some(&admission.at.0), "ticket {number:?} was told {admission:?}, a power cut would leave {really:?}");
                 let before = self.admissions.insert(number, *admission);
                 ensure!(before.is_none_or(|before| before == *admission), "ticket {number:?} was told {before:?} and now {admission:?}");
+                let clock_ms = scene.circumstances.clock_ms;
+                ensure!(clock_ms < admission.expires_at.0, "ticket {number:?} was told {admission:?} at {clock_ms}");
                 let past = zone.admitted_past.get(&number.1).copied().unwrap_or(0);
                 ensure!(!fresh || past == 0, "a newcomer, {number:?}, went past {past} who wait");
             }

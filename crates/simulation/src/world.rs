@@ -24,7 +24,7 @@ const TASKS_MAX: usize = 48;
 /// Steps between two stops at which everything is brought to rest and compared.
 const REST_EVERY: u64 = 6_000;
 /// Lines of the story that a finding ends with.
-const STORY_LINES: usize = 60;
+const STORY_LINES: usize = 400;
 
 /// One seed's world.
 pub struct World {
@@ -100,7 +100,7 @@ impl World {
             node: None,
             tasks: Vec::new(),
             crowd,
-            history: History { clock_max: START_MS, ..History::default() },
+            history: History::beginning(START_MS),
             told: Told::default(),
             tally: Tally::default(),
             true_ms: START_MS,
@@ -149,6 +149,7 @@ impl World {
         self.tally.result("places on standby", self.history.offers.values().map(|offer| offer.places.len() as u64).sum());
         self.tally.result("events", self.history.events);
         self.tally.result("records", self.history.offset);
+        self.tally.result("records back in time (known gap)", self.history.back_in_time);
         Ok(())
     }
 
@@ -457,9 +458,7 @@ impl World {
                 ensure!(engine == expected, "after a restart: {engine:?}, before: {expected:?}");
             }
         }
-        for zone in self.history.zones.values_mut() {
-            zone.restarted(self.machine.now_ms());
-        }
+        self.history.restarted(*node.ledger.projected().borrow(), self.machine.now_ms());
         self.node = Some(node);
         Ok(())
     }

@@ -148,7 +148,10 @@ impl Projector {
         if work.state.is_none() {
             let mut counting = self.ledger.begin_write().await?;
             work.records.clear();
-            work.state = Some(self.seed(&mut counting).await?);
+            let state = self.seed(&mut counting).await?;
+            // After a commit that failed and was done all the same, nobody has been told of it yet, and nothing may follow.
+            self.ledger.publish_projected(state.offset);
+            work.state = Some(state);
         }
         let Some(state) = work.state.as_mut() else { return Ok(Progress::CaughtUp) };
         if work.records.is_empty() {

@@ -24,7 +24,7 @@ const TASKS_MAX: usize = 48;
 /// Steps between two stops at which everything is brought to rest and compared.
 const REST_EVERY: u64 = 6_000;
 /// Lines of the story that a finding ends with.
-const STORY_LINES: usize = 400;
+const STORY_LINES: usize = 4000;
 
 /// One seed's world.
 pub struct World {

@@ -20,6 +20,8 @@ pub struct Task {
 /// The circumstances in which a request was decided: the scheduler's view of them, not the engine's.
 #[derive(Clone, Copy, Debug)]
 pub struct Decided {
+    /// Counts decisions: answers may arrive in another order.
+    pub order: u64,
     /// Last record that was safe on the disk.
     pub safe: u64,
     /// Last record that had been appended, once it was decided.

@@ -21,7 +21,8 @@ use std::collections::BTreeMap;
 pub struct Told {
     /// The claim that each key was told to have taken, as it was told.
     keys: BTreeMap<(u32, UserId, IdempotencyKey), Claim>,
-    positions: BTreeMap<StandbyId, u32>,
+    /// By place: when the position was decided, and what it was.
+    positions: BTreeMap<StandbyId, (u64, u32)>,
     tickets: BTreeMap<(u32, TicketNumber), String>,
     admissions: BTreeMap<(u32, TicketNumber), Admission>,
     versions: BTreeMap<u32, u64>,
@@ -114,8 +115,11 @@ impl Told {
         ensure!(version == Some(place), "told {place:?}, a power cut would leave {version:?}");
         let waits = place.status == StandbyStatus::Waiting;
         ensure!(waits == (view.position > 0), "told position {} of {place:?}", view.position);
-        let before = self.positions.insert(place.id, view.position);
-        ensure!(before.is_none_or(|before| view.position <= before), "place {} went from {before:?} to {}", place.id, view.position);
+        let now = (scene.circumstances.order, view.position);
+        let other = *self.positions.entry(place.id).or_insert(now);
+        let (earlier, later) = if other.0 < now.0 { (other, now) } else { (now, other) };
+        ensure!(later.1 <= earlier.1, "place {} went from position {} to {}", place.id, earlier.1, later.1);
+        self.positions.insert(place.id, later);
         Ok(())
     }
 
@@ -182,10 +186,10 @@ impl Told {
         // restart it may come back within the grace.
         let ended = matches!(request, Request::Poll { knock: true, .. }) && zone.left.contains(&number.1);
         ensure!(!ended, "ticket {number:?} was given up and is answered {:?}", entry.answer);
-        let mut fresh = false;
+        // Without a key nobody joins twice, so this one found no line.
+        let newcomer = matches!(request, Request::Join { key: None, .. });
         if let Some(token) = &entry.token {
             let before = self.tickets.insert(number, token.clone());
-            fresh = before.is_none();
             ensure!(before.as_ref().is_none_or(|before| before == token), "number {number:?} was given to {before:?} and to {token}");
         }
         match &entry.answer {
@@ -201,7 +205,7 @@ impl Told {
                 let clock_ms = scene.circumstances.clock_ms;
                 ensure!(clock_ms < admission.expires_at.0, "ticket {number:?} was told {admission:?} at {clock_ms}");
                 let past = zone.admitted_past.get(&number.1).copied().unwrap_or(0);
-                ensure!(!fresh || past == 0, "a newcomer, {number:?}, went past {past} who wait");
+                ensure!(!newcomer || past == 0, "a newcomer, {number:?}, went past {past} who wait");
             }
         }
         Ok(())

@@ -41,7 +41,7 @@ pub struct World {
     pub tally: Tally,
     true_ms: i64,
     lives: u64,
-    sent: u64,
+    decisions: u64,
     torn_from: Option<Did>,
     ack: Ack,
     story: Option<std::collections::VecDeque<String>>,
@@ -105,7 +105,7 @@ impl World {
             tally: Tally::default(),
             true_ms: START_MS,
             lives: 0,
-            sent: 0,
+            decisions: 0,
             torn_from: None,
             ack,
             story: None,
@@ -225,7 +225,6 @@ impl World {
 
     fn send(&mut self, request: Request) {
         let Some(node) = &self.node else { return };
-        self.sent += 1;
         let nonce = self.dice.bits();
         let _timers = self.machine.timers.enter();
         self.tasks.push(Task::new(node, request, nonce));
@@ -268,7 +267,8 @@ impl World {
         };
         if first {
             let appended = node.journal.last();
-            task.decided = Some(Decided { safe: self.history.offset, appended, clock_ms });
+            self.decisions += 1;
+            task.decided = Some(Decided { order: self.decisions, safe: self.history.offset, appended, clock_ms });
         }
         match polled {
             Poll::Pending => Ok(()),

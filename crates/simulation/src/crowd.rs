@@ -76,7 +76,7 @@ impl Crowd {
     /// A crowd of its own for every seed.
     #[must_use]
     pub fn new(dice: &mut Dice) -> Self {
-        let users = (0..dice.between(4, 12)).filter_map(|n| UserId::parse(&format!("user-{n}")).ok()).collect();
+        let users = (0..dice.between(4, 24)).filter_map(|n| UserId::parse(&format!("user-{n}")).ok()).collect();
         Self {
             users,
             offers: Vec::new(),
@@ -91,6 +91,12 @@ impl Crowd {
             resets: 0,
             with_active_limit: dice.one_in(3),
         }
+    }
+
+    /// Somebody pays for a claim, whatever became of it.
+    #[must_use]
+    pub fn pays(claim: ClaimId) -> Request {
+        Request::Confirm { claim, by: None }
     }
 
     /// What there is from the beginning.
@@ -152,7 +158,7 @@ impl Crowd {
 
     /// The next thing that somebody asks; none where nobody has anything to ask.
     pub fn next(&mut self, dice: &mut Dice, true_ms: i64, clock_ms: i64, history: &History) -> Option<Request> {
-        match dice.weighted(&[30, 14, 8, 6, 4, 10, 5, 3, 4, 60, 2]) {
+        match dice.weighted(&[30, 20, 8, 6, 4, 8, 5, 3, 4, 60, 5]) {
             0 => self.claim(dice),
             1 => self.confirm(dice),
             2 => self.release(dice),
@@ -176,7 +182,10 @@ impl Crowd {
     }
 
     fn claim(&mut self, dice: &mut Dice) -> Option<Request> {
-        let offer = dice.pick(&self.offers)?.clone();
+        // What is new is wanted most.
+        let newest = self.offers.len().saturating_sub(4);
+        let wanted = if dice.one_in(2) { &self.offers[newest..] } else { &self.offers[..] };
+        let offer = dice.pick(wanted)?.clone();
         let user = dice.pick(&self.users)?.clone();
         let quantity = if dice.one_in(3) { dice.between(1, 3) as u32 } else { 1 };
         let key = if dice.one_in(3) {
@@ -211,8 +220,8 @@ impl Crowd {
                 let (claim, _) = self.claims.iter().nth(dice.below(REMEMBERED as u64) as usize)?;
                 Some(Request::TakeBack { claim: *claim, restock: if dice.one_in(2) { Restock::Yes } else { Restock::No } })
             }
-            1 => Some(Request::Restock { offer, delta: dice.below(9) as i64 - 3 }),
-            2 if self.offers_made < 24 => self.next_offer(dice),
+            1 => Some(Request::Restock { offer, delta: dice.below(12) as i64 - 3 }),
+            2 if self.offers_made < 60 => self.next_offer(dice),
             3 if self.offers.len() > 4 => Some(Request::CloseOffer { offer }),
             4 => Some(Request::PauseZone { zone, paused: dice.one_in(3) }),
             5 => Some(Request::ResetZone { zone }),
@@ -379,9 +388,7 @@ impl Visitor {
         };
         match self.stands {
             Stands::Ended => Some(Request::Poll { zone, visitor: id, token, knock: true }),
-            Stands::Inside { until_ms } if clock_ms >= until_ms => {
-                Some(Request::Poll { zone, visitor: id, token, knock: false })
-            }
+            Stands::Inside { until_ms } if clock_ms >= until_ms => Some(Request::Poll { zone, visitor: id, token, knock: false }),
             _ if leaves => {
                 self.stands = Stands::Leaving;
                 Some(Request::Leave { zone, visitor: id, token })
@@ -453,7 +460,11 @@ impl Visitor {
         match error {
             EngineError::TicketGone => {
                 let Some((zone, ticket)) = self.number else { return Ok(()) };
-                let waited = self.stands == Stands::Waiting && matches!(request, Request::Poll { .. });
+                // An older ticket of the same client may have been asked for.
+                if !matches!(request, Request::Poll { token, .. } if self.token.as_ref() == Some(token)) {
+                    return Ok(());
+                }
+                let waited = self.stands == Stands::Waiting;
                 if waited
                     && self.resets == resets
                     && let Some(zone) = history.zones.get(&zone)

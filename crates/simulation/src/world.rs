@@ -9,6 +9,7 @@ use crate::request::{Answer, Request};
 use crate::tally::Tally;
 use crate::task::{Decided, Task};
 use crate::told::{Scene, Told};
+use bunho_domain::ids::ClaimId;
 use bunho_engine::{Ack, EngineError};
 use bunho_journal::simulated::{Crash, Did, Tear};
 use bunho_ledger::Point;
@@ -24,7 +25,7 @@ const TASKS_MAX: usize = 48;
 /// Steps between two stops at which everything is brought to rest and compared.
 const REST_EVERY: u64 = 6_000;
 /// Lines of the story that a finding ends with.
-const STORY_LINES: usize = 4000;
+const STORY_LINES: usize = 400;
 
 /// One seed's world.
 pub struct World {
@@ -67,15 +68,15 @@ impl Chances {
     fn draw(dice: &mut Dice) -> Self {
         let mut often = |least: u64, most: u64| if dice.one_in(5) { 0 } else { dice.between(least, most) };
         Self {
-            crash: often(200, 3_000),
-            write_fails: often(500, 8_000),
-            sync_fails: often(500, 8_000),
-            projector_fails: often(5, 60),
+            crash: often(60, 1_500),
+            write_fails: often(300, 6_000),
+            sync_fails: often(300, 6_000),
+            projector_fails: often(3, 40),
             answer_lost: often(10, 100),
-            cancelled: often(100, 1_000),
+            cancelled: often(60, 600),
             duplicate: often(6, 60),
-            clock_jump: often(500, 5_000),
-            clock_back: often(500, 5_000),
+            clock_jump: often(40, 800),
+            clock_back: often(40, 800),
             projector: often(1, 8),
         }
     }
@@ -159,7 +160,9 @@ impl World {
             self.count("start");
             return self.start();
         }
-        if self.dice.one_in(self.chances.crash) {
+        // Between two writes of one batch a crash is worth most.
+        let hurry = if self.torn_from == Some(Did::Wrote) { 10 } else { 1 };
+        if self.dice.one_in(self.chances.crash / hurry) {
             self.count("crash");
             return self.crash();
         }
@@ -167,7 +170,7 @@ impl World {
             self.count("crash");
             return self.crash();
         }
-        let projector = if self.chances.projector == 0 { 0 } else { 8 / self.chances.projector.min(8) };
+        let projector = if self.chances.projector == 0 { 0 } else { 12 / self.chances.projector.min(8) };
         let slow = if self.ack == Ack::Ledger { 3 } else { 0 };
         match self.dice.weighted(&[30, 40, 34, projector + slow, 3, 12, 1]) {
             0 => self.ask(),
@@ -365,11 +368,14 @@ impl World {
         self.count("clock");
         let now_ms = self.machine.now_ms();
         let mut delta = self.dice.between(1, 120) as i64;
-        if self.dice.one_in(6)
-            && let Some(deadline) = self.nearest_deadline(now_ms)
+        if self.dice.one_in(5)
+            && let Some((deadline, claim)) = self.nearest_deadline(now_ms)
         {
-            // The millisecond before, the very one, or the one after.
+            // The millisecond before, the very one, or the one after; and somebody who pays just then.
             delta = (deadline - now_ms + self.dice.below(3) as i64 - 1).max(1);
+            if self.dice.one_in(2) {
+                self.send(Crowd::pays(claim));
+            }
         }
         self.true_ms += delta;
         if self.dice.one_in(self.chances.clock_jump) {
@@ -383,11 +389,13 @@ impl World {
     }
 
     /// The next deadline of a hold within some seconds, as clients were told it.
-    fn nearest_deadline(&self, now_ms: i64) -> Option<i64> {
+    fn nearest_deadline(&self, now_ms: i64) -> Option<(i64, ClaimId)> {
         let claims =
             self.history.offers.values().flat_map(|offer| offer.claims.values().rev().take(12)).filter_map(|versions| versions.last());
-        let held = claims.filter(|claim| claim.status == bunho_domain::claim::Status::Held).filter_map(|claim| claim.hold_expires_at);
-        held.map(|deadline| deadline.0).filter(|deadline| (now_ms + 1..now_ms + 3_000).contains(deadline)).min()
+        let held = claims
+            .filter(|claim| claim.status == bunho_domain::claim::Status::Held)
+            .filter_map(|claim| Some((claim.hold_expires_at?.0, claim.id)));
+        held.filter(|(deadline, _)| (now_ms + 1..now_ms + 3_000).contains(deadline)).min()
     }
 
     /// The process ends, or the whole machine.
@@ -404,7 +412,7 @@ impl World {
         let crash = if self.dice.one_in(2) {
             self.tally.fault("power cut");
             let kept = self.dice.below(self.machine.disk.unsynced() as u64 + 1) as usize;
-            let torn = self.dice.one_in(2).then_some(tear);
+            let torn = (!self.dice.one_in(3)).then_some(tear);
             if torn.is_some() && kept < self.machine.disk.unsynced() {
                 self.tally.fault("torn write");
             }

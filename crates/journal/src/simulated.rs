@@ -16,7 +16,7 @@ use crate::JournalError;
 use crate::chunk::{Chunk, Stored};
 use crate::committer::{give_up, publish};
 use crate::journal::Shared;
-use crate::pending::{Batch, State};
+use crate::pending::{Batch, Fate, State};
 use crate::store::Kept;
 use crate::wire::Record;
 use parking_lot::Mutex;
@@ -386,10 +386,19 @@ impl Committer {
         match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Idle => {
                 let mut pending = self.shared.pending.lock();
-                let batch = if matches!(pending.state, State::Ended(_)) { None } else { pending.take() };
-                let Some(batch) = batch else { return Did::Nothing };
-                self.stage = Stage::Writing(batch, 0);
-                Did::Took
+                if matches!(pending.state, State::Ended(_)) {
+                    return Did::Nothing;
+                }
+                if let Some(batch) = pending.take() {
+                    self.stage = Stage::Writing(batch, 0);
+                    return Did::Took;
+                }
+                if pending.state == State::Closing {
+                    pending.end(Fate::Closed);
+                    drop(pending);
+                    self.shared.end(Fate::Closed);
+                }
+                Did::Nothing
             }
             Stage::Writing(batch, written) => {
                 let done = match batch.chunks.get(written) {

@@ -22,6 +22,9 @@ impl World {
         ensure!(durable == last && durable == self.history.offset, "at rest {durable} of {last} are durable, {} safe", self.history.offset);
         ensure!(node.projector.parked() == 0, "{} events are parked", node.projector.parked());
         self.history.check_grants()?;
+        // The engine's clock is between these two.
+        let (least_ms, most_ms) = (self.machine.now_ms(), self.history.clock_max);
+        self.history.offers.values().try_for_each(|offer| offer.check_nothing_due(least_ms, most_ms))?;
         let node = &*node;
         let report = runtime.block_on(async {
             let mut reconciliation = Reconciliation::new(&node.ledger, Repair::No);

@@ -45,6 +45,8 @@ struct Visitor {
     stands: Stands,
     token: Option<String>,
     number: Option<(u32, TicketNumber)>,
+    /// It stood in line when it was decided that it leaves.
+    surely_leaves: bool,
     /// When it was told to ask again, by true time.
     due_ms: i64,
     /// What the clock said when it was told its place last.
@@ -279,6 +281,7 @@ impl Crowd {
             stands: Stands::Outside,
             token: None,
             number: None,
+            surely_leaves: false,
             due_ms: i64::MAX,
             touched_ms: 0,
             resets: self.resets,
@@ -295,10 +298,15 @@ impl Crowd {
             self.resets += 1;
         }
         let (Request::Poll { visitor, .. } | Request::Leave { visitor, .. } | Request::Join { visitor, .. }) = request else { return };
-        if let Some((zone, ticket)) = self.visitors.get(visitor).and_then(|visitor| visitor.number)
+        let resets = self.resets;
+        if let Some(visitor) = self.visitors.get_mut(visitor)
+            && let Some((zone, ticket)) = visitor.number
             && let Some(zone) = history.zones.get_mut(&zone)
         {
-            zone.present.remove(&ticket);
+            let present = zone.present.remove(&ticket);
+            if matches!(request, Request::Leave { token, .. } if visitor.token.as_ref() == Some(token)) {
+                visitor.surely_leaves = visitor.resets == resets && present.is_some_and(|present| history.clock_max < present.until);
+            }
         }
     }
 
@@ -350,6 +358,11 @@ impl Crowd {
                     asker.asking = asker.asking.saturating_sub(1);
                     if left.is_ok() {
                         asker.stands = Stands::Ended;
+                        let known = asker
+                            .number
+                            .is_some_and(|(zone, ticket)| history.zones.get(&zone).is_some_and(|zone| zone.left.contains(&ticket)));
+                        let number = asker.number;
+                        ensure!(known || !asker.surely_leaves, "ticket {number:?} was told that it has left, a power cut would keep it");
                     }
                 }
             }
@@ -372,6 +385,7 @@ impl Crowd {
         for visitor in self.visitors.values_mut() {
             visitor.asking = 0;
             visitor.rank = None;
+            visitor.surely_leaves = false;
         }
     }
 }

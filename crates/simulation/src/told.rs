@@ -36,8 +36,8 @@ pub struct Scene<'a> {
     pub history: &'a History,
     /// When it was decided.
     pub circumstances: Circumstances,
-    /// Whether the journal has failed: then the answer may be that nobody knows.
-    pub poisoned: bool,
+    /// Whether the journal has failed or was closed: then the answer may be that nobody knows.
+    pub ended: bool,
     /// How far the ledger is, where answers wait for it.
     pub ledger: Option<u64>,
 }
@@ -252,7 +252,7 @@ fn sold_out(scene: &Scene<'_>, offer: &OfferId, quantity: u32, held: u32, remain
 fn failed(scene: &Scene<'_>, error: &EngineError) -> Result<(), Finding> {
     match error {
         EngineError::Indeterminate(_) | EngineError::Poisoned => {
-            ensure!(scene.poisoned, "the journal is well and the answer is: {error}");
+            ensure!(scene.ended, "the journal is well and the answer is: {error}");
             Ok(())
         }
         EngineError::UnknownOffer | EngineError::UnknownZone | EngineError::TicketInvalid => {

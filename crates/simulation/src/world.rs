@@ -44,6 +44,7 @@ pub struct World {
     lives: u64,
     decisions: u64,
     torn_from: Option<Did>,
+    closing: bool,
     ack: Ack,
     story: Option<std::collections::VecDeque<String>>,
 }
@@ -108,6 +109,7 @@ impl World {
             lives: 0,
             decisions: 0,
             torn_from: None,
+            closing: false,
             ack,
             story: None,
         };
@@ -164,7 +166,7 @@ impl World {
         let hurry = if self.torn_from == Some(Did::Wrote) { 10 } else { 1 };
         if self.dice.one_in(self.chances.crash / hurry) {
             self.count("crash");
-            return self.crash();
+            return if self.dice.one_in(8) { self.stop() } else { self.crash() };
         }
         if self.journal_ended() && self.dice.one_in(12) {
             self.count("crash");
@@ -295,7 +297,7 @@ impl World {
         let Some(circumstances) = task.decided else { return Ok(()) };
         let Some(node) = &self.node else { return Ok(()) };
         let ledger = (self.ack == Ack::Ledger).then(|| *node.ledger.projected().borrow());
-        let scene = Scene { history: &self.history, circumstances, poisoned: node.journal.poisoned(), ledger };
+        let scene = Scene { history: &self.history, circumstances, ended: self.closing || node.journal.poisoned(), ledger };
         self.told.hear(&scene, &task.request, answer)?;
         self.crowd.hear(&task.request, answer, circumstances, self.true_ms, &mut self.history)
     }
@@ -398,9 +400,23 @@ impl World {
         held.filter(|(deadline, _)| (now_ms + 1..now_ms + 3_000).contains(deadline)).min()
     }
 
+    /// The process is told to stop: it takes nothing more, writes what it has and answers everybody.
+    fn stop(&mut self) -> Result<(), Finding> {
+        let Some(node) = &self.node else { return Ok(()) };
+        self.tally.fault("orderly stop");
+        node.journal.close();
+        self.closing = true;
+        let settled = self.settle();
+        self.closing = false;
+        settled?;
+        // Settling has started it anew where the disk failed meanwhile.
+        self.crash()
+    }
+
     /// The process ends, or the whole machine.
     fn crash(&mut self) -> Result<(), Finding> {
         let Some(node) = self.node.take() else { return Ok(()) };
+        self.closing = false;
         for task in self.tasks.drain(..) {
             self.crowd.misses(&task.request, self.true_ms);
         }

@@ -86,7 +86,7 @@ fn a_power_cut_keeps_what_was_synced_and_a_prefix_of_the_rest() {
         until(&mut committer, Did::Published);
         assert_eq!(journal.durable(), 1);
         append(&journal, 2..=4);
-        (0..4).for_each(|_| drop(committer.step()));
+        assert_eq!([(); 4].map(|()| committer.step()), [Did::Took, Did::Wrote, Did::Wrote, Did::Wrote]);
         assert_eq!((disk.unsynced(), disk.safe_upto().unwrap()), (3, 1));
         drop((journal, committer));
         disk.crash(Crash::PowerCut { kept, torn });
@@ -99,7 +99,7 @@ fn a_killed_process_loses_nothing_that_it_wrote_but_what_it_was_writing() {
     let disk = Disk::default();
     let (journal, mut committer) = small_batches(&disk);
     append(&journal, 1..=3);
-    (0..4).for_each(|_| drop(committer.step()));
+    assert_eq!([(); 4].map(|()| committer.step()), [Did::Took, Did::Wrote, Did::Wrote, Did::Wrote]);
     drop((journal, committer));
     disk.tear_last_write(Tear::Cut(900));
     disk.crash(Crash::Kill);

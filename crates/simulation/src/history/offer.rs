@@ -284,6 +284,23 @@ impl OfferHistory {
         Ok(())
     }
 
+    /// After the ticker has looked: no hold has outlived its deadline, and nobody waits for units that are there.
+    ///
+    /// # Errors
+    /// Something is due.
+    pub fn check_nothing_due(&self, least_ms: i64, most_ms: i64) -> Result<(), Finding> {
+        let newest = self.claims.values().filter_map(|versions| versions.last());
+        let late =
+            newest.filter(|claim| claim.status == Status::Held).find(|claim| claim.hold_expires_at.is_some_and(|at| at.0 <= least_ms));
+        ensure!(late.is_none(), "at {least_ms} a hold has outlived its deadline: {late:?}");
+        let closed = self.settings.closes_at.is_some_and(|closes| closes.0 <= most_ms);
+        let first = self.waiting.first().and_then(|id| self.places.get(id)?.last());
+        let left = self.settings.quantity - self.held - self.confirmed;
+        let withheld = first.filter(|place| place.quantity <= left && !closed && !self.deleted);
+        ensure!(withheld.is_none(), "offer {}: {left} units are left, and {withheld:?} waits", self.settings.id);
+        Ok(())
+    }
+
     /// The claim that a key took.
     #[must_use]
     pub fn claim_of_key(&self, user: &UserId, key: &IdempotencyKey) -> Option<&Claim> {

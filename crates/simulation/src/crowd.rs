@@ -1,20 +1,20 @@
 //! Who asks: users who claim, pay, give back and wait, visitors who stand in line (some honest, some late, some silent), and an
 //! operator who edits what they are after. They know only what they were told.
 
+mod visitor;
+
 use crate::dice::Dice;
-use crate::history::{History, ensure};
+use crate::history::History;
 use crate::machine::Finding;
 use crate::request::{Answer, Request};
 use crate::task::Decided as Circumstances;
 use bunho_domain::claim::StandbyStatus;
-use bunho_domain::event::TicketNumber;
 use bunho_domain::ids::{AppId, ClaimId, IdempotencyKey, OfferId, StandbyId, UserId, ZoneId};
 use bunho_domain::line::settings::ZoneSettings;
-use bunho_domain::line::{Answer as LineAnswer, State};
 use bunho_domain::offer::Restock;
 use bunho_domain::offer::settings::{ConfirmBy, Kind, OfferSettings};
-use bunho_engine::EngineError;
 use std::collections::{BTreeMap, VecDeque};
+use visitor::{Stands, Visitor};
 
 /// Claims, places and attempts that the crowd remembers and comes back to.
 const REMEMBERED: usize = 60;
@@ -36,42 +36,6 @@ pub struct Crowd {
     /// Resets of zones that were decided: a ticket of before has ended.
     resets: u64,
     with_active_limit: bool,
-}
-
-struct Visitor {
-    zone: ZoneId,
-    key: Option<String>,
-    habit: Habit,
-    stands: Stands,
-    token: Option<String>,
-    number: Option<(u32, TicketNumber)>,
-    /// It stood in line when it was decided that it leaves.
-    surely_leaves: bool,
-    /// When it was told to ask again, by true time.
-    due_ms: i64,
-    /// What the clock said when it was told its place last.
-    touched_ms: i64,
-    resets: u64,
-    /// The lowest rank that it was told since the last restart.
-    rank: Option<u32>,
-    asking: u32,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Habit {
-    Honest,
-    Late,
-    Silent,
-    Leaver,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stands {
-    Outside,
-    Waiting,
-    Inside { until_ms: i64 },
-    Leaving,
-    Ended,
 }
 
 impl Crowd {
@@ -166,8 +130,7 @@ impl Crowd {
             2 => self.release(dice),
             3 => self
                 .claims
-                .iter()
-                .nth(dice.below(REMEMBERED as u64) as usize)
+                .get(dice.below(REMEMBERED as u64) as usize)
                 .map(|(claim, user)| Request::ReadClaim { claim: *claim, by: dice.one_in(2).then(|| user.clone()) }),
             4 => Some(Request::ReadOffer { offer: dice.pick(&self.offers)?.clone() }),
             5 => Some(Request::JoinStandby {
@@ -175,9 +138,9 @@ impl Crowd {
                 user: dice.pick(&self.users)?.clone(),
                 quantity: dice.between(1, 2) as u32,
             }),
-            6 => self.places.iter().nth(dice.below(REMEMBERED as u64) as usize).map(|place| Request::ReadStandby { place: *place }),
-            7 => self.places.iter().nth(dice.below(REMEMBERED as u64) as usize).map(|place| Request::LeaveStandby { place: *place }),
-            8 => self.attempts.iter().nth(dice.below(REMEMBERED as u64) as usize).cloned(),
+            6 => self.places.get(dice.below(REMEMBERED as u64) as usize).map(|place| Request::ReadStandby { place: *place }),
+            7 => self.places.get(dice.below(REMEMBERED as u64) as usize).map(|place| Request::LeaveStandby { place: *place }),
+            8 => self.attempts.get(dice.below(REMEMBERED as u64) as usize).cloned(),
             9 => self.visit(dice, true_ms, clock_ms),
             _ => self.operate(dice, history),
         }
@@ -205,12 +168,12 @@ impl Crowd {
     }
 
     fn confirm(&mut self, dice: &mut Dice) -> Option<Request> {
-        let (claim, user) = self.claims.iter().nth(dice.below(REMEMBERED as u64 / 3) as usize)?;
+        let (claim, user) = self.claims.get(dice.below(REMEMBERED as u64 / 3) as usize)?;
         Some(Request::Confirm { claim: *claim, by: dice.one_in(4).then(|| user.clone()) })
     }
 
     fn release(&mut self, dice: &mut Dice) -> Option<Request> {
-        let (claim, user) = self.claims.iter().nth(dice.below(REMEMBERED as u64 / 2) as usize)?;
+        let (claim, user) = self.claims.get(dice.below(REMEMBERED as u64 / 2) as usize)?;
         Some(Request::Release { claim: *claim, by: dice.one_in(2).then(|| user.clone()) })
     }
 
@@ -219,7 +182,7 @@ impl Crowd {
         let zone = dice.pick(&self.zones)?.clone();
         match dice.weighted(&[10, 8, 4, 1, 3, 1, 3]) {
             0 => {
-                let (claim, _) = self.claims.iter().nth(dice.below(REMEMBERED as u64) as usize)?;
+                let (claim, _) = self.claims.get(dice.below(REMEMBERED as u64) as usize)?;
                 Some(Request::TakeBack { claim: *claim, restock: if dice.one_in(2) { Restock::Yes } else { Restock::No } })
             }
             1 => Some(Request::Restock { offer, delta: dice.below(12) as i64 - 3 }),
@@ -246,10 +209,9 @@ impl Crowd {
         }
         let ids: Vec<u64> = self.visitors.keys().copied().collect();
         // Whoever is due comes first: most people do as they are told.
-        let due = |visitor: &Visitor| visitor.asking == 0 && visitor.habit == Habit::Honest && visitor.due_ms <= true_ms;
         let start = dice.below(ids.len().max(1) as u64) as usize;
         let turned = ids.iter().cycle().skip(start).take(ids.len());
-        let first_due = turned.clone().find(|id| self.visitors.get(id).is_some_and(due));
+        let first_due = turned.clone().find(|id| self.visitors.get(id).is_some_and(|visitor| visitor.is_due(true_ms)));
         let id = *first_due.or_else(|| turned.clone().next())?;
         let visitor = self.visitors.get_mut(&id)?;
         if visitor.stands == Stands::Ended && visitor.token.is_none() {
@@ -273,21 +235,7 @@ impl Crowd {
         self.visitors_made += 1;
         let zone = dice.pick(&self.zones)?.clone();
         let key = dice.one_in(3).then(|| format!("client-{id}"));
-        let habit = [Habit::Honest, Habit::Late, Habit::Silent, Habit::Leaver][dice.weighted(&[12, 3, 2, 1])];
-        let visitor = Visitor {
-            zone: zone.clone(),
-            key: key.clone(),
-            habit,
-            stands: Stands::Outside,
-            token: None,
-            number: None,
-            surely_leaves: false,
-            due_ms: i64::MAX,
-            touched_ms: 0,
-            resets: self.resets,
-            rank: None,
-            asking: 1,
-        };
+        let visitor = Visitor::new(zone.clone(), key.clone(), self.resets, dice);
         self.visitors.insert(id, visitor);
         Some(Request::Join { zone, visitor: id, key })
     }
@@ -298,15 +246,8 @@ impl Crowd {
             self.resets += 1;
         }
         let (Request::Poll { visitor, .. } | Request::Leave { visitor, .. } | Request::Join { visitor, .. }) = request else { return };
-        let resets = self.resets;
-        if let Some(visitor) = self.visitors.get_mut(visitor)
-            && let Some((zone, ticket)) = visitor.number
-            && let Some(zone) = history.zones.get_mut(&zone)
-        {
-            let present = zone.present.remove(&ticket);
-            if matches!(request, Request::Leave { token, .. } if visitor.token.as_ref() == Some(token)) {
-                visitor.surely_leaves = visitor.resets == resets && present.is_some_and(|present| history.clock_max < present.until);
-            }
+        if let Some(visitor) = self.visitors.get_mut(visitor) {
+            visitor.is_decided(request, self.resets, history);
         }
     }
 
@@ -338,10 +279,8 @@ impl Crowd {
                 }
             }
             (Request::PutOffer { settings }, Answer::Defined(Ok(Ok(true)))) => self.offers.push(settings.id.clone()),
-            (Request::PutZone { settings }, Answer::Zone(Ok(()))) => {
-                if !self.zones.contains(&settings.id) {
-                    self.zones.push(settings.id.clone());
-                }
+            (Request::PutZone { settings }, Answer::Zone(Ok(()))) if !self.zones.contains(&settings.id) => {
+                self.zones.push(settings.id.clone());
             }
             (Request::Join { visitor, .. } | Request::Poll { visitor, .. }, Answer::Entry(entry)) => {
                 let resets = self.resets;
@@ -357,12 +296,7 @@ impl Crowd {
                 if let Some(asker) = self.visitors.get_mut(visitor) {
                     asker.asking = asker.asking.saturating_sub(1);
                     if left.is_ok() {
-                        asker.stands = Stands::Ended;
-                        let known = asker
-                            .number
-                            .is_some_and(|(zone, ticket)| history.zones.get(&zone).is_some_and(|zone| zone.left.contains(&ticket)));
-                        let number = asker.number;
-                        ensure!(known || !asker.surely_leaves, "ticket {number:?} was told that it has left, a power cut would keep it");
+                        return asker.has_left(history);
                     }
                 }
             }
@@ -387,120 +321,6 @@ impl Crowd {
             visitor.rank = None;
             visitor.surely_leaves = false;
         }
-    }
-}
-
-impl Visitor {
-    fn asks(&mut self, id: u64, dice: &mut Dice, true_ms: i64, clock_ms: i64) -> Option<Request> {
-        let zone = self.zone.clone();
-        let Some(token) = self.token.clone() else {
-            return Some(Request::Join { zone, visitor: id, key: self.key.clone() });
-        };
-        let leaves = match self.habit {
-            Habit::Leaver => dice.one_in(2),
-            _ => dice.one_in(40),
-        };
-        match self.stands {
-            Stands::Ended => Some(Request::Poll { zone, visitor: id, token, knock: true }),
-            Stands::Inside { until_ms } if clock_ms >= until_ms => Some(Request::Poll { zone, visitor: id, token, knock: false }),
-            _ if leaves => {
-                self.stands = Stands::Leaving;
-                Some(Request::Leave { zone, visitor: id, token })
-            }
-            Stands::Leaving => Some(Request::Leave { zone, visitor: id, token }),
-            Stands::Outside | Stands::Waiting | Stands::Inside { .. } => {
-                let asks = match self.habit {
-                    Habit::Honest | Habit::Leaver => self.due_ms <= true_ms || dice.one_in(20),
-                    Habit::Late => dice.one_in(6),
-                    Habit::Silent => dice.one_in(60),
-                };
-                if asks && self.key.is_some() && dice.one_in(10) {
-                    return Some(Request::Join { zone, visitor: id, key: self.key.clone() });
-                }
-                asks.then_some(Request::Poll { zone, visitor: id, token, knock: false })
-            }
-        }
-    }
-
-    fn hears(
-        &mut self,
-        entry: &bunho_engine::Entry,
-        circumstances: Circumstances,
-        true_ms: i64,
-        history: &mut History,
-        resets: u64,
-    ) -> Result<(), Finding> {
-        if matches!(self.stands, Stands::Leaving | Stands::Ended) {
-            return Ok(());
-        }
-        let number = (entry.subject.zone, entry.subject.ticket);
-        if self.number != Some(number) {
-            self.rank = None;
-            // Under its key a client may get a new place when the old one has ended; it goes on with the newest.
-            if self.number.is_some_and(|before| before.1 > number.1) {
-                return Ok(());
-            }
-        }
-        self.number = Some(number);
-        if let Some(token) = &entry.token {
-            self.token = Some(token.clone());
-        }
-        self.resets = resets;
-        match &entry.answer {
-            LineAnswer::Waiting(place) => {
-                self.stands = Stands::Waiting;
-                if let Some(zone) = history.zones.get_mut(&number.0)
-                    && zone.settings.epoch == number.1.epoch
-                {
-                    zone.holds_place(number.1, circumstances.appended, circumstances.clock_ms, place.polling_ms);
-                }
-                self.touched_ms = circumstances.clock_ms;
-                self.due_ms = true_ms + i64::from(place.polling_ms);
-                if place.state != State::Recovering {
-                    let before = self.rank.replace(place.rank);
-                    ensure!(before.is_none_or(|before| place.rank <= before), "ticket {number:?} was rank {before:?}, now {}", place.rank);
-                }
-            }
-            LineAnswer::Admitted(admission) => {
-                self.stands = Stands::Inside { until_ms: admission.expires_at.0 };
-                self.due_ms = true_ms + 3_000;
-            }
-        }
-        Ok(())
-    }
-
-    fn is_refused(&mut self, request: &Request, error: &EngineError, true_ms: i64, history: &History, resets: u64) -> Result<(), Finding> {
-        self.due_ms = true_ms + 500;
-        match error {
-            EngineError::TicketGone => {
-                let Some((zone, ticket)) = self.number else { return Ok(()) };
-                // An older ticket of the same client may have been asked for.
-                if !matches!(request, Request::Poll { token, .. } if self.token.as_ref() == Some(token)) {
-                    return Ok(());
-                }
-                let waited = self.stands == Stands::Waiting;
-                if waited
-                    && self.resets == resets
-                    && let Some(zone) = history.zones.get(&zone)
-                    && !zone.admitted.contains_key(&ticket)
-                    && !zone.left.contains(&ticket)
-                {
-                    let silence_ms = history.clock_max - self.touched_ms;
-                    let allowed = zone.settings.abandon_after_seconds + zone.settings.resume_grace_seconds;
-                    let allowed_ms = i64::from(allowed) * 1_000;
-                    ensure!(
-                        silence_ms >= allowed_ms,
-                        "ticket {ticket:?} is gone after {silence_ms} ms of silence, {allowed_ms} are allowed"
-                    );
-                }
-                self.stands = Stands::Ended;
-                // Told gone is not told for ever: within the grace after a restart it may come back. So it is not knocked with.
-                self.token = None;
-            }
-            EngineError::TooFast { retry_ms } => self.due_ms = true_ms + i64::from(*retry_ms),
-            _ => {}
-        }
-        Ok(())
     }
 }
 

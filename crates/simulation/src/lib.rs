@@ -15,6 +15,7 @@
 
 #![cfg(feature = "simulation")]
 
+mod chances;
 mod compare;
 pub mod crowd;
 pub mod dice;

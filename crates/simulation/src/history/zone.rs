@@ -93,8 +93,8 @@ impl ZoneHistory {
             ZoneChange::Front { epoch, seq } => {
                 let before = self.front.insert(*epoch, *seq);
                 ensure!(before.is_none_or(|before| before < *seq), "the front goes back from {before:?} to {seq}");
-                let ahead = self.present.range(..TicketNumber { epoch: *epoch, seq: *seq });
-                let waits = ahead.filter(|(ticket, present)| ticket.epoch == *epoch && present.after < offset && at < present.until).next();
+                let mut ahead = self.present.range(..TicketNumber { epoch: *epoch, seq: *seq });
+                let waits = ahead.find(|(ticket, present)| ticket.epoch == *epoch && present.after < offset && at < present.until);
                 ensure!(waits.is_none(), "the front passes {seq}, but {waits:?} waits");
             }
             ZoneChange::Minute(_) | ZoneChange::Deleted => {}

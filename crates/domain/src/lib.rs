@@ -14,5 +14,6 @@ pub mod ids;
 pub mod limits;
 pub mod line;
 pub mod offer;
+pub mod planted;
 pub mod ticket;
 pub mod time;

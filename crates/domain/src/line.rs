@@ -34,6 +34,7 @@ pub use view::{PERIOD_FLOOR_MS, Status};
 pub use wheel::TICK_MS;
 
 use crate::event::{TicketNumber, ZoneChange, ZoneEvent, ZoneMinute};
+use crate::planted::{self, Bug};
 use crate::time::Millis;
 use former::Former;
 use front::Front;
@@ -402,14 +403,14 @@ impl Line {
         let of_this_epoch = |told: Option<(u32, u32)>| told.filter(|(of, _)| *of == epoch).map_or(0, |(_, number)| number);
         let (reserved, front) = (of_this_epoch(replay.reserved), of_this_epoch(replay.front));
         self.reserved = reserved;
-        self.next = reserved;
+        self.next = if planted::is(Bug::BlockReused) { reserved.saturating_sub(RESERVE_BLOCK) } else { reserved };
         self.front = Front::new(front, now);
         if reserved > 0 {
             self.recovery = Some(Recovery::new(&self.settings, now, front, reserved));
         }
         let mut times: Vec<Millis> = replay.admitted.values().copied().filter(|at| now.since_ms(*at) < log::KEPT_MS).collect();
         times.sort_unstable();
-        for at in &times {
+        for at in times.iter().filter(|_| !planted::is(Bug::WindowForgotten)) {
             self.log.push(*at);
         }
         self.minutes.recover(replay.minute, &times);

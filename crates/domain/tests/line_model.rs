@@ -291,10 +291,9 @@ impl Model {
         let alive = [Standing::Present, Standing::Absent];
         let mut rank = self.count(..seq, &alive) + 1;
         let listens = self.listens();
-        let highest = self.highest_admitted;
         let ticket = self.tickets.get_mut(&seq).expect("known");
         if listens {
-            rank = rank.max(highest.map_or(seq + 1, |highest| seq.saturating_sub(highest)));
+            rank = rank.max((seq + 1).saturating_sub(self.front));
         } else {
             rank = rank.min(ticket.shown_rank);
             ticket.shown_rank = rank;

@@ -10,6 +10,7 @@
 mod background;
 mod define;
 mod offers;
+mod random;
 pub mod recovery;
 mod zones;
 
@@ -25,8 +26,8 @@ use bunho_domain::offer::{Offer, Stock};
 use bunho_domain::ticket::TicketKey;
 use bunho_journal::{Commit, Journal, crash_point};
 use parking_lot::{Mutex, MutexGuard};
+use random::Randomness;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use tokio::sync::watch;
@@ -42,7 +43,7 @@ pub struct Embedded {
     /// Held while something is created, edited or deleted, so that what one edit refers to cannot vanish meanwhile.
     numbers: Mutex<Numbers>,
     projected: watch::Receiver<u64>,
-    random: RandomState,
+    random: Randomness,
     nonces: AtomicU64,
 }
 
@@ -148,8 +149,7 @@ impl ZoneCell {
 impl Embedded {
     /// Bits for an id.
     pub(crate) fn nonce(&self) -> u64 {
-        // A keyed SipHash of a counter: unpredictable without the key, which the system's randomness made.
-        self.random.hash_one(self.nonces.fetch_add(1, Ordering::Relaxed))
+        self.random.number(self.nonces.fetch_add(1, Ordering::Relaxed))
     }
 
     fn offer_cell(&self, id: &OfferId) -> Result<Arc<OfferCell>, EngineError> {

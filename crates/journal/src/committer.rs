@@ -62,7 +62,7 @@ fn simulated(point: &'static str) -> JournalError {
     JournalError::Io { what: "write (simulated by a failpoint)", path: point.into(), source: std::io::Error::other("simulated") }
 }
 
-fn publish(shared: &Shared, batch: Batch) {
+pub(crate) fn publish(shared: &Shared, batch: Batch) {
     let Batch { chunks, bytes, ack } = batch;
     let durable = {
         let mut pending = shared.pending.lock();
@@ -80,7 +80,7 @@ fn publish(shared: &Shared, batch: Batch) {
     shared.watch.send_replace(durable);
 }
 
-fn give_up(shared: &Shared, batch: &Batch, error: Option<&JournalError>) {
+pub(crate) fn give_up(shared: &Shared, batch: &Batch, error: Option<&JournalError>) {
     match error {
         Some(error) => tracing::error!(error = error as &dyn std::error::Error, "the journal could not make a batch durable"),
         None => tracing::error!("the journal's committer panicked"),

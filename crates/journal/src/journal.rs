@@ -6,6 +6,7 @@ use crate::committer;
 use crate::crash_point;
 use crate::folder::Folder;
 use crate::pending::{Batch, Commit, Fate, Pending, Pushed, State};
+use crate::storage::Storage;
 use crate::store::{Kept, Store};
 use crate::wire::{Audit, Record, RecordRef};
 use bunho_domain::event::Event;
@@ -51,9 +52,7 @@ struct Owner {
 
 /// What handles and the committer share.
 pub(crate) struct Shared {
-    // Before the folder: its files are closed before the lock is given back.
-    pub(crate) store: Store,
-    folder: Folder,
+    pub(crate) store: Storage,
     pub(crate) pending: Mutex<Pending>,
     /// Told that a batch has its first record, or that the journal closes.
     pub(crate) work: Condvar,
@@ -106,24 +105,25 @@ impl Journal {
         folder.keep_room_for_marker()?;
         crash_point!("journal::room_kept");
         tracing::info!(trimmed, last, "the journal in {} is open", dir.display());
-        let shared = Arc::new(Shared {
-            store,
-            folder,
-            pending: Mutex::new(Pending::new(last + 1, options)),
-            work: Condvar::new(),
-            durable: AtomicU64::new(last),
-            watch: watch::Sender::new(last),
-            pressure: AtomicUsize::new(0),
-            trimmed: AtomicU64::new(trimmed),
-            trimming: Mutex::new(()),
-            ended: SetOnce::new(),
-        });
+        let shared = Arc::new(Shared::new(Storage::Fjall { store, folder }, Kept { trimmed, last }, options));
         let for_committer = Arc::clone(&shared);
         let committer = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || committer::run(&for_committer))
             .map_err(JournalError::io("start the committer of", dir))?;
         Ok(Self(Arc::new(Owner { shared, committer: Mutex::new(Some(committer)) })))
+    }
+
+    /// Opens the journal on a disk in memory. What it appends is written when the committer is stepped, and only then.
+    ///
+    /// # Errors
+    /// [`JournalError::Corrupt`] where records are missing.
+    #[cfg(feature = "simulation")]
+    pub fn simulated(disk: &crate::simulated::Disk, options: Options) -> Result<(Self, crate::simulated::Committer), JournalError> {
+        let kept = disk.open()?;
+        let shared = Arc::new(Shared::new(Storage::Simulated(disk.clone()), kept, options));
+        let committer = crate::simulated::Committer::new(Arc::clone(&shared));
+        Ok((Self(Arc::new(Owner { shared, committer: Mutex::new(None) })), committer))
     }
 
     /// Discards the content of the journal in `dir`; the next record will be `after + 1`.
@@ -296,6 +296,20 @@ impl Drop for Owner {
 }
 
 impl Shared {
+    fn new(store: Storage, Kept { trimmed, last }: Kept, options: Options) -> Self {
+        Self {
+            store,
+            pending: Mutex::new(Pending::new(last + 1, options)),
+            work: Condvar::new(),
+            durable: AtomicU64::new(last),
+            watch: watch::Sender::new(last),
+            pressure: AtomicUsize::new(0),
+            trimmed: AtomicU64::new(trimmed),
+            trimming: Mutex::new(()),
+            ended: SetOnce::new(),
+        }
+    }
+
     /// Takes and writes nothing more. The batch that `failed` and the open one count as never written. The marker is on
     /// disk before anyone hears of it, because the first to hear may end the process.
     pub(crate) fn poison(&self, failed: Option<&Batch>) {
@@ -307,7 +321,7 @@ impl Shared {
             pending.end(Fate::Poisoned)
         };
         let refused = failed.unwrap_or(&open).first();
-        match self.folder.mark(refused) {
+        match self.store.mark(refused) {
             Ok(()) => tracing::error!(refused, "the journal is poisoned; records from here on are removed at the next start"),
             Err(error) => {
                 tracing::error!(refused, error = &error as &dyn std::error::Error, "the journal is poisoned and could not be marked")

@@ -8,8 +8,8 @@
 //! * [`Journal`]: append, wait until durable, read, trim; kept in a folder by fjall.
 //!
 //! Inside, from the outside in: `journal` (the handle) → `pending` (the batch that fills, and who waits for it) →
-//! `committer` (the one thread that writes and syncs) → `store` (fjall) over `chunk` (one stored value) and
-//! `folder` (lock, marker, swap).
+//! `committer` (the one thread that writes and syncs) → `storage` (which one) → `store` (fjall) over `chunk` (one stored
+//! value) and `folder` (lock, marker, swap).
 
 mod chunk;
 mod committer;
@@ -18,6 +18,9 @@ mod error;
 mod folder;
 mod journal;
 mod pending;
+#[cfg(feature = "simulation")]
+pub mod simulated;
+mod storage;
 mod store;
 pub mod wire;
 

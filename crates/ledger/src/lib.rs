@@ -23,6 +23,9 @@ pub use check::Check;
 pub use error::LedgerError;
 pub use ledger::Ledger;
 pub use projector::Projector;
+pub use projector::fault::Point;
+#[cfg(feature = "simulation")]
+pub use projector::stepped::Stepped;
 pub use query::audit::AuditRow;
 pub use query::claims::{ClaimPage, ClaimQuery};
 pub use query::keys::{KeyRow, NewKey};

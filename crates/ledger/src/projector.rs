@@ -10,18 +10,23 @@
 mod apply;
 mod batch;
 mod claims;
+pub mod fault;
 mod guard;
 mod multi_row;
 mod park;
 mod prune;
 mod settings;
 mod state;
+#[cfg(feature = "simulation")]
+pub mod stepped;
 mod tickets;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use batch::Batch;
+use bunho_domain::planted::{self, Bug};
 use bunho_journal::{Journal, JournalError, Record, crash_point};
+use fault::Point;
 use futures_util::FutureExt;
 use sqlx::SqliteConnection;
 use state::State;
@@ -143,7 +148,10 @@ impl Projector {
         if work.state.is_none() {
             let mut counting = self.ledger.begin_write().await?;
             work.records.clear();
-            work.state = Some(self.seed(&mut counting).await?);
+            let state = self.seed(&mut counting).await?;
+            // After a commit that failed and was done all the same, nobody has been told of it yet, and nothing may follow.
+            self.ledger.publish_projected(state.offset);
+            work.state = Some(state);
             crash_point!("projector::counted");
         }
         let Some(state) = work.state.as_mut() else { return Ok(Progress::CaughtUp) };
@@ -159,6 +167,12 @@ impl Projector {
         }
         crash_point!("projector::read");
         let batch = Batch::of(&work.records);
+        fault::at(Point::Begin)?;
+        if planted::is(Bug::OffsetApart) {
+            let mut apart = self.ledger.begin_write().await?;
+            write_offset(&mut apart, batch.upto).await?;
+            apart.commit().await.map_err(LedgerError::sql("commit the offset"))?;
+        }
         let mut transaction = self.ledger.begin_write().await?;
         crash_point!("projector::begun");
         // Whoever repairs says so while it holds the only connection that writes, so here it is known.
@@ -167,12 +181,15 @@ impl Projector {
         }
         let applied = apply::apply(&mut transaction, state, &batch).await?;
         crash_point!("projector::applied");
-        if let Err(source) = transaction.commit().await {
+        fault::at(Point::Apply)?;
+        let committed = transaction.commit().await.map_err(LedgerError::sql("commit a batch"));
+        if let Err(error) = committed.and_then(|()| fault::at(Point::Commit)) {
             // It may or may not have been committed; only the database knows.
             work.state = None;
-            return Err(LedgerError::Sql { action: "commit a batch", source });
+            return Err(error);
         }
         crash_point!("projector::committed");
+        fault::at(Point::Publish)?;
         applied.log();
         self.parked.fetch_add(applied.parked_count(), Ordering::Relaxed);
         applied.enter(state, upto);

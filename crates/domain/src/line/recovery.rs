@@ -30,7 +30,7 @@ pub(super) struct Recovery {
     /// Until then an unknown ticket is put back at its number.
     restore_until: Millis,
     /// First number that may have been waiting: those below it were told to have ended.
-    front: u32,
+    pub(super) front: u32,
     /// First number that was not given out before the restart.
     below: u32,
     /// Numbers that have ended, before the restart or since.

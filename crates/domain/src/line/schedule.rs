@@ -12,6 +12,7 @@
 
 use crate::line::log::Log;
 use crate::line::settings::ZoneSettings;
+use crate::planted::{self, Bug};
 use crate::time::Millis;
 
 /// Entries that become free at the start of a slot are polled for over this part of it, so that a quota of
@@ -55,7 +56,8 @@ impl Limits {
 
     /// Admissions that the window allows at `now`, whatever the slot.
     pub(super) fn window_room(&self, log: &Log, now: Millis) -> u32 {
-        let entered = log.total() - log.total_before(now.plus_ms(1 - self.window_ms));
+        let short_ms = if planted::is(Bug::WindowShort) { self.slot_ms } else { 0 };
+        let entered = log.total() - log.total_before(now.plus_ms(1 - self.window_ms + short_ms));
         self.limit.saturating_sub(u32::try_from(entered).unwrap_or(u32::MAX))
     }
 

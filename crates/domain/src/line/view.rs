@@ -93,10 +93,11 @@ impl Line {
         let present_ahead = self.order.present_ahead(seq);
         let mut rank = alive_ahead + 1;
         let mut ahead = present_ahead;
-        if self.listens(now) {
-            // Others are still to come back; at most all between the last admission and this one.
-            rank = rank.max(self.highest_admitted.map_or(seq.saturating_add(1), |highest| seq.saturating_sub(highest)));
-            ahead = rank - 1;
+        if let Some(recovery) = self.recovery.as_ref().filter(|recovery| now < recovery.listen_until) {
+            // Others are still to come back. Most of them are between the last admission and this one, which is good enough for
+            // when to ask again; but whoever was let in may have gone past some, and those come back as well.
+            ahead = alive_ahead.max(self.highest_admitted.map_or(seq, |highest| seq.saturating_sub(highest).saturating_sub(1)));
+            rank = rank.max(seq.saturating_sub(recovery.front).saturating_add(1));
         } else if let Some(slot) = self.order.get_mut(seq)
             && let Standing::Waiting { shown_rank, .. } = &mut slot.standing
         {

@@ -9,6 +9,7 @@ use crate::claim::{Claim, Status};
 use crate::event::{Event, OfferChange, OfferEvent};
 use crate::ids::{ClaimId, UserId};
 use crate::limits::{ENDED_PER_USER_MAX, REFUSAL_CLAIMS_MAX, SETTLE_MOST};
+use crate::planted::{self, Bug};
 use crate::time::Millis;
 use std::cmp::Reverse;
 
@@ -29,7 +30,8 @@ impl Offer {
         self.check_entry(request.pass, step.now)?;
         self.check_limit(user, request.quantity)?;
         self.check_quantity(request.quantity)?;
-        if self.waits.first().is_some() || request.quantity > self.remaining() {
+        let promised = self.waits.first().is_some() && !planted::is(Bug::StandbyOvertaken);
+        if promised || request.quantity > self.remaining() {
             return Err(self.sold_out());
         }
         let claim = self.take(request, self.settings.hold_seconds, step);
@@ -104,7 +106,8 @@ impl Offer {
     pub fn settle(&mut self, most: usize, step: &mut Step<'_>) -> bool {
         let mut left = most;
         while let Some(&Reverse((deadline, seq))) = self.deadlines.peek() {
-            if deadline > step.now {
+            let due = deadline <= step.now && !(deadline == step.now && planted::is(Bug::DeadlineInclusive));
+            if !due {
                 break;
             }
             if left == 0 {

@@ -38,6 +38,13 @@ impl Embedded {
         }
     }
 
+    /// One round of [`Self::tick`], for a simulation that decides when it comes.
+    #[cfg(feature = "simulation")]
+    pub async fn tick_once(&self) {
+        self.tick_offers().await;
+        self.tick_zones().await;
+    }
+
     /// Settles what is due and shows durable numbers to who watches.
     async fn tick_offers(&self) {
         let offers = self.offers.load_full();

@@ -11,6 +11,7 @@ use bunho_domain::limits::SETTLE_MOST;
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::OfferSettings;
 use bunho_domain::offer::{Actor, ClaimRequest, Offer, Restock, StandbyRequest, StandbyView, Step, Stock, Taken};
+use bunho_domain::planted::{self, Bug};
 use bunho_domain::time::Millis;
 use bunho_journal::{Audit, Commit, crash_point};
 use parking_lot::MutexGuard;
@@ -125,6 +126,9 @@ impl Embedded {
     ) -> Decided<T> {
         let (decided, commit) = self.locked(cell, audit, decision)?;
         let Some(commit) = commit else { return Ok(decided) };
+        if planted::is(Bug::AnswerBeforeDurable) || (planted::is(Bug::RefusalShowsUndurable) && decided.is_err()) {
+            return Ok(decided);
+        }
         match self.options.ack {
             Ack::Engine => {}
             Ack::Journal => until_durable(Some(commit)).await?,
@@ -212,9 +216,17 @@ impl Embedded {
         if events.is_empty() {
             return;
         }
-        let commit = self.record(now, events, audit);
-        crash_point!("engine::offer_recorded");
         let number = guarded.offer.number();
+        let commit = if planted::is(Bug::GrantApart) {
+            let own = |event: &&Event| matches!(event, Event::Offer(event) if event.offer == number);
+            let (own, granted): (Vec<Event>, Vec<Event>) = events.iter().cloned().partition(|event| own(&event));
+            let parts = [own, granted];
+            let commits = parts.iter().filter(|part| !part.is_empty()).map(|part| self.record(now, part, audit));
+            commits.last().unwrap_or_else(|| self.record(now, events, audit))
+        } else {
+            self.record(now, events, audit)
+        };
+        crash_point!("engine::offer_recorded");
         if let Some((cell, grants)) = grants
             && events.iter().any(|event| matches!(event, Event::Offer(event) if event.offer != number))
         {

@@ -1,24 +1,29 @@
 //! Start: the ledger's state at its offset, then the journal after it.
 
+use super::random::Randomness;
 use super::{Embedded, Numbers, Offers, ZoneCell, Zones};
 use crate::clock::Clock;
 use crate::types::Options;
 use arc_swap::ArcSwap;
-use bunho_domain::event::{Event, OfferChange, ZoneChange};
+use bunho_domain::claim::Claim;
+use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange};
 use bunho_domain::line::Line;
 use bunho_domain::offer::Offer;
+use bunho_domain::planted::{self, Bug};
 use bunho_domain::ticket::TicketKey;
 use bunho_domain::time::Millis;
 use bunho_journal::{Journal, JournalError, crash_point};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
 
 /// Records read from the journal at a time.
 const REPLAY_RECORDS: usize = 10_000;
+
+/// Counted from here for ids; below it are the zones' numbers, from which their jitter is seeded.
+const FIRST_NONCE: u64 = 1 << 32;
 
 /// An engine that is being filled: events first, in any number and from any source, then [`Recovery::start`].
 #[derive(Default)]
@@ -30,9 +35,17 @@ pub struct Recovery {
     latest: Millis,
     /// Events about something that was never defined: a ledger or journal that was tampered with.
     orphans: u64,
+    random: Randomness,
 }
 
 impl Recovery {
+    /// An engine all of whose randomness comes from `seed`, for a simulation that repeats itself.
+    #[cfg(feature = "simulation")]
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self { random: Randomness::Seeded(seed), ..Self::default() }
+    }
+
     /// Numbers up to these have been given out, to things since deleted too.
     pub fn numbers_used(&mut self, offer: u32, zone: u32) {
         self.numbers.offer = self.numbers.offer.max(offer);
@@ -52,6 +65,10 @@ impl Recovery {
                 match (&event.change, self.offers.get_mut(&event.offer)) {
                     (OfferChange::Deleted, _) => {
                         self.offers.remove(&event.offer);
+                    }
+                    (OfferChange::Claim(claim), Some(offer)) if planted::is(Bug::KeyForgotten) => {
+                        let change = OfferChange::Claim(Box::new(Claim { key: None, ..(**claim).clone() }));
+                        offer.apply(&OfferEvent { change, ..event.clone() });
                     }
                     (_, Some(offer)) => offer.apply(event),
                     (OfferChange::Defined(settings), None) => {
@@ -73,7 +90,7 @@ impl Recovery {
                     }
                     (change, Some(line)) => line.replay(change),
                     (ZoneChange::Defined(settings), None) => {
-                        let seed = RandomState::new().hash_one(event.zone);
+                        let seed = self.random.number(event.zone.into());
                         self.zones.insert(event.zone, Line::new(event.zone, (**settings).clone(), seed, self.latest));
                     }
                     _ => self.orphans += 1,
@@ -132,8 +149,8 @@ impl Recovery {
             zones: ArcSwap::from_pointee(zones),
             numbers: Mutex::new(self.numbers),
             projected,
-            random: RandomState::new(),
-            nonces: AtomicU64::new(0),
+            random: self.random,
+            nonces: AtomicU64::new(FIRST_NONCE),
         })
     }
 }

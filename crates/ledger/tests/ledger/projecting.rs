@@ -208,3 +208,16 @@ async fn large_records_are_projected_to_the_last() {
     world.projected().await;
     assert_eq!(world.sql("SELECT count(*) FROM claims").await, ["10000"]);
 }
+
+/// The database may have done what it reports as failed. Who waits for those rows must hear of them though nothing follows.
+#[cfg(feature = "simulation")]
+#[tokio::test]
+async fn a_commit_of_unknown_fate_is_told_of_once_it_is_known() {
+    let world = World::new().await;
+    world.happened([defined(1, 1, goods("summer", 10))]).await;
+    let mut projector = bunho_ledger::Stepped::new(world.ledger.clone(), world.journal.clone());
+    projector.step(Some(bunho_ledger::Point::Commit)).await.expect_err("reported as failed");
+    assert_eq!(*world.ledger.projected().borrow(), 0);
+    projector.step(None).await.expect("well again");
+    assert_eq!(*world.ledger.projected().borrow(), 1);
+}

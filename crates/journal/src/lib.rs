@@ -14,6 +14,8 @@ mod chunk;
 mod committer;
 mod error;
 mod folder;
+#[doc(hidden)]
+pub mod fuzzing;
 mod journal;
 mod pending;
 mod store;

@@ -29,13 +29,42 @@ pub fn settings(bytes: &[u8]) {
 }
 
 const ZONE_SETTINGS: &[&str] = &[
-    "app", "name", "entry_limit_per_minute", "window_seconds", "slot_seconds", "abandon_after_seconds", "resume_grace_seconds",
-    "poll_interval_ms", "poll_interval_max_ms", "opens_at", "closes_at", "paused", "active_limit", "session_seconds",
-    "pass_ttl_seconds", "offer", "message",
+    "app",
+    "name",
+    "entry_limit_per_minute",
+    "window_seconds",
+    "slot_seconds",
+    "abandon_after_seconds",
+    "resume_grace_seconds",
+    "poll_interval_ms",
+    "poll_interval_max_ms",
+    "opens_at",
+    "closes_at",
+    "paused",
+    "active_limit",
+    "session_seconds",
+    "pass_ttl_seconds",
+    "offer",
+    "message",
 ];
 const OFFER_SETTINGS: &[&str] = &[
-    "app", "name", "kind", "quantity", "per_user_limit", "min_per_claim", "max_per_claim", "hold_seconds", "unit_price", "opens_at",
-    "closes_at", "zone", "grants", "grant_only", "standby", "standby_hold_seconds", "confirm_by",
+    "app",
+    "name",
+    "kind",
+    "quantity",
+    "per_user_limit",
+    "min_per_claim",
+    "max_per_claim",
+    "hold_seconds",
+    "unit_price",
+    "opens_at",
+    "closes_at",
+    "zone",
+    "grants",
+    "grant_only",
+    "standby",
+    "standby_hold_seconds",
+    "confirm_by",
 ];
 
 fn put(rig: &Rig, group: &str, names: &[&str], body: &[u8]) {

@@ -56,7 +56,8 @@ fn network(text: &str) {
 pub fn configuration(bytes: &[u8]) {
     let (file, environment) = crate::halves(bytes);
     let environment = String::from_utf8_lossy(environment).into_owned();
-    let environment = || environment.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let environment =
+        || environment.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned()));
     let path = scratch_file(file);
     let flags = Flags { config: Some(path), ..Flags::default() };
     match read(&flags, environment()) {

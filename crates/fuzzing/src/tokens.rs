@@ -114,12 +114,8 @@ static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
     let key = SigningKey::from_bytes(&[7; 32]);
     let path = folder.path().join("issuer.pem");
     std::fs::write(&path, key.verifying_key().to_public_key_pem(LineEnding::LF).expect("PEM")).expect("the folder can be written");
-    let settings = JwtSettings {
-        issuer: Some("shop".into()),
-        audience: Some("bunho".into()),
-        key_file: Some(path),
-        ..JwtSettings::default()
-    };
+    let settings =
+        JwtSettings { issuer: Some("shop".into()), audience: Some("bunho".into()), key_file: Some(path), ..JwtSettings::default() };
     Issuer { tokens: UserTokens::load(&settings).expect("the key is one"), key }
 });
 

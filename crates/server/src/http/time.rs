@@ -12,7 +12,9 @@ impl Serialize for Rfc3339 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Settings bound every time that is kept, so the ends of the calendar stand only for nonsense.
         let clamped = self.0.0.clamp(jiff::Timestamp::MIN.as_millisecond(), jiff::Timestamp::MAX.as_millisecond());
-        let at = jiff::Timestamp::from_millisecond(clamped).unwrap_or_default();
+        // Seconds and the rest apart: jiff's own milliseconds end at the last whole second of its calendar.
+        let (seconds, ms) = (clamped.div_euclid(1_000), clamped.rem_euclid(1_000) as i32);
+        let at = jiff::Timestamp::new(seconds, ms * 1_000_000).unwrap_or_default();
         serializer.collect_str(&format_args!("{at:.3}"))
     }
 }
@@ -67,6 +69,9 @@ mod tests {
         for text in ["", "2026-01-01", "tomorrow", "2026-13-01T00:00:00Z", "9999999-01-01T00:00:00Z", "-000001-12-31T23:59:59Z"] {
             assert_eq!(parse(text), None, "{text:?}");
         }
-        assert!(serde_json::json!(Rfc3339(Millis(i64::MAX))).is_string());
+        for (ms, text) in [(i64::MAX, "9999-12-30T22:00:00.999Z"), (i64::MIN, "-009999-01-02T01:59:59.000Z")] {
+            assert_eq!(serde_json::json!(Rfc3339(Millis(ms))), text);
+        }
+        assert_eq!(parse("9999-12-30T22:00:00.999Z").map(|at| serde_json::json!(Rfc3339(at))), Some("9999-12-30T22:00:00.999Z".into()));
     }
 }

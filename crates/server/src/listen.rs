@@ -148,7 +148,7 @@ struct Open {
 impl Connections {
     fn add(&mut self, stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits) {
         let (stop, stopped) = oneshot::channel();
-        let pulse = Arc::new(Pulse::default());
+        let pulse = Pulse::of_a_newcomer();
         let task = self.tasks.spawn(connection(stream, peer, router, limits, stopped, pulse.clone(), Place::take()));
         self.places.insert(task.id(), self.open.len());
         self.open.push(Open { id: task.id(), stop: Some(stop), task, pulse });

@@ -37,30 +37,53 @@ pub(super) struct Pulse {
     read_at_answer: AtomicU64,
     /// The request under way waits for the rest of its body.
     awaits_body: AtomicBool,
-    /// How long it has been of no use, as the last look saw it: looks in idleness, or [`HALF`] and looks with half a request.
-    useless: AtomicU32,
+    /// Half a request has been under way for several looks.
+    half: AtomicBool,
+    /// [`NEWCOMERS`] when it was last of use: made, asked or answered.
+    used_at: AtomicU64,
     /// It was told to end.
     closes: AtomicBool,
 }
 
-/// Half a request weighs more than any idleness: people who poll are idle for a minute, and nobody's head takes one.
-const HALF: u32 = 1 << 16;
+/// Connections ever made: a clock that moves only when somebody needs a place, and costs a request no more than two loads.
+static NEWCOMERS: AtomicU64 = AtomicU64::new(0);
+/// Half a request weighs more than any idleness: people who poll are idle most of the time, and nobody's head takes seconds.
+const HALF: u64 = 1 << 48;
+/// Looks after which half a request is not merely one that is on its way.
+const HALF_LOOKS: u32 = 2;
 
 /// A request under way.
 pub(super) struct Call(Arc<Pulse>);
 
 impl Pulse {
+    /// A connection is made.
+    pub(super) fn of_a_newcomer() -> Arc<Self> {
+        let pulse = Self::default();
+        pulse.used_at.store(NEWCOMERS.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        Arc::new(pulse)
+    }
+
     /// A request's head is complete.
     pub(super) fn begin(self: &Arc<Self>) -> Call {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
+        self.used();
         Call(self.clone())
     }
 
+    fn used(&self) {
+        self.used_at.store(NEWCOMERS.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// How little would be lost with this connection; none: a request is under way, or it ends already.
-    pub(super) fn uselessness(&self) -> Option<u32> {
+    pub(super) fn uselessness(&self) -> Option<u64> {
+        let half = self.half.load(Ordering::Relaxed);
         let busy = self.calls.load(Ordering::Relaxed) > 0 && !self.awaits_body.load(Ordering::Relaxed);
-        (!busy && !self.closes.load(Ordering::Relaxed)).then(|| self.useless.load(Ordering::Relaxed))
+        if busy || self.closes.load(Ordering::Relaxed) {
+            return None;
+        }
+        let unused = NEWCOMERS.load(Ordering::Relaxed).saturating_sub(self.used_at.load(Ordering::Relaxed));
+        Some(if half { HALF + unused } else { unused })
     }
 
     /// It is about to end.
@@ -110,6 +133,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         self.0.read_at_answer.store(self.0.read.load(Ordering::Relaxed), Ordering::Relaxed);
         self.0.calls.fetch_sub(1, Ordering::Relaxed);
+        self.0.used();
     }
 }
 
@@ -141,8 +165,8 @@ pub(super) struct Watch<'a> {
     seen: Seen,
     quiet: Duration,
     partial: Duration,
-    /// Looks in a row without anything of use.
-    useless: u32,
+    /// Looks in a row that saw half a request.
+    halves: u32,
 }
 
 impl<'a> Watch<'a> {
@@ -151,7 +175,7 @@ impl<'a> Watch<'a> {
         let mut ticks = interval(look);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
-        Self { pulse, ticks, limit, look, seen: Seen::default(), quiet: Duration::ZERO, partial: Duration::ZERO, useless: 0 }
+        Self { pulse, ticks, limit, look, seen: Seen::default(), quiet: Duration::ZERO, partial: Duration::ZERO, halves: 0 }
     }
 
     /// The next look's verdict.
@@ -173,9 +197,8 @@ impl<'a> Watch<'a> {
         let partial = !busy && (seen.begun == 0 || seen.read != answered) && seen.begun == self.seen.begun;
         self.quiet = if busy || seen != self.seen { Duration::ZERO } else { self.quiet + self.look };
         self.partial = if partial { self.partial + self.look } else { Duration::ZERO };
-        let half = partial || pulse.awaits_body.load(Ordering::Relaxed);
-        self.useless = if half || seen == self.seen { self.useless.saturating_add(1) } else { 0 };
-        pulse.useless.store(if half { HALF + self.useless.min(HALF) } else { self.useless }, Ordering::Relaxed);
+        self.halves = if partial || pulse.awaits_body.load(Ordering::Relaxed) { self.halves.saturating_add(1) } else { 0 };
+        pulse.half.store(self.halves >= HALF_LOOKS, Ordering::Relaxed);
         self.seen = seen;
         // One that is idle ends as soon as it is told to. One that does not is full of an answer that its client does not read.
         if self.partial >= self.limit || self.quiet >= IDLE + self.limit {

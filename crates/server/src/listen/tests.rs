@@ -137,8 +137,8 @@ async fn who_comes_when_nobody_is_busy_gets_the_place_of_the_least_useful() {
     let mut answer = [0; 512];
     assert!(idle.read(&mut answer).await.expect("an answer") > 0);
     let mut half = send(served.address, "GET / HTTP/1.1\r\nhos").await;
-    // The look that tells half a head from idleness comes once a second.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    // Two looks, a second apart, tell half a head from one that is on its way.
+    tokio::time::sleep(Duration::from_millis(2_200)).await;
     let evicted = connections_evicted();
     let mut newcomer = send(served.address, GET).await;
     assert_eq!(rest(&mut half).await, "", "half a request goes before an idle connection");

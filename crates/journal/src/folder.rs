@@ -143,9 +143,13 @@ impl Folder {
             return Ok(None);
         }
         let text = fs::read_to_string(&path).map_err(JournalError::io("read", &path))?;
-        let refused = text.trim().strip_prefix(MARKER_WORD).and_then(|offset| offset.trim().parse().ok());
-        refused.map(Some).ok_or(JournalError::Marker { path })
+        read_marker(&text).map(Some).ok_or(JournalError::Marker { path })
     }
+}
+
+/// The offset in a marker's text.
+pub(crate) fn read_marker(text: &str) -> Option<u64> {
+    text.trim().strip_prefix(MARKER_WORD)?.trim().parse().ok()
 }
 
 fn exists(path: &Path) -> Result<bool, JournalError> {

@@ -16,6 +16,8 @@ mod committer;
 pub mod crash;
 mod error;
 mod folder;
+#[doc(hidden)]
+pub mod fuzzing;
 mod journal;
 mod pending;
 #[cfg(feature = "simulation")]

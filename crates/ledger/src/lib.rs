@@ -10,6 +10,8 @@
 
 mod check;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod ledger;
 mod load;
 mod projector;

@@ -52,10 +52,20 @@ pub(crate) fn parse(text: &str) -> Option<Millis> {
     }
     let (year, month, date) = (number(&bytes[0..4])?, number(&bytes[5..7])?, number(&bytes[8..10])?);
     let (hour, minute, second, ms) = (number(&bytes[11..13])?, number(&bytes[14..16])?, number(&bytes[17..19])?, number(&bytes[20..23])?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&date) || hour > 23 || minute > 59 || second > 59 {
+    if !(1..=12).contains(&month) || !(1..=days_in_month(year, month)).contains(&date) || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     Some(Millis(days_from_civil(year, month, date) * MS_PER_DAY + hour * 3_600_000 + minute * 60_000 + second * 1_000 + ms))
+}
+
+/// Days of a month of the proleptic Gregorian calendar.
+const fn days_in_month(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
 }
 
 fn put(digits: &mut [u8], mut value: i64) {
@@ -120,9 +130,17 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in
-            ["", "2026-01-01", "2026-01-01T00:00:00Z", "2026-13-01T00:00:00.000Z", "2026-01-01 00:00:00.000Z", "2026-01-01T24:00:00.000Z"]
-        {
+        for text in [
+            "",
+            "2026-01-01",
+            "2026-01-01T00:00:00Z",
+            "2026-13-01T00:00:00.000Z",
+            "2026-01-01 00:00:00.000Z",
+            "2026-01-01T24:00:00.000Z",
+            "2026-02-29T00:00:00.000Z",
+            "1900-02-29T00:00:00.000Z",
+            "2026-04-31T00:00:00.000Z",
+        ] {
             assert_eq!(parse(text), None, "{text:?}");
         }
     }

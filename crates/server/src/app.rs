@@ -5,7 +5,8 @@ use crate::auth::sessions::Sessions;
 use crate::auth::users::UserTokens;
 use crate::config::Config;
 use crate::http::edge::RequestIds;
-use crate::metrics::Metrics;
+use crate::http::json::LARGE_BODIES_BYTES_MAX;
+use crate::metrics::{Metrics, MetricsPage};
 use crate::pass::{PassRefusal, Passes};
 use crate::problem::Problem;
 use bunho_domain::ids::ZoneId;
@@ -61,6 +62,8 @@ pub struct App {
     pub(crate) metrics: Metrics,
     pub(crate) in_flight: Slots,
     pub(crate) streams: Slots,
+    pub(crate) large_bodies: Slots,
+    pub(crate) metrics_page: MetricsPage,
     pub(crate) request_ids: RequestIds,
     pub(crate) started: Instant,
 }
@@ -74,6 +77,8 @@ impl App {
             health: Health { journal: parts.journal, projector: parts.projector, needs_ledger: parts.config.ack == Ack::Ledger },
             in_flight: Slots::new(limits.in_flight_max),
             streams: Slots::new(limits.streams_max),
+            large_bodies: Slots::new((LARGE_BODIES_BYTES_MAX / limits.body_bytes_max).max(1)),
+            metrics_page: MetricsPage::default(),
             engine: parts.engine,
             ledger: parts.ledger,
             config: parts.config,
@@ -141,6 +146,9 @@ pub(crate) struct Slots {
 #[derive(Debug)]
 pub(crate) struct Slot<'a>(&'a Slots);
 
+/// A place that its holder does not need for the moment.
+pub(crate) struct Lent<'a>(&'a Slots);
+
 /// A place among the open streams, which the stream keeps for as long as it lives.
 pub(crate) struct StreamSlot(Arc<App>);
 
@@ -167,6 +175,12 @@ impl Slots {
         self.count_in().then(|| Slot(self))
     }
 
+    /// Lends a place that is taken to whoever else needs one.
+    pub(crate) fn lend(&self) -> Lent<'_> {
+        self.give_back();
+        Lent(self)
+    }
+
     /// Counting first and looking after cannot let two in where one place is left.
     fn count_in(&self) -> bool {
         let taken = self.used.fetch_add(1, Ordering::Relaxed) < self.most;
@@ -183,6 +197,20 @@ impl Slots {
     /// Places taken.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Lent<'_> {
+    /// Takes the place back; false where that makes more than there are, and whoever lent it must end.
+    pub(crate) fn take_back(self) -> bool {
+        self.0.used() < self.0.most
+    }
+}
+
+impl Drop for Lent<'_> {
+    /// Its holder gives it back another time.
+    fn drop(&mut self) {
+        self.0.used.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -205,6 +233,22 @@ mod tests {
         drop(one);
         assert!(slots.take().is_some());
         drop(two);
+        assert_eq!(slots.used(), 0);
+    }
+
+    #[test]
+    fn a_place_that_is_lent_serves_somebody_else_meanwhile() {
+        let slots = Slots::new(1);
+        let own = slots.take().expect("a place");
+        let lent = slots.lend();
+        let other = slots.take().expect("the place that is lent");
+        assert!(!lent.take_back(), "it is taken");
+        assert_eq!(slots.used(), 2, "until its holder ends");
+        drop(own);
+        drop(other);
+        let own = slots.take().expect("a place");
+        assert!(slots.lend().take_back());
+        drop((own, slots.lend()));
         assert_eq!(slots.used(), 0);
     }
 }

@@ -151,8 +151,9 @@ pub fn read(flags: &Flags, environment: impl Iterator<Item = (String, String)>) 
         let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
         set(&mut table, &path, &value).map_err(|problem| Refused::new(path.join("."), problem, format!("unset {name}, or mend it")))?;
     }
-    let mut settings: Settings = toml::Value::Table(table).try_into().map_err(|error: toml::de::Error| {
-        Refused::new("(file or environment)", error.message().to_string(), "see `bunho config --print` for every setting and its form")
+    let mut settings: Settings = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
+        let problem = error.inner().message().to_string();
+        Refused::new(error.path().to_string(), problem, "see `bunho config --print` for every setting and its form")
     })?;
     if let Some(data) = &flags.data {
         settings.data.dir.clone_from(data);
@@ -335,7 +336,12 @@ mod tests {
             (&[("BUNHO_SERVER__LISTEN", "nowhere")], "server.listen"),
             (&[("BUNHO_ENGINE__ACK", "hope")], "engine.ack"),
             (&[("BUNHO_SERVER__BODY_BYTES_MAX", "1")], "server.body_bytes_max"),
-            (&[("BUNHO_SERVER__NONSENSE", "1")], "(file or environment)"),
+            (&[("BUNHO_SERVER__NONSENSE", "1")], "server.nonsense"),
+            (&[("BUNHO_NONSENSE__X", "1")], "nonsense"),
+            (&[("BUNHO_SERVER__BODY_BYTES_MAX", "many")], "server.body_bytes_max"),
+            (&[("BUNHO_AUTH__TRUSTED_PROXIES", "[1]")], "auth.trusted_proxies[0]"),
+            (&[("BUNHO_AUTH__JWT__ISSUER", "1")], "auth.jwt.issuer"),
+            (&[("BUNHO_SERVER__", "1")], "server."),
             (&[("BUNHO_AUTH__USER", "jwt")], "auth.jwt"),
             (&[("BUNHO_AUTH__TRUSTED_PROXIES", "[\"x\"]")], "auth.trusted_proxies"),
         ] {

@@ -2,27 +2,32 @@
 //!
 //! HTTP/1.1 only: what talks to this port is a reverse proxy, a service or a load generator, and telling HTTP/2 apart
 //! would mean waiting for the first bytes without any bound on time.
+//!
+//! When all places are taken, whoever comes next still gets one: of a few connections the least useful is closed for it, half
+//! a request before an idle one. So ten thousand silent sockets cannot keep out those who have something to ask. Only where
+//! every one of those few has a request under way is the newcomer told to come again.
 
 mod pulse;
 
 use crate::auth::Peer;
 use crate::config::Limits;
+use crate::problem::{OVERLOADED, Problem};
 use axum::Router;
 use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use pulse::{Pulse, Pulsed, Verdict, Watch};
-use socket2::{Domain, Protocol, Socket, Type};
+use pulse::{Awaited, Pulse, Pulsed, Verdict, Watch};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
-use tokio::task::{Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet};
 use tower::ServiceExt;
 
 /// Connections that the kernel completes before we accept them. It caps this at `net.core.somaxconn` (4,096 by default); a
@@ -35,20 +40,32 @@ const HEAD_ROOM: usize = 2;
 const HEAD_BYTES_MIN: usize = 8_192;
 /// Pause after the process has run out of file descriptors: accepting again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections looked at to find one that can go. Enough that the best of them is among the better of all, few enough to look
+/// at for every newcomer.
+const LOOKED_AT: usize = 32;
+/// Connections closed at once when the process has run out of file descriptors, which the ledger and the journal need too.
+const ROOM_FOR_FILES: usize = 16;
 
 /// Open connections of the whole process, on all addresses.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
-/// Connections closed unserved.
+/// Connections told to come again.
 static SHED: AtomicU64 = AtomicU64::new(0);
+/// Connections closed to make room.
+static EVICTED: AtomicU64 = AtomicU64::new(0);
 
 /// Open connections.
 pub(crate) fn connections_open() -> usize {
     OPEN.load(Ordering::Relaxed)
 }
 
-/// Connections closed unserved because too many were open.
+/// Connections told to come again because all that were open were busy.
 pub(crate) fn connections_shed() -> u64 {
     SHED.load(Ordering::Relaxed)
+}
+
+/// Connections without a request under way that were closed to make room.
+pub(crate) fn connections_evicted() -> u64 {
+    EVICTED.load(Ordering::Relaxed)
 }
 
 /// Binds an address.
@@ -77,13 +94,17 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
             () = connections.reap(), if !connections.tasks.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    if let Some(place) = Place::take(limits.connections_max) {
-                        connections.add(stream, peer, router.clone(), limits.clone(), place);
+                    if connections.open.len() < limits.connections_max || connections.make_room() {
+                        connections.add(stream, peer, router.clone(), limits.clone());
+                    } else {
+                        refuse(&stream);
                     }
                 }
                 Err(error) if is_passing(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "connections cannot be accepted for the moment");
+                    let closed = (0..ROOM_FOR_FILES).filter(|_| connections.make_room()).count();
+                    tracing::info!(closed, "connections were closed for their file descriptors");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -91,7 +112,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
     }
     // Whoever connects from now on is refused at once and can try another node.
     drop(listener);
-    connections.stop.clear();
+    connections.stop();
     let drained = async { while connections.tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(limits.drain, drained).await.is_err() {
         tracing::warn!(connections = connections.tasks.len(), "connections were cut off because the drain time was over");
@@ -104,19 +125,49 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// Open connections of one address, each with what tells it to stop: dropping that. One channel for all of them would be
-/// one lock that every request of every connection takes.
+/// Open connections of one address.
 #[derive(Default)]
 struct Connections {
     tasks: JoinSet<()>,
-    stop: HashMap<Id, oneshot::Sender<()>>,
+    open: Vec<Open>,
+    /// Where each stands in `open`.
+    places: HashMap<Id, usize>,
+    /// Where the search for one that can go begins next.
+    cursor: usize,
+}
+
+/// One open connection. Dropping `stop` tells it to stop: one channel for all of them would be one lock that every request of
+/// every connection takes.
+struct Open {
+    id: Id,
+    stop: Option<oneshot::Sender<()>>,
+    task: AbortHandle,
+    pulse: Arc<Pulse>,
 }
 
 impl Connections {
-    fn add(&mut self, stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits, place: Place) {
+    fn add(&mut self, stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits) {
         let (stop, stopped) = oneshot::channel();
-        let task = self.tasks.spawn(connection(stream, peer, router, limits, stopped, place));
-        self.stop.insert(task.id(), stop);
+        let pulse = Pulse::of_a_newcomer();
+        let task = self.tasks.spawn(connection(stream, peer, router, limits, stopped, pulse.clone(), Place::take()));
+        self.places.insert(task.id(), self.open.len());
+        self.open.push(Open { id: task.id(), stop: Some(stop), task, pulse });
+    }
+
+    /// Closes the least useful of a few connections; false where all of them have a request under way. One that is closed just
+    /// when its next request arrives has hung up on a client, which idle connections may do at any time.
+    fn make_room(&mut self) -> bool {
+        let looked_at = self.open.len().min(LOOKED_AT);
+        let begin = self.cursor;
+        self.cursor = begin.wrapping_add(looked_at);
+        let few = (0..looked_at).map(|step| begin.wrapping_add(step) % self.open.len());
+        let worst = few.filter_map(|at| Some((self.open[at].pulse.uselessness()?, at))).max();
+        let Some((_, at)) = worst else { return false };
+        let gone = &self.open[at];
+        gone.pulse.closing();
+        gone.task.abort();
+        EVICTED.fetch_add(1, Ordering::Relaxed);
+        true
     }
 
     /// Forgets a connection that has ended.
@@ -126,8 +177,28 @@ impl Connections {
             Some(Err(error)) => error.id(),
             None => return,
         };
-        self.stop.remove(&id);
+        let Some(at) = self.places.remove(&id) else { return };
+        self.open.swap_remove(at);
+        if let Some(moved) = self.open.get(at) {
+            self.places.insert(moved.id, at);
+        }
     }
+
+    /// Tells all of them to end after the request that is under way.
+    fn stop(&mut self) {
+        self.open.iter_mut().for_each(|open| drop(open.stop.take()));
+    }
+}
+
+/// Tells a newcomer to come again. Nobody waits until it listens: what does not fit into the socket's buffer is lost.
+fn refuse(stream: &TcpStream) {
+    static ANSWER: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let body = Problem::new(&OVERLOADED).detail("Too many connections are open").render("");
+        let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nconnection: close";
+        [format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes(), body].concat()
+    });
+    let _ = SockRef::from(stream).send(&ANSWER);
+    SHED.fetch_add(1, Ordering::Relaxed);
 }
 
 /// The peer went away between connecting and being accepted.
@@ -135,17 +206,13 @@ fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
 }
 
-/// A place among the open connections.
+/// A place among the open connections of the process.
 struct Place;
 
 impl Place {
-    fn take(most: usize) -> Option<Self> {
-        let place = Self;
-        if OPEN.fetch_add(1, Ordering::Relaxed) < most {
-            return Some(place);
-        }
-        SHED.fetch_add(1, Ordering::Relaxed);
-        None
+    fn take() -> Self {
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        Self
     }
 }
 
@@ -155,16 +222,23 @@ impl Drop for Place {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits, mut stop: oneshot::Receiver<()>, _: Place) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    limits: Limits,
+    mut stop: oneshot::Receiver<()>,
+    pulse: Arc<Pulse>,
+    _: Place,
+) {
     // Answers are small and whole; holding one back to fill a packet only delays it.
     let _ = stream.set_nodelay(true);
-    let pulse = Arc::new(Pulse::default());
     let service = {
         let pulse = pulse.clone();
         hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-            let (router, call) = (router.clone(), pulse.begin());
+            let (router, call, pulse) = (router.clone(), pulse.begin(), pulse.clone());
             async move {
-                let mut request = request.map(Body::new);
+                let mut request = request.map(|body| Body::new(Awaited::new(body, pulse)));
                 request.extensions_mut().insert(Peer(peer));
                 let answer: Result<_, Infallible> = router.oneshot(request).await;
                 drop(call);

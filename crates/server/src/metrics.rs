@@ -6,6 +6,7 @@
 
 use crate::app::App;
 use crate::problem::KINDS;
+use axum::body::Bytes;
 use axum::http::StatusCode;
 use metrics::{Counter, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -22,8 +23,10 @@ pub const HTTP_SECONDS: &str = "bunho_http_request_duration_seconds";
 pub const CLAIMS: &str = "bunho_claims_total";
 /// Joins and polls, by `call` and `outcome`: `admitted`, `waiting` or the problem's code.
 pub const ENTRIES: &str = "bunho_entries_total";
-/// Connections that were closed unserved because too many were open.
+/// Connections told to come again because all that were open were busy.
 pub const CONNECTIONS_SHED: &str = "bunho_connections_shed_total";
+/// Connections without a request under way that were closed to make room.
+pub const CONNECTIONS_EVICTED: &str = "bunho_connections_evicted_total";
 /// Requests under way.
 pub const IN_FLIGHT: &str = "bunho_requests_in_flight";
 /// Open event streams.
@@ -72,6 +75,9 @@ const FOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// An offer's numbers wait for the disk. When it stalls they are left out, for that is when the other numbers are needed.
 const OFFERS_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long a page is shown again. Those who read it ask every few seconds.
+const PAGE_LIVES: Duration = Duration::from_secs(1);
 
 /// Statuses that have a handle of their own.
 const STATUSES: [u16; 22] =
@@ -204,8 +210,26 @@ pub(crate) async fn fold(app: Arc<App>) {
     }
 }
 
+/// The page as it was last written.
+#[derive(Default)]
+pub(crate) struct MetricsPage(tokio::sync::Mutex<Option<(Instant, Bytes)>>);
+
+/// The page, at most a second old. Whoever asks meanwhile waits for the one that is being written: it locks every offer and zone
+/// once, however many ask for it.
+pub(crate) async fn page(app: &App) -> Bytes {
+    let mut last = app.metrics_page.0.lock().await;
+    match &*last {
+        Some((written, page)) if written.elapsed() < PAGE_LIVES => page.clone(),
+        _ => {
+            let page = Bytes::from(render(app).await);
+            *last = Some((Instant::now(), page.clone()));
+            page
+        }
+    }
+}
+
 /// Everything, as Prometheus reads it.
-pub(crate) async fn render(app: &App) -> String {
+async fn render(app: &App) -> String {
     let mut text = app.metrics.render();
     let mut gauge = |name: &str, help: &str, samples: &[(String, f64)]| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
@@ -220,7 +244,8 @@ pub(crate) async fn render(app: &App) -> String {
         (IN_FLIGHT, "Requests under way.", app.in_flight.used() as f64),
         (STREAMS, "Open event streams.", app.streams.used() as f64),
         (CONNECTIONS, "Open connections.", crate::listen::connections_open() as f64),
-        (CONNECTIONS_SHED, "Connections closed unserved because too many were open.", crate::listen::connections_shed() as f64),
+        (CONNECTIONS_SHED, "Connections told to come again because all were busy.", crate::listen::connections_shed() as f64),
+        (CONNECTIONS_EVICTED, "Idle connections closed to make room.", crate::listen::connections_evicted() as f64),
         (JOURNAL_UP, "Whether the journal takes records.", f64::from(app.health.journal_well())),
         (JOURNAL_DURABLE, "Last durable journal offset.", durable as f64),
         (JOURNAL_BACKLOG, "Bytes that wait for the journal's disk.", journal.pressure() as f64),

@@ -5,7 +5,6 @@
 //! leaves the result unknown) is decided when the server starts and not on each request.
 
 use crate::app::App;
-use crate::http::json::within;
 use crate::metrics::RouteMetrics;
 use crate::problem::{Carried, HEADERS_TOO_LARGE, INDETERMINATE, NOT_ACCEPTABLE, OVERLOADED, Problem};
 use axum::body::Body;
@@ -15,10 +14,12 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bunho_journal::crash_point;
+use futures_util::future::poll_immediate;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::time::error::Elapsed;
 
 /// The header that names a request, in both directions.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -97,6 +98,15 @@ where
         Ok(response) => response,
         Err(_) if work == Work::Write => Problem::new(&INDETERMINATE).into_response(),
         Err(_) => Problem::new(&OVERLOADED).detail("The answer took too long").into_response(),
+    }
+}
+
+/// Waits at most so long. What is ready at once, as a poll always is, costs no timer.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut work = std::pin::pin!(work);
+    match poll_immediate(&mut work).await {
+        Some(done) => Ok(done),
+        None => tokio::time::timeout(limit, work).await,
     }
 }
 

@@ -9,23 +9,27 @@ mod text;
 pub(crate) use text::JsonText;
 
 use crate::app::App;
-use crate::problem::{BODY_TOO_LARGE, FieldError, Problem, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE};
+use crate::problem::{BODY_TOO_LARGE, FieldError, OVERLOADED, Problem, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE};
 use axum::body::Body;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
+use futures_util::future::poll_immediate;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 use tokio::time::error::Elapsed;
 
 /// Bytes that most answers fit into, so that writing one allocates once.
 pub(crate) const ANSWER_BYTES: usize = 512;
+
+/// Bodies up to this are never in each other's way: as many as there may be connections are 64 MiB. No claim or poll is larger, but
+/// for one with the largest attributes.
+const SMALL_BODY_BYTES_MAX: u64 = 4 * 1_024;
+/// Memory for larger ones, and for those that do not say how large they are, while they arrive.
+pub(crate) const LARGE_BODIES_BYTES_MAX: usize = 64 << 20;
 
 /// A request's body: JSON, whole, not yet parsed; and the headers it came with, since a handler that asks for both separately
 /// is given a copy of the headers.
@@ -45,10 +49,12 @@ impl FromRequest<Arc<App>> for JsonBody {
         let most = limits.body_bytes_max;
         let too_large = || Problem::new(&BODY_TOO_LARGE).detail(format!("The body may have {most} bytes")).closing();
         let (parts, body) = request.into_parts();
-        if http_body::Body::size_hint(&body).lower() > most as u64 {
+        let size = http_body::Body::size_hint(&body);
+        if size.lower() > most as u64 {
             return Err(too_large());
         }
-        match within(limits.body_timeout, Limited::new(body, most).collect()).await {
+        let large = size.exact().is_none_or(|bytes| bytes > SMALL_BODY_BYTES_MAX);
+        match arrived(Limited::new(body, most).collect(), large, app).await? {
             Ok(Ok(whole)) => Ok(Self { bytes: whole.to_bytes(), headers: parts.headers }),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
             // The client went away or broke the framing; nobody reads this answer.
@@ -58,13 +64,20 @@ impl FromRequest<Arc<App>> for JsonBody {
     }
 }
 
-/// Waits at most so long. What is ready at once, as nearly every body is, costs no timer.
-pub(crate) async fn within<F: Future>(limit: Duration, work: F) -> Result<F::Output, Elapsed> {
-    let mut work = std::pin::pin!(work);
-    match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
-        Poll::Ready(done) => Ok(done),
-        Poll::Pending => tokio::time::timeout(limit, work).await,
+/// Waits for a body. Most are there already. Until one that is not has come, its request is not under way: a client that sends
+/// it drop by drop keeps its connection busy, and nothing that others need.
+async fn arrived<T>(body: impl Future<Output = T>, large: bool, app: &App) -> Result<Result<T, Elapsed>, Problem> {
+    let mut body = std::pin::pin!(body);
+    if let Some(whole) = poll_immediate(&mut body).await {
+        return Ok(Ok(whole));
     }
+    let place = large.then(|| app.large_bodies.take());
+    if matches!(place, Some(None)) {
+        return Err(Problem::new(&OVERLOADED).detail("Too many large bodies are under way").closing());
+    }
+    let lent = app.in_flight.lend();
+    let whole = tokio::time::timeout(app.config.limits.body_timeout, body).await;
+    if lent.take_back() { Ok(whole) } else { Err(Problem::new(&OVERLOADED)) }
 }
 
 impl JsonBody {

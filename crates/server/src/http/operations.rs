@@ -79,7 +79,7 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
 #[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, content_type = "text/plain", body = String)))]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let headers = [(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"))];
-    (headers, crate::metrics::render(&app).await).into_response()
+    (headers, crate::metrics::page(&app).await).into_response()
 }
 
 /// This document.

@@ -4,11 +4,15 @@
 //! and dropped with every request. Clients of a line poll every 3 to 20 seconds on one connection; closing it after 5
 //! would cost them a new one each time. So bytes are counted as they pass, and one timer per connection looks at the
 //! count a few times per limit.
+//!
+//! The same look tells which connections are of least use, for when there are too many.
 
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::{Bytes, Incoming};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -31,17 +35,97 @@ pub(super) struct Pulse {
     begun: AtomicU64,
     /// Bytes that had been read when the last request was answered.
     read_at_answer: AtomicU64,
+    /// The request under way waits for the rest of its body.
+    awaits_body: AtomicBool,
+    /// Half a request has been under way for several looks.
+    half: AtomicBool,
+    /// [`NEWCOMERS`] when it was last of use: made, asked or answered.
+    used_at: AtomicU64,
+    /// It was told to end.
+    closes: AtomicBool,
 }
+
+/// Connections ever made: a clock that moves only when somebody needs a place, and costs a request no more than two loads.
+static NEWCOMERS: AtomicU64 = AtomicU64::new(0);
+/// Half a request weighs more than any idleness: people who poll are idle most of the time, and nobody's head takes seconds.
+const HALF: u64 = 1 << 48;
+/// Looks after which half a request is not merely one that is on its way.
+const HALF_LOOKS: u32 = 2;
 
 /// A request under way.
 pub(super) struct Call(Arc<Pulse>);
 
 impl Pulse {
+    /// A connection is made.
+    pub(super) fn of_a_newcomer() -> Arc<Self> {
+        let pulse = Self::default();
+        pulse.used_at.store(NEWCOMERS.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        Arc::new(pulse)
+    }
+
     /// A request's head is complete.
     pub(super) fn begin(self: &Arc<Self>) -> Call {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
+        self.used();
         Call(self.clone())
+    }
+
+    fn used(&self) {
+        self.used_at.store(NEWCOMERS.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// How little would be lost with this connection; none: a request is under way, or it ends already.
+    pub(super) fn uselessness(&self) -> Option<u64> {
+        let half = self.half.load(Ordering::Relaxed);
+        let busy = self.calls.load(Ordering::Relaxed) > 0 && !self.awaits_body.load(Ordering::Relaxed);
+        if busy || self.closes.load(Ordering::Relaxed) {
+            return None;
+        }
+        let unused = NEWCOMERS.load(Ordering::Relaxed).saturating_sub(self.used_at.load(Ordering::Relaxed));
+        Some(if half { HALF + unused } else { unused })
+    }
+
+    /// It is about to end.
+    pub(super) fn closing(&self) {
+        self.closes.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A request's body that says when it is waited for.
+pub(super) struct Awaited {
+    body: Incoming,
+    pulse: Arc<Pulse>,
+}
+
+impl Awaited {
+    pub(super) const fn new(body: Incoming, pulse: Arc<Pulse>) -> Self {
+        Self { body, pulse }
+    }
+}
+
+impl Body for Awaited {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.pulse.awaits_body.store(polled.is_pending(), Ordering::Relaxed);
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.pulse.awaits_body.store(false, Ordering::Relaxed);
     }
 }
 
@@ -49,6 +133,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         self.0.read_at_answer.store(self.0.read.load(Ordering::Relaxed), Ordering::Relaxed);
         self.0.calls.fetch_sub(1, Ordering::Relaxed);
+        self.0.used();
     }
 }
 
@@ -80,6 +165,8 @@ pub(super) struct Watch<'a> {
     seen: Seen,
     quiet: Duration,
     partial: Duration,
+    /// Looks in a row that saw half a request.
+    halves: u32,
 }
 
 impl<'a> Watch<'a> {
@@ -88,7 +175,7 @@ impl<'a> Watch<'a> {
         let mut ticks = interval(look);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
-        Self { pulse, ticks, limit, look, seen: Seen::default(), quiet: Duration::ZERO, partial: Duration::ZERO }
+        Self { pulse, ticks, limit, look, seen: Seen::default(), quiet: Duration::ZERO, partial: Duration::ZERO, halves: 0 }
     }
 
     /// The next look's verdict.
@@ -110,6 +197,8 @@ impl<'a> Watch<'a> {
         let partial = !busy && (seen.begun == 0 || seen.read != answered) && seen.begun == self.seen.begun;
         self.quiet = if busy || seen != self.seen { Duration::ZERO } else { self.quiet + self.look };
         self.partial = if partial { self.partial + self.look } else { Duration::ZERO };
+        self.halves = if partial || pulse.awaits_body.load(Ordering::Relaxed) { self.halves.saturating_add(1) } else { 0 };
+        pulse.half.store(self.halves >= HALF_LOOKS, Ordering::Relaxed);
         self.seen = seen;
         // One that is idle ends as soon as it is told to. One that does not is full of an answer that its client does not read.
         if self.partial >= self.limit || self.quiet >= IDLE + self.limit {

@@ -10,7 +10,6 @@ fn limits() -> Limits {
         header_timeout: Duration::from_millis(200),
         body_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(5),
-        // Statics are shared by the tests of this process, so tests count from what is open already.
         connections_max: 1_000,
         in_flight_max: 100,
         in_flight_per_zone_max: 100,
@@ -107,10 +106,44 @@ async fn a_request_that_never_ends_is_cut_off_when_the_drain_time_is_over() {
 }
 
 #[tokio::test]
-async fn too_many_connections_are_closed_at_once() {
-    let served = serving(Router::new().route("/", get(|| async { "hello" })), Limits { connections_max: 0, ..limits() });
+async fn who_comes_when_all_are_busy_is_told_to_come_again() {
+    let begun = Arc::new(tokio::sync::Semaphore::new(0));
+    let router = {
+        let begun = begun.clone();
+        Router::new().route(
+            "/",
+            get(move || async move {
+                begun.add_permits(1);
+                std::future::pending::<String>().await
+            }),
+        )
+    };
+    let served = serving(router, Limits { connections_max: 1, drain: Duration::ZERO, ..limits() });
+    let _busy = send(served.address, GET).await;
+    drop(begun.acquire().await);
     let shed = connections_shed();
     let mut refused = TcpStream::connect(served.address).await.expect("the kernel accepts");
-    assert_eq!(rest(&mut refused).await, "");
+    let answer = rest(&mut refused).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1\r\n"), "{answer}");
+    assert!(answer.contains("\"code\":\"overloaded\""), "{answer}");
     assert!(connections_shed() > shed);
+}
+
+#[tokio::test]
+async fn who_comes_when_nobody_is_busy_gets_the_place_of_the_least_useful() {
+    let router = Router::new().route("/", get(|| async { "hello" }));
+    let served = serving(router, Limits { connections_max: 2, header_timeout: Duration::from_secs(5), ..limits() });
+    let mut idle = send(served.address, GET).await;
+    let mut answer = [0; 512];
+    assert!(idle.read(&mut answer).await.expect("an answer") > 0);
+    let mut half = send(served.address, "GET / HTTP/1.1\r\nhos").await;
+    // Two looks, a second apart, tell half a head from one that is on its way.
+    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    let evicted = connections_evicted();
+    let mut newcomer = send(served.address, GET).await;
+    assert_eq!(rest(&mut half).await, "", "half a request goes before an idle connection");
+    assert!(newcomer.read(&mut answer).await.expect("an answer") > 0);
+    assert!(connections_evicted() > evicted);
+    idle.write_all(GET.as_bytes()).await.expect("it is open");
+    assert!(idle.read(&mut answer).await.expect("an answer") > 0, "the idle one was kept");
 }

@@ -85,6 +85,10 @@ impl Server {
         until("the server is ready", START_TIMEOUT, ready).await;
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").id()
+    }
+
     pub fn data(&self) -> &Path {
         self.dir.path()
     }

@@ -3,6 +3,7 @@
 //! * `seed_000` … `seed_003`: the experiments that the product comes from, as tests that count.
 //! * `kill`: `kill -9` at random moments under load, and a journal whose sync fails.
 //! * `contract`: every row of the API's tables, hostile input included.
+//! * `hostile`: sockets that idle, drip, hang up, do not read, pipeline and flood, beside normal users.
 //! * `commands`: the command line.
 //! * `load`: `bunho-load`, the client that judges, small.
 
@@ -12,6 +13,7 @@ mod harness;
 
 mod commands;
 mod contract;
+mod hostile;
 mod kill;
 mod load;
 mod seed_000;

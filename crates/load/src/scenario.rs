@@ -198,7 +198,7 @@ fn model(much: &HowMuch, usual: &Usual) -> Result<Model, Failure> {
         }
         None => usual.duration,
     };
-    let total = much.total.or(usual.total.filter(|_| much.duration.is_none() && much.stages.is_empty()));
+    let total = much.total.or(usual.total.filter(|_| much.duration.is_none() && much.stages.is_empty() && much.rate.is_none()));
     let stages = if much.stages.is_empty() {
         let endless = total.is_some() && much.duration.is_none();
         let length = duration.unwrap_or(Duration::from_secs(30));

@@ -285,7 +285,8 @@ impl Line {
         let rose = place.rank > waiter.rank && waiter.rank != 0 && place.state != "recovering";
         waiter.rank = place.rank;
         let trail = usize::from(waiter.trail);
-        let shown = std::mem::replace(&mut waiter.shown, waiter.shown || place.state == "waiting");
+        let shown = waiter.shown;
+        waiter.shown |= place.state == "waiting";
         if (rose || !shown)
             && let Some(person) = self.person(user)
         {

@@ -103,7 +103,10 @@ async fn a_line_is_played_and_judged() {
 async fn claims_of_every_kind_are_played_and_judged() {
     let server = Server::start().await;
     let goods = judged(&server, "goods --vus 50 --total 500 --quantity 300 --pay-ms 20 --seed 3").await;
-    assert_eq!((verdict(&goods, "never_oversold"), verdict(&goods, "never_lost"), verdict(&goods, "never_twice")), ("held", "held", "held"));
+    assert_eq!(
+        (verdict(&goods, "never_oversold"), verdict(&goods, "never_lost"), verdict(&goods, "never_twice")),
+        ("held", "held", "held")
+    );
     for call in ["confirm", "release"] {
         assert!(goods["calls"][call]["outcomes"]["2xx"].as_u64().is_some_and(|count| count > 20), "{}", goods["calls"]);
     }
@@ -161,7 +164,8 @@ async fn a_run_that_is_cut_short_reports_what_it_saw() {
 async fn lost_answers_lose_nothing_and_give_nothing_twice() {
     let server = Server::start().await;
     let lossy = lossy(server.url.strip_prefix("http://").unwrap().to_string());
-    let arguments = format!("goods --vus 40 --total 600 --quantity 400 --pay-ms 5 --target http://{lossy} --admin-key {ADMIN_KEY} --json -");
+    let arguments =
+        format!("goods --vus 40 --total 600 --quantity 400 --pay-ms 5 --target http://{lossy} --admin-key {ADMIN_KEY} --json -");
     let played = play(&arguments, None).await;
     let json = played.json();
     assert!(json["calls"]["claim"]["outcomes"]["no_answer"].as_u64() > Some(5), "{}", json["calls"]);

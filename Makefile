@@ -41,5 +41,5 @@ unit:
 	cargo test --workspace --all-features --locked
 
 bench:
-	cargo build --release --locked --bin bunho
-	cargo bench --locked -p bunho-server --bench http -- --write docs/benchmarks.md
+	cargo build --release --locked --bin bunho --bin bunho-load
+	./target/release/bunho-load bench --server ./target/release/bunho --write docs/benchmarks.md

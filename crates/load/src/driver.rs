@@ -27,7 +27,7 @@ use world::World;
 /// After the last stage, calls under way get this long.
 const DRAIN_US: u64 = 10_000_000;
 /// After Ctrl-C, this.
-const DRAIN_INTERRUPTED_US: u64 = 2_000_000;
+const DRAIN_INTERRUPTED_US: u64 = 5_000_000;
 /// A target that takes no connection for so long is gone.
 const GONE_US: u64 = 15_000_000;
 /// Longest sleep: Ctrl-C and stages are looked at this often.

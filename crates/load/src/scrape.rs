@@ -2,49 +2,48 @@
 
 use crate::record::ServerSample;
 use crate::target::Target;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Looks at `/metrics` until it is told to end.
 pub struct Scrape {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<ServerSample>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    samples: Mutex<Vec<ServerSample>>,
 }
 
 impl Scrape {
     /// Begins. A server without these numbers has none: that is no failure.
     #[must_use]
     pub fn begin(target: &Target, clock: Instant) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (mut client, ended) = (target.client(), stop.clone());
-        let thread = std::thread::spawn(move || {
-            let mut samples = Vec::new();
+        let shared = Arc::new(Shared::default());
+        let (mut client, looking) = (target.client(), shared.clone());
+        std::thread::spawn(move || {
             let mut next = clock;
-            while !ended.load(Ordering::Relaxed) {
+            while !looking.stop.load(Ordering::Relaxed) {
                 let Ok(reply) = client.get("/metrics", &[]) else { break };
-                let text = String::from_utf8_lossy(&reply.body);
-                let Some((cpu_seconds, resident_bytes)) = read(&text) else { break };
-                samples.push(ServerSample { at_ms: clock.elapsed().as_millis() as u64, cpu_seconds, resident_bytes });
+                let Some((cpu_seconds, resident_bytes)) = read(&String::from_utf8_lossy(&reply.body)) else { break };
+                let sample = ServerSample { at_ms: clock.elapsed().as_millis() as u64, cpu_seconds, resident_bytes };
+                looking.samples.lock().unwrap_or_else(PoisonError::into_inner).push(sample);
                 next += EVERY;
-                while !ended.load(Ordering::Relaxed) && Instant::now() < next {
-                    std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
-                }
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
-            samples
         });
-        Self { stop, thread }
+        Self { shared }
     }
 
-    /// Ends; what was seen.
+    /// Ends; what was seen. A look that is under way is not waited for: the server may be what stands still.
     #[must_use]
     pub fn end(self) -> Vec<ServerSample> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.thread().unpark();
-        self.thread.join().unwrap_or_default()
+        self.shared.stop.store(true, Ordering::Relaxed);
+        std::mem::take(&mut *self.shared.samples.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Size {
 }
 
 const SMALL: Size = Size { percent: 2, rate: 200, watched: Duration::from_millis(800) };
-const FULL: Size = Size { percent: 100, rate: 500, watched: Duration::from_secs(20) };
+const FULL: Size = Size { percent: 100, rate: 500, watched: Duration::from_secs(10) };
 
 /// Connections of normal users, so that a slow answer does not keep the next call from beginning.
 const WORKERS: u64 = 64;

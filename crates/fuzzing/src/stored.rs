@@ -21,8 +21,8 @@ pub fn record(bytes: &[u8]) {
 /// begins. A marker's text is read the same way.
 pub fn chunk(bytes: &[u8]) {
     let (first, body) = bytes.split_first_chunk().map_or((1, bytes), |(first, body)| (u64::from_le_bytes(*first), body));
-    if let Ok((records, written)) = fuzzing::chunk(first, body) {
-        assert_eq!(written, body);
+    if let Ok(fuzzing::Read { records, again }) = fuzzing::chunk(first, body) {
+        assert_eq!(again, body);
         assert!(!records.is_empty());
         for (at, (offset, _)) in records.iter().enumerate() {
             assert_eq!(*offset, first + at as u64);

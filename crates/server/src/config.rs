@@ -149,11 +149,16 @@ pub fn read(flags: &Flags, environment: impl Iterator<Item = (String, String)>) 
         // Names without a level are not ours: orchestrators set BUNHO_PORT, BUNHO_SERVICE_HOST and the like.
         let Some(path) = name.strip_prefix("BUNHO_").filter(|path| path.contains("__")) else { continue };
         let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
+        if path.iter().any(String::is_empty) {
+            return Err(Refused::new(name, "has an empty part in its name", "write it as BUNHO_SERVER__LISTEN, or unset it"));
+        }
         set(&mut table, &path, &value).map_err(|problem| Refused::new(path.join("."), problem, format!("unset {name}, or mend it")))?;
     }
     let mut settings: Settings = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
         let problem = error.inner().message().to_string();
-        Refused::new(error.path().to_string(), problem, "see `bunho config --print` for every setting and its form")
+        let path = error.path().to_string();
+        let setting = if path.trim_matches('.').is_empty() { "(file or environment)".to_owned() } else { path };
+        Refused::new(setting, problem, "see `bunho config --print` for every setting and its form")
     })?;
     if let Some(data) = &flags.data {
         settings.data.dir.clone_from(data);
@@ -341,7 +346,8 @@ mod tests {
             (&[("BUNHO_SERVER__BODY_BYTES_MAX", "many")], "server.body_bytes_max"),
             (&[("BUNHO_AUTH__TRUSTED_PROXIES", "[1]")], "auth.trusted_proxies[0]"),
             (&[("BUNHO_AUTH__JWT__ISSUER", "1")], "auth.jwt.issuer"),
-            (&[("BUNHO_SERVER__", "1")], "server."),
+            (&[("BUNHO_SERVER__", "1")], "BUNHO_SERVER__"),
+            (&[("BUNHO___LISTEN", "1")], "BUNHO___LISTEN"),
             (&[("BUNHO_AUTH__USER", "jwt")], "auth.jwt"),
             (&[("BUNHO_AUTH__TRUSTED_PROXIES", "[\"x\"]")], "auth.trusted_proxies"),
         ] {

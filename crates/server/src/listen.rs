@@ -238,6 +238,11 @@ async fn connection(
         hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let (router, call, pulse) = (router.clone(), pulse.begin(), pulse.clone());
             async move {
+                // Questions in one breath are answered in as many turns: else a thousand connections with sixteen questions each
+                // would all be served before somebody's one.
+                if call.is_pipelined {
+                    tokio::task::yield_now().await;
+                }
                 let mut request = request.map(|body| Body::new(Awaited::new(body, pulse)));
                 request.extensions_mut().insert(Peer(peer));
                 let answer: Result<_, Infallible> = router.oneshot(request).await;

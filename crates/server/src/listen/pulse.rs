@@ -29,6 +29,8 @@ const IDLE: Duration = Duration::from_secs(75);
 pub(super) struct Pulse {
     read: AtomicU64,
     written: AtomicU64,
+    /// Bytes came since the last request began.
+    fresh: AtomicBool,
     /// Requests under way.
     calls: AtomicU32,
     /// Requests ever.
@@ -53,7 +55,11 @@ const HALF: u64 = 1 << 48;
 const HALF_LOOKS: u32 = 2;
 
 /// A request under way.
-pub(super) struct Call(Arc<Pulse>);
+pub(super) struct Call {
+    pulse: Arc<Pulse>,
+    /// It lay in the buffer behind another one.
+    pub(super) is_pipelined: bool,
+}
 
 impl Pulse {
     /// A connection is made.
@@ -68,7 +74,8 @@ impl Pulse {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.used();
-        Call(self.clone())
+        let is_pipelined = !self.fresh.swap(false, Ordering::Relaxed);
+        Call { pulse: self.clone(), is_pipelined }
     }
 
     fn used(&self) {
@@ -131,9 +138,9 @@ impl Drop for Awaited {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.0.read_at_answer.store(self.0.read.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.0.calls.fetch_sub(1, Ordering::Relaxed);
-        self.0.used();
+        self.pulse.read_at_answer.store(self.pulse.read.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.pulse.calls.fetch_sub(1, Ordering::Relaxed);
+        self.pulse.used();
     }
 }
 
@@ -231,6 +238,7 @@ impl AsyncRead for Pulsed {
         let read = buffer.filled().len() - before;
         if read > 0 {
             self.pulse.read.fetch_add(read as u64, Ordering::Relaxed);
+            self.pulse.fresh.store(true, Ordering::Relaxed);
         }
         polled
     }

@@ -14,6 +14,7 @@ mod attacks;
 mod client;
 
 use crate::harness::{Server, until};
+use attacks::Kind;
 use client::{Client, Reply};
 use hdrhistogram::Histogram;
 use serde_json::json;
@@ -35,7 +36,7 @@ pub struct Size {
 }
 
 const SMALL: Size = Size { percent: 2, rate: 200, watched: Duration::from_millis(800) };
-const FULL: Size = Size { percent: 100, rate: 500, watched: Duration::from_secs(20) };
+const FULL: Size = Size { percent: 100, rate: 500, watched: Duration::from_secs(10) };
 
 /// Connections of normal users, so that a slow answer does not keep the next call from beginning.
 const WORKERS: u64 = 64;
@@ -100,7 +101,7 @@ async fn normal_users_are_served_under_every_attack() {
     println!("| attack | did | shed | p50 ms | p99 ms | × alone | tried again | RSS MiB before, most, after |");
     println!("|---|---|---|---|---|---|---|---|");
     let mut last: Option<(String, Server, Arc<Tickets>)> = None;
-    for (name, room, attack) in attacks::ALL.iter().filter(|(name, ..)| only.as_ref().is_none_or(|only| name.contains(&**only))) {
+    for Kind { name, room, run } in attacks::ALL.iter().filter(|kind| only.as_ref().is_none_or(|only| kind.name.contains(&**only))) {
         let room = (room * size.percent / 100).max(WORKERS as usize * 2).to_string();
         // In full size each attack finds a server that nothing happened to.
         let (_, server, tickets) = match last.take().filter(|(same, ..)| !full && *same == room) {
@@ -121,8 +122,8 @@ async fn normal_users_are_served_under_every_attack() {
         let before = Process::of(server);
         let attack_info = Attack { address, size, over: Arc::default(), done: Arc::default(), shed: Arc::default() };
         let attacker = {
-            let (attack, info) = (*attack, attack_info.clone());
-            std::thread::spawn(move || attack(info))
+            let (run, attack) = (*run, attack_info.clone());
+            std::thread::spawn(move || run(attack))
         };
         let (most, sampled) = (Arc::new(AtomicU64::new(before.resident)), attack_info.clone());
         let sampler = tokio::spawn(sample(server.pid(), most.clone(), sampled));

@@ -11,20 +11,32 @@ use tokio::time::{sleep, timeout};
 /// After being closed or refused.
 const COME_AGAIN: Duration = Duration::from_millis(200);
 
-/// Name, places among the server's connections, and the attack.
-pub const ALL: &[(&str, usize, fn(Attack))] = &[
-    ("none, but both cores are busy", 16_384, busy_cores),
-    ("10,000 idle connections, room for all", 16_384, idle),
-    ("1,000 slow bodies", 16_384, slow_bodies),
-    ("1,000 slow heads", 16_384, slow_heads),
-    ("1,000 that reset or do not read", 16_384, half_open),
-    ("pipelines of 1,000 on 16 connections", 16_384, pipelines),
-    ("joins of another zone, 64 connections", 16_384, joins),
-    ("joins of another zone, 1,024 connections", 16_384, many_joins),
-    ("large bodies and heads, 512 connections", 16_384, too_large),
-    ("/metrics, 64 connections", 16_384, metrics),
-    ("10,000 idle connections, room for 8,000", 8_000, idle),
-    ("10,000 slow bodies, room for 8,000", 8_000, very_many_slow_bodies),
+/// One way to attack.
+pub struct Kind {
+    pub name: &'static str,
+    /// Places among the server's connections.
+    pub room: usize,
+    pub run: fn(Attack),
+}
+
+const fn kind(name: &'static str, room: usize, run: fn(Attack)) -> Kind {
+    Kind { name, room, run }
+}
+
+/// Every way, those with the same room together.
+pub const ALL: &[Kind] = &[
+    kind("none, but both cores are busy", 16_384, busy_cores),
+    kind("10,000 idle connections, room for all", 16_384, idle),
+    kind("1,000 slow bodies", 16_384, slow_bodies),
+    kind("1,000 slow heads", 16_384, slow_heads),
+    kind("1,000 that reset or do not read", 16_384, half_open),
+    kind("pipelines of 1,000 on 16 connections", 16_384, pipelines),
+    kind("joins of another zone, 64 connections", 16_384, joins),
+    kind("joins of another zone, 1,024 connections", 16_384, many_joins),
+    kind("large bodies and heads, 512 connections", 16_384, too_large),
+    kind("/metrics, 64 connections", 16_384, metrics),
+    kind("10,000 idle connections, room for 8,000", 8_000, idle),
+    kind("10,000 slow bodies, room for 8,000", 8_000, very_many_slow_bodies),
 ];
 
 /// Runs so many clients until it is over. One that is refused comes again.

@@ -8,16 +8,20 @@
 //!
 //! Inside, from the outside in: `journal` (the handle) → `pending` (the batch that fills, and who waits for it) →
 //! `committer` (the one thread that writes and syncs) → `store` (fjall) over `chunk` (one stored value) and
-//! `folder` (lock, marker, swap).
+//! `folder` (lock, marker, swap). Beside them: `inspect` looks at the files before fjall does, with `fjall_log`, and
+//! compares them with what the `witness` says was acknowledged.
 
 mod chunk;
 mod committer;
 mod error;
+mod fjall_log;
 mod folder;
+mod inspect;
 mod journal;
 mod pending;
 mod store;
 pub mod wire;
+mod witness;
 
 pub use error::JournalError;
 pub use journal::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Journal, Options};

@@ -194,6 +194,12 @@ impl Embedded {
         self.journal.close();
     }
 
+    /// Server time, in Unix milliseconds.
+    #[must_use]
+    pub fn now(&self) -> bunho_domain::time::Millis {
+        self.clock.now()
+    }
+
     /// The journal, for the projector and for health.
     #[must_use]
     pub fn journal(&self) -> &Journal {

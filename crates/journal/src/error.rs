@@ -25,10 +25,12 @@ pub enum JournalError {
         source: Box<fjall::Error>,
     },
     /// Another process, or another handle of this one, has the journal open.
-    #[error("the journal in {} is in use by another process; stop that one first", dir.display())]
+    #[error("the journal in {} is in use by {by}; stop that one first", dir.display())]
     Locked {
         /// The journal's folder.
         dir: PathBuf,
+        /// Who holds it.
+        by: String,
     },
     /// Records that must be there are not.
     #[error("the journal is damaged: {what}")]

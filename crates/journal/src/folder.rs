@@ -54,8 +54,9 @@ impl Folder {
         let path = dir.join(LOCK);
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(JournalError::io("open", &path))?;
         match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(JournalError::Locked { dir: dir.into() }),
+            // For whoever comes second; the lock holds without it.
+            Ok(()) => drop(lock.set_len(0).and_then(|()| (&lock).write_all(std::process::id().to_string().as_bytes()))),
+            Err(TryLockError::WouldBlock) => return Err(JournalError::Locked { dir: dir.into(), by: read_holder(&path) }),
             Err(TryLockError::Error(source)) => return Err(JournalError::io("lock", &path)(source)),
         }
         let folder = Self { dir: dir.into(), _lock: lock };
@@ -162,6 +163,13 @@ impl Folder {
         fs::write(&path, removed).map_err(JournalError::io("write", &path))?;
         sync(&path)?;
         sync(&self.dir)
+    }
+}
+
+fn read_holder(lock: &Path) -> String {
+    match fs::read_to_string(lock).ok().and_then(|text| text.trim().parse::<u32>().ok()) {
+        Some(process) => format!("process {process}"),
+        None => "another process".into(),
     }
 }
 

@@ -6,6 +6,7 @@
 use super::offers::AbortOnPanic;
 use super::{Embedded, OfferCell, ZoneCell, until_durable};
 use bunho_domain::offer::Stock;
+use bunho_domain::time::Millis;
 use bunho_journal::Commit;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +15,9 @@ use tokio::time::MissedTickBehavior;
 
 /// Ten times a second: the rate at which stock is pushed at most, and the delay with which silence is noticed.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often the time is noted for a restart.
+const NOTE_TIME_MS: i64 = 1_000;
 
 /// Tickets looked at while a zone's lock is held once: few enough that a poll behind it does not notice.
 const SWEEP_TICKETS: usize = 1_024;
@@ -25,6 +29,7 @@ impl Embedded {
         let _alive = AbortOnPanic;
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut noted = Millis(0);
         loop {
             tokio::select! {
                 _ = interval.tick() => {}
@@ -33,8 +38,19 @@ impl Embedded {
             if self.journal.poisoned() {
                 return;
             }
+            self.clock.follow();
+            self.note_time(&mut noted);
             self.tick_offers().await;
             self.tick_zones().await;
+        }
+    }
+
+    /// Leaves word of the time once a second, so that a restart with an earlier clock is at most so much before it.
+    fn note_time(&self, noted: &mut Millis) {
+        let now = self.clock.now();
+        if now.since_ms(*noted) >= NOTE_TIME_MS {
+            *noted = now;
+            self.journal.note_time(now);
         }
     }
 

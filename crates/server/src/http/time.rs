@@ -2,6 +2,7 @@
 
 use bunho_domain::time::Millis;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An instant as `2026-01-01T00:00:00.000Z`.
@@ -10,10 +11,16 @@ pub(crate) struct Rfc3339(pub(crate) Millis);
 
 impl Serialize for Rfc3339 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Settings bound every time that is kept, so the ends of the calendar stand only for nonsense.
         let clamped = self.0.0.clamp(jiff::Timestamp::MIN.as_millisecond(), jiff::Timestamp::MAX.as_millisecond());
         let at = jiff::Timestamp::from_millisecond(clamped).unwrap_or_default();
-        serializer.collect_str(&format_args!("{at:.3}"))
+        write!(f, "{at:.3}")
     }
 }
 
@@ -45,7 +52,7 @@ pub(crate) fn parse(text: &str) -> Option<Millis> {
     text.parse::<jiff::Timestamp>().ok().map(|at| Millis(at.as_millisecond())).filter(|at| *at >= YEAR_ZERO)
 }
 
-/// The system's time in whole seconds: what passes and sessions are checked against.
+/// The system's time in whole seconds: what sessions and the tokens of others are checked against.
 pub(crate) fn unix_seconds() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }

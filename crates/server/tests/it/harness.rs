@@ -50,6 +50,18 @@ impl Server {
         server
     }
 
+    /// A server on a folder that is there already; it does not run yet.
+    pub fn on(dir: TempDir) -> Self {
+        Self {
+            dir,
+            process: None,
+            url: String::new(),
+            client: Client::builder().pool_max_idle_per_host(1_024).timeout(Duration::from_secs(30)).build().unwrap(),
+            environment: Vec::new(),
+            arguments: Vec::new(),
+        }
+    }
+
     fn launch(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
         command.arg("serve").arg("--data").arg(self.dir.path()).args(["--listen", "127.0.0.1:0"]).args(&self.arguments);
@@ -73,6 +85,10 @@ impl Server {
         let mut process = self.process.take().expect("the server runs");
         process.kill().unwrap();
         process.wait().unwrap();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").id()
     }
 
     /// SIGTERM; the exit code.

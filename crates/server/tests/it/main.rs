@@ -4,13 +4,18 @@
 //! * `kill`: `kill -9` at random moments under load, and a journal whose sync fails.
 //! * `contract`: every row of the API's tables, hostile input included.
 //! * `commands`: the command line.
+//! * `disk`: damaged files, full and read-only disks.
+//! * `clock`: a system clock that steps while a server runs, and between two starts.
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod harness;
 
+#[cfg(feature = "failpoints")]
+mod clock;
 mod commands;
 mod contract;
+mod disk;
 mod kill;
 mod seed_000;
 mod seed_001;

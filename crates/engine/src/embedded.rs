@@ -35,6 +35,8 @@ use tokio::sync::watch;
 pub struct Embedded {
     journal: Journal,
     clock: Clock,
+    /// When the time was last noted for a restart.
+    noted: AtomicI64,
     options: Options,
     ticket_key: TicketKey,
     offers: ArcSwap<Offers>,

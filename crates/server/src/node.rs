@@ -93,6 +93,7 @@ impl Node {
         let journal = open_journal(journal_path(&config.data)).await?;
         check_complete(&config.data, &journal, accepted)?;
         let ledger = Ledger::open(&ledger_path(&config.data)).await?;
+        check_ledger_is_used(&config.data, &ledger, &journal, accepted).await?;
         let mut recovery = Recovery::default();
         let mut apply = |event| recovery.apply(&event);
         let (sound, offset) = tokio::join!(check_ledger(&config.data, &ledger), ledger.load(&mut apply));
@@ -188,16 +189,10 @@ fn check_complete(data: &Path, journal: &Journal, accepted: Accepted) -> Result<
     if last == 0 {
         return Ok(());
     }
-    let ledger = ledger_path(data);
-    if !ledger.exists() && !accepted.missing_ledger {
-        let oldest = journal.oldest().unwrap_or(last + 1);
-        let lost =
-            if oldest == 1 { "the API keys".into() } else { format!("the API keys and all that is only in records 1 to {}", oldest - 1) };
-        return Err(Failure::data(format_args!(
-            "{} is missing, though the journal holds records up to {last}\n  mend: restore it from a backup that is not older than record {}, or make it anew from the journal with `bunho rebuild --accept-loss`: {lost} are lost then",
-            ledger.display(),
-            oldest - 1
-        )));
+    // A file of no bytes is one that SQLite would fill.
+    let is_there = std::fs::metadata(ledger_path(data)).is_ok_and(|file| file.len() > 0);
+    if !is_there && !accepted.missing_ledger {
+        return Err(ledger_is_missing(data, journal));
     }
     secrets::check_present(data)
 }
@@ -235,6 +230,27 @@ fn spoken(ms: i64) -> String {
         (0, hours, _) => format!("{hours} hours"),
         (days, ..) => format!("{days} days"),
     }
+}
+
+/// Whoever has recorded something had a key, and keys are in the ledger. One that has none was lost, and made anew by SQLite: with the file,
+/// or with the write-ahead log that held all of it.
+async fn check_ledger_is_used(data: &Path, ledger: &Ledger, journal: &Journal, accepted: Accepted) -> Result<(), Failure> {
+    if journal.last() == 0 || accepted.missing_ledger || !ledger.keys().await?.is_empty() {
+        return Ok(());
+    }
+    // Nothing of it stays open beside the file that will be restored.
+    ledger.close().await;
+    Err(ledger_is_missing(data, journal))
+}
+
+fn ledger_is_missing(data: &Path, journal: &Journal) -> Failure {
+    let last = journal.last();
+    let trimmed = journal.oldest().unwrap_or(last + 1) - 1;
+    let lost = if trimmed == 0 { "the API keys".into() } else { format!("the API keys and all that is only in records 1 to {trimmed}") };
+    Failure::data(format_args!(
+        "{} is missing or has lost its content, though the journal holds records up to {last}\n  mend: restore ledger.db and ledger.db-wal from a backup that holds record {trimmed}, or make it anew from the journal with `bunho rebuild --accept-loss`: {lost} are lost then",
+        ledger_path(data).display()
+    ))
 }
 
 async fn check_ledger(data: &Path, ledger: &Ledger) -> Result<(), Failure> {

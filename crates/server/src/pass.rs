@@ -290,7 +290,12 @@ fn key_path(folder: &Path, kid: &str) -> PathBuf {
 }
 
 fn read_keys(folder: &Path) -> Result<Vec<Arc<PassKey>>, Failure> {
-    let unreadable = |path: &Path, error: &dyn std::fmt::Display| Failure::data(format_args!("{} cannot be read: {error}", path.display()));
+    let unreadable = |path: &Path, error: &dyn std::fmt::Display| {
+        Failure::data(format_args!(
+            "{} cannot be read: {error}\n  mend: restore it from a backup; or remove it: passes that it signed end then",
+            path.display()
+        ))
+    };
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -6,7 +6,6 @@
 use super::offers::AbortOnPanic;
 use super::{Embedded, OfferCell, ZoneCell, until_durable};
 use bunho_domain::offer::Stock;
-use bunho_domain::time::Millis;
 use bunho_journal::Commit;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,7 +28,6 @@ impl Embedded {
         let _alive = AbortOnPanic;
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut noted = Millis(0);
         loop {
             tokio::select! {
                 _ = interval.tick() => {}
@@ -38,18 +36,19 @@ impl Embedded {
             if self.journal.poisoned() {
                 return;
             }
-            self.clock.follow();
-            self.note_time(&mut noted);
+            self.follow_time();
             self.tick_offers().await;
             self.tick_zones().await;
         }
     }
 
-    /// Leaves word of the time once a second, so that a restart with an earlier clock is at most so much before it.
-    fn note_time(&self, noted: &mut Millis) {
+    /// Looks at the system's clock, and leaves word of the time once a second, so that a restart with an earlier clock is at most so
+    /// much before it. The ticker's work; callable by hand for tests without one.
+    pub fn follow_time(&self) {
+        self.clock.follow();
         let now = self.clock.now();
-        if now.since_ms(*noted) >= NOTE_TIME_MS {
-            *noted = now;
+        if now.0 - self.noted.load(Ordering::Relaxed) >= NOTE_TIME_MS {
+            self.noted.store(now.0, Ordering::Relaxed);
             self.journal.note_time(now);
         }
     }

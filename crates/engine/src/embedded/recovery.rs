@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use tokio::sync::watch;
 
 /// Records read from the journal at a time.
@@ -142,6 +142,7 @@ impl Recovery {
         Arc::new(Embedded {
             journal,
             clock,
+            noted: AtomicI64::new(0),
             ticket_key: TicketKey::new(&options.ticket_secret),
             options,
             offers: ArcSwap::from_pointee(offers),

@@ -32,6 +32,9 @@ pub fn run(place: &Place, accept_loss: bool, accept_clock: bool) -> Result<ExitC
         if let Err(failure) = project(&config, accepted).await {
             give_up_the_end(&config, accepted, accept_loss, failure).await?;
         }
+        if accept_loss {
+            ensure_admin_key(&config).await?;
+        }
         let offset = projected(&config).await?;
         Journal::reset(&journal_path(&config.data), offset).map_err(|error| Failure::data(chain(&error)))?;
         println!("restored: the ledger holds everything up to record {offset}; the journal goes on from there");
@@ -45,6 +48,17 @@ async fn project(config: &Config, accepted: Accepted) -> Result<(), Failure> {
     let caught_up = node.catch_up().await;
     node.close().await;
     caught_up
+}
+
+/// A ledger that was made anew has no keys, and one without any is refused as lost.
+async fn ensure_admin_key(config: &Config) -> Result<(), Failure> {
+    let ledger = Ledger::open(&ledger_path(&config.data)).await?;
+    let made = secrets::ensure_admin_key(&ledger, &config.data, None, super::key::now()).await?;
+    ledger.close().await;
+    if made.is_some() {
+        println!("the admin key is in {}", secrets::admin_key_path(&config.data).display());
+    }
+    Ok(())
 }
 
 async fn projected(config: &Config) -> Result<u64, Failure> {
@@ -64,9 +78,10 @@ async fn give_up_the_end(config: &Config, accepted: Accepted, accept_loss: bool,
     let acknowledged = Journal::acknowledged(&journal).map_err(|error| Failure::data(chain(&error)))?;
     let has = projected(config).await?;
     let lost = match acknowledged {
-        Some(acknowledged) if acknowledged <= has => None,
-        Some(acknowledged) => Some(format!("records {} to {acknowledged}", has + 1)),
-        None => Some(format!("records after {has}, if there were any")),
+        Some(acknowledged) if acknowledged == has => None,
+        // Behind the ledger it is another journal's word, or one from before a power cut.
+        Some(acknowledged) if acknowledged > has => Some(format!("records {} to {acknowledged}", has + 1)),
+        _ => Some(format!("records after {has}, if there were any")),
     };
     match lost {
         None => {
@@ -87,9 +102,9 @@ async fn give_up_the_end(config: &Config, accepted: Accepted, accept_loss: bool,
     }
     let has = projected(config).await?;
     match acknowledged {
-        Some(acknowledged) if acknowledged <= has => println!("all that was acknowledged could be saved; nothing is lost"),
-        Some(acknowledged) => println!("LOST: records {} to {acknowledged}", has + 1),
-        None => println!("LOST: records after {has}, if there were any"),
+        Some(acknowledged) if acknowledged == has => println!("all that was acknowledged could be saved; nothing is lost"),
+        Some(acknowledged) if acknowledged > has => println!("LOST: records {} to {acknowledged}", has + 1),
+        _ => println!("LOST: records after {has}, if there were any"),
     }
     Ok(())
 }

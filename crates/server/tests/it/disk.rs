@@ -42,7 +42,6 @@ async fn claim_some(server: &Server, answered: &mut Answered, users: std::ops::R
 async fn served() -> (Server, Answered) {
     let server = Server::start().await;
     server.put_offer("drop", json!({"kind": "goods", "quantity": 10_000, "hold_seconds": 600})).await;
-    server.put_zone("LINE", json!({"entry_limit_per_minute": 60})).await;
     let mut answered = Answered::new();
     claim_some(&server, &mut answered, 0..30).await;
     server.until_projected().await;
@@ -62,8 +61,10 @@ async fn behind() -> Left {
     let mut shell = LockedLedger::lock(server.data());
     claim_some(&server, &mut answered, 30..50).await;
     server.kill();
+    // The shell would write the write-ahead log back and remove it.
+    let dir = copy_of(&server);
     shell.unlock();
-    Left { dir: copy_of(&server), answered }
+    Left { dir, answered }
 }
 
 fn copy_of(server: &Server) -> TempDir {
@@ -77,8 +78,7 @@ struct LockedLedger(Child);
 
 impl LockedLedger {
     fn lock(data: &Path) -> Self {
-        let mut shell =
-            Command::new("sqlite3").arg(data.join("ledger.db")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut shell = Command::new("sqlite3").arg(data.join("ledger.db")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let input = shell.stdin.as_mut().unwrap();
         input.write_all(b".timeout 5000\nbegin immediate;\nselect 'locked';\n").unwrap();
         let mut line = String::new();
@@ -109,8 +109,7 @@ fn bunho(data: &Path, arguments: &[&str]) -> (Option<i32>, String) {
 /// Runs a command to its end; a server that starts to serve is ended, and has no code.
 pub fn run(mut command: Command) -> (Option<i32>, String) {
     let out = tempfile::NamedTempFile::new().unwrap();
-    let mut child =
-        command.stdin(Stdio::null()).stdout(out.reopen().unwrap()).stderr(out.reopen_append()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::null()).stdout(out.reopen_append()).stderr(out.reopen_append()).spawn().unwrap();
     let began = Instant::now();
     loop {
         let said = fs::read_to_string(out.path()).unwrap();
@@ -248,8 +247,12 @@ async fn a_damaged_end_that_only_the_journal_had_is_said_and_what_is_before_it_i
     let lost = to.trim().parse::<usize>().unwrap() + 1 - from.parse::<usize>().unwrap();
     assert!((1..20).contains(&lost), "{lost} records are lost: what is before the damage was to be saved");
     // Each of the last claims is one record.
-    let kept: Answered =
-        left.answered.iter().filter(|(user, _)| user[1..].parse::<usize>().unwrap() < 50 - lost).map(|(u, c)| (u.clone(), c.clone())).collect();
+    let kept: Answered = left
+        .answered
+        .iter()
+        .filter(|(user, _)| user[1..].parse::<usize>().unwrap() < 50 - lost)
+        .map(|(u, c)| (u.clone(), c.clone()))
+        .collect();
     has_all(dir, &kept, "what was before the damage").await;
 }
 
@@ -269,8 +272,8 @@ async fn a_damaged_ledger_or_secret_is_named_and_a_backup_helps() {
         ("ledger.db", "all zeros", |file| edit(file, |bytes| bytes.fill(0)), "ledger"),
         ("ledger.db", "other bytes", |file| edit(file, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 0x55)), "ledger"),
         ("ledger.db", "pages of zeros", |file| edit(file, |bytes| bytes[8_192..].fill(0)), "ledger"),
-        ("ledger.db", "missing", |file| fs::remove_file(file).unwrap(), "ledger.db is missing"),
-        ("ledger.db", "empty", |file| fs::write(file, "").unwrap(), "ledger"),
+        ("ledger.db", "missing", |file| fs::remove_file(file).unwrap(), "is missing or has lost"),
+        ("ledger.db", "empty", |file| fs::write(file, "").unwrap(), "is missing or has lost"),
         ("keys/ticket.key", "a flipped bit", |file| flip(file, 7), "ticket.key is damaged"),
         ("keys/ticket.key", "cut", |file| edit(file, |bytes| bytes.truncate(16)), "ticket.key is damaged"),
         ("keys/ticket.key", "missing", |file| fs::remove_file(file).unwrap(), "ticket.key is missing"),
@@ -291,7 +294,13 @@ async fn a_damaged_ledger_or_secret_is_named_and_a_backup_helps() {
         fs::copy(settled.dir.path().join(file_of(name)), &file).unwrap();
         has_all(dir, &left.answered, &what).await;
     }
-    // Where there is no backup the message offers another way.
+    // Where there is no backup the message offers another way. The journal has all of it still.
+    let dir = settled.copy();
+    fs::remove_file(dir.path().join("ledger.db")).unwrap();
+    refused(dir.path(), &["the API keys are lost"]);
+    let (code, text) = bunho(dir.path(), &["rebuild", "--accept-loss"]);
+    assert!(code == Some(0) && text.contains("admin.key"), "{text}");
+    has_all(dir, &left.answered, "a ledger made anew").await;
     for name in ["keys/ticket.key", "keys/pass-*"] {
         let dir = left.copy();
         fs::remove_file(dir.path().join(file_of(name))).unwrap();
@@ -434,7 +443,8 @@ async fn a_disk_that_fills_up_under_claims_loses_none_that_was_answered() {
     let mut doubtful = 0;
     for user in 20..10_000 {
         let user = format!("u{user}");
-        let request = server.request(reqwest::Method::POST, "/v1/offers/drop/claims").header("x-bunho-user", &user).header("idempotency-key", "k");
+        let request =
+            server.request(reqwest::Method::POST, "/v1/offers/drop/claims").header("x-bunho-user", &user).header("idempotency-key", "k");
         match request.json(&json!({"quantity": 1, "attributes": {"of": "x".repeat(2_000)}})).send().await {
             Ok(response) if response.status() == StatusCode::CREATED => {
                 let claim: Value = response.json().await.unwrap();
@@ -482,7 +492,9 @@ async fn a_full_disk_of_the_ledger_does_not_stop_claims() {
     let lagging = async || {
         let text = server.request(reqwest::Method::GET, "/metrics").bearer_auth(ADMIN_KEY).send().await.unwrap().text().await.unwrap();
         text.lines().any(|line| {
-            line.starts_with("bunho_") && line.contains("lag") && line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).is_some_and(|n| n > 0.0)
+            line.starts_with("bunho_")
+                && line.contains("lag")
+                && line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).is_some_and(|n| n > 0.0)
         })
     };
     until("the lag shows", Duration::from_secs(20), lagging).await;
@@ -511,7 +523,8 @@ async fn a_file_that_may_not_grow_loses_nothing_that_was_answered() {
     let mut doubtful = 0;
     for user in 100..5_000 {
         let user = format!("u{user}");
-        let request = client.post(format!("{}/v1/offers/drop/claims", started.url)).header("x-bunho-user", &user).header("idempotency-key", "k");
+        let request =
+            client.post(format!("{}/v1/offers/drop/claims", started.url)).header("x-bunho-user", &user).header("idempotency-key", "k");
         match request.json(&json!({"quantity": 1, "attributes": {"of": "x".repeat(1_000)}})).send().await {
             Ok(response) if response.status() == StatusCode::CREATED => {
                 let claim: Value = response.json().await.unwrap();

@@ -13,7 +13,7 @@ const HOUR_MS: i64 = 3_600_000;
 const STEPS_MS: [i64; 6] = [-HOUR_MS, -5_000, -1, 1, 5_000, HOUR_MS];
 
 async fn hold(node: &Apart, user: &UserId) -> Claim {
-    let request = ClaimRequest { user, quantity: 1, key: None, attributes: None, pass: Pass::Absent, nonce: 1 };
+    let request = ClaimRequest { user, quantity: 1, key: None, attributes: None, pass: Pass::Missing, nonce: 1 };
     node.engine.claim(&OfferId::parse("o").unwrap(), request).await.unwrap().unwrap().claim
 }
 
@@ -38,9 +38,9 @@ async fn with_offer_and_zone() -> Apart {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_changes_no_deadline() {
-    let node = with_offer_and_zone().await;
     let user = UserId::parse("u").unwrap();
     for step in STEPS_MS {
+        let node = with_offer_and_zone().await;
         let claim = hold(&node, &user).await;
         node.step(step);
         node.pass(599_000 - 400);

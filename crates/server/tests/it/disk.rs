@@ -12,6 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// What is done to a folder or a file.
+type Attack = fn(&Path);
+
 /// Answered claims: users and the ids they were given.
 type Answered = BTreeMap<String, String>;
 
@@ -184,7 +187,7 @@ fn flip(path: &Path, at: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_journal_costs_nothing_while_the_ledger_has_it_all() {
     let left = caught_up().await;
-    let attacks: [(&str, fn(&Path)); 6] = [
+    let attacks: [(&str, Attack); 6] = [
         ("a bit in the middle of the log", |data| flip(&log_of(data), used(&log_of(data)) / 2)),
         ("the log's end is zeros", |data| {
             let (log, used) = (log_of(data), used(&log_of(data)));
@@ -267,7 +270,7 @@ async fn a_damaged_ledger_or_secret_is_named_and_a_backup_helps() {
         }
         None => name.to_string(),
     };
-    let attacks: [(&str, &str, fn(&Path), &str); 12] = [
+    let attacks: [(&str, &str, Attack, &str); 12] = [
         ("ledger.db", "cut", |file| edit(file, |bytes| bytes.truncate(bytes.len() / 2)), "ledger"),
         ("ledger.db", "all zeros", |file| edit(file, |bytes| bytes.fill(0)), "ledger"),
         ("ledger.db", "other bytes", |file| edit(file, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 0x55)), "ledger"),

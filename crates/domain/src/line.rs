@@ -389,6 +389,16 @@ impl Line {
         }
     }
 
+    /// Before [`Self::recover`], where the clock that dated what was replayed was ahead: what it dated later than `now` counts as of
+    /// now, so that the window and the sessions begin once more, and end.
+    pub fn redate(&mut self, now: Millis) {
+        self.clock = self.clock.min(now);
+        self.replay.minute = self.replay.minute.map(|minute| minute.min(now));
+        for at in self.replay.admitted.values_mut() {
+            *at = (*at).min(now);
+        }
+    }
+
     /// Starts again from what was replayed: limits, passes and people inside are as before. If any number was ever
     /// reserved, the line listens for two short poll intervals, and for as long as a ticket may have been silent it puts
     /// unknown tickets back at their numbers, unless they are below the front that was told.

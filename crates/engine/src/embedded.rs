@@ -36,6 +36,8 @@ use tokio::sync::watch;
 pub struct Embedded {
     journal: Journal,
     clock: Clock,
+    /// When the time was last noted for a restart.
+    noted: AtomicI64,
     options: Options,
     ticket_key: TicketKey,
     offers: ArcSwap<Offers>,
@@ -192,6 +194,12 @@ impl Embedded {
     /// Stops the journal after writing what was decided. Nothing may be decided afterwards.
     pub fn close(&self) {
         self.journal.close();
+    }
+
+    /// Server time, in Unix milliseconds.
+    #[must_use]
+    pub fn now(&self) -> bunho_domain::time::Millis {
+        self.clock.now()
     }
 
     /// The journal, for the projector and for health.

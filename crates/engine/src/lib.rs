@@ -24,6 +24,7 @@ use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::OfferSettings;
 use bunho_domain::offer::{Actor, ClaimRequest, Restock, StandbyRequest, StandbyView, Stock, Taken};
+use bunho_domain::time::Millis;
 use bunho_journal::Audit;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -220,6 +221,14 @@ impl Engine {
     pub fn zone_generation(&self, zone: &ZoneId) -> Result<(u32, u32), EngineError> {
         match self {
             Self::Embedded(engine) => engine.zone_generation(zone),
+        }
+    }
+
+    /// Server time: what deadlines, windows and passes are measured by.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        match self {
+            Self::Embedded(engine) => engine.now(),
         }
     }
 

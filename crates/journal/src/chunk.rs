@@ -1,12 +1,17 @@
 //! One stored value: consecutive records, as many as were waiting, up to a bound.
 //!
-//! Layout, little endian: number of records (u32), then for each its length (u32) and its bytes. Its key is the
-//! offset of its first record. One value for many records keeps the store's cost per record near that of a copy.
+//! Layout, little endian: number of records (u32), offset of the first record of its batch (u64), then for each record its
+//! length (u32) and its bytes. Its key is the offset of its first record. One value for many records keeps the store's cost
+//! per record near that of a copy.
+//!
+//! A batch is written only when the one before it is durable. So each chunk says of all records before its batch that they
+//! were acknowledged, and a hole among them is damage, not the torn end of something nobody was told of.
 
 use crate::JournalError;
 use bunho_domain::planted::{self, Bug};
 
 const COUNT_BYTES: usize = size_of::<u32>();
+const BATCH_BYTES: usize = size_of::<u64>();
 const LENGTH_BYTES: usize = size_of::<u32>();
 
 /// A chunk that is being filled.
@@ -18,10 +23,11 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// An empty chunk whose first record will be `first`; `buffer` lends its memory.
-    pub(crate) fn starting_at(first: u64, mut buffer: Vec<u8>) -> Self {
+    /// An empty chunk whose first record will be `first`, in the batch that begins at `batch_first`; `buffer` lends its memory.
+    pub(crate) fn starting_at(first: u64, batch_first: u64, mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         buffer.extend_from_slice(&[0; COUNT_BYTES]);
+        buffer.extend_from_slice(&batch_first.to_le_bytes());
         Self { first, count: 0, bytes: buffer }
     }
 
@@ -62,6 +68,7 @@ const _: () = assert!(RECORD_BYTES_MAX <= u32::MAX as usize);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stored<'a> {
     first: u64,
+    batch_first: u64,
     count: u32,
     body: &'a [u8],
 }
@@ -70,12 +77,16 @@ impl<'a> Stored<'a> {
     /// Reads a chunk and checks that its records fill it exactly.
     pub(crate) fn parse(first: u64, bytes: &'a [u8]) -> Result<Self, JournalError> {
         let damaged = |what: &str| JournalError::Corrupt { offset: first, what: format!("the batch of record {first} {what}") };
-        let (count, body) = bytes.split_first_chunk().ok_or_else(|| damaged("is cut short"))?;
-        let count = u32::from_le_bytes(*count);
+        let (count, rest) = bytes.split_first_chunk::<COUNT_BYTES>().ok_or_else(|| damaged("is cut short"))?;
+        let (batch_first, body) = rest.split_first_chunk::<BATCH_BYTES>().ok_or_else(|| damaged("is cut short"))?;
+        let (count, batch_first) = (u32::from_le_bytes(*count), u64::from_le_bytes(*batch_first));
+        if batch_first == 0 || batch_first > first {
+            return Err(damaged("says that it belongs to a later one"));
+        }
         if count == 0 || first.checked_add(u64::from(count)).is_none() {
             return Err(damaged("has an impossible number of records"));
         }
-        let stored = Self { first, count, body };
+        let stored = Self { first, batch_first, count, body };
         if planted::is(Bug::TornChunk) {
             return Ok(stored);
         }
@@ -89,6 +100,11 @@ impl<'a> Stored<'a> {
     /// Offset of its last record.
     pub(crate) fn last(&self) -> u64 {
         self.first + u64::from(self.count) - 1
+    }
+
+    /// Offset of the first record of its batch: all before it were durable when this was written.
+    pub(crate) fn batch_first(&self) -> u64 {
+        self.batch_first
     }
 
     /// The records with their offsets.
@@ -109,18 +125,18 @@ mod tests {
 
     #[test]
     fn records_come_back_with_their_offsets() {
-        let mut chunk = Chunk::starting_at(7, vec![1, 2, 3]);
+        let mut chunk = Chunk::starting_at(7, 5, vec![1, 2, 3]);
         chunk.push(b"one");
         chunk.push(b"");
         chunk.push(b"three");
         let stored = Stored::parse(7, chunk.bytes()).unwrap();
-        assert_eq!(stored.last(), 9);
+        assert_eq!((stored.last(), stored.batch_first()), (9, 5));
         assert_eq!(stored.records().collect::<Vec<_>>(), [(7, &b"one"[..]), (8, b""), (9, b"three")]);
     }
 
     #[test]
     fn anything_else_is_damage() {
-        let mut chunk = Chunk::starting_at(1, Vec::new());
+        let mut chunk = Chunk::starting_at(1, 1, Vec::new());
         chunk.push(b"one");
         let good = chunk.into_buffer();
         let mut longer = good.clone();
@@ -135,10 +151,10 @@ mod tests {
 
     #[test]
     fn a_chunk_is_full_at_either_bound_but_takes_one_record_of_any_size() {
-        let mut chunk = Chunk::starting_at(1, Vec::new());
+        let mut chunk = Chunk::starting_at(1, 1, Vec::new());
         assert!(chunk.has_room(1_000, 2, 100));
         chunk.push(&[0; 40]);
-        assert!(chunk.has_room(40, 2, 100), "4 + 44 + 44 bytes");
+        assert!(chunk.has_room(40, 2, 100), "12 + 44 + 44 bytes");
         assert!(!chunk.has_room(60, 2, 100));
         chunk.push(b"");
         assert!(!chunk.has_room(0, 2, 100), "two records");

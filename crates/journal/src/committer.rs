@@ -64,6 +64,9 @@ fn simulated(point: &'static str) -> JournalError {
 
 pub(crate) fn publish(shared: &Shared, batch: Batch) {
     let Batch { chunks, bytes, ack } = batch;
+    // Before anyone is woken, or what was acknowledged could be missing without a trace; and not under the lock of all appends.
+    let landing = shared.pending.lock().in_flight_upto();
+    shared.store.acknowledge(landing.unwrap_or_default());
     let durable = {
         let mut pending = shared.pending.lock();
         let durable = pending.in_flight_upto().unwrap_or_default();

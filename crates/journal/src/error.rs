@@ -25,10 +25,12 @@ pub enum JournalError {
         source: Box<fjall::Error>,
     },
     /// Another process, or another handle of this one, has the journal open.
-    #[error("the journal in {} is in use by another process; stop that one first", dir.display())]
+    #[error("the journal in {} is in use by {by}; stop that one first", dir.display())]
     Locked {
         /// The journal's folder.
         dir: PathBuf,
+        /// Who holds it.
+        by: String,
     },
     /// Records that must be there are not.
     #[error("the journal is damaged: {what}")]
@@ -47,10 +49,16 @@ pub enum JournalError {
         source: WireError,
     },
     /// The marker of an earlier failure does not say what was refused.
-    #[error("{} is not readable as a marker; it should say `refused_from <offset>`", path.display())]
+    #[error(
+        "{} should say from which record on nobody was told anything, and cannot be read or contradicts what is known: records up to \
+         {acknowledged} were acknowledged. To remove all after them write `refused_from {}` into it",
+        path.display(), acknowledged.saturating_add(1)
+    )]
     Marker {
         /// The marker file.
         path: PathBuf,
+        /// Last record that is known to have been acknowledged.
+        acknowledged: u64,
     },
     /// The records asked for were trimmed away.
     #[error("records after {after} were asked for, but those up to {trimmed} have been trimmed")]
@@ -72,6 +80,12 @@ impl JournalError {
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { what, path, source }
+    }
+
+    /// A panic of the store while it read its files.
+    pub(crate) fn unreadable(dir: &std::path::Path) -> Self {
+        let what = format!("the files in {} make no sense to the store (the log says where)", dir.display());
+        Self::Corrupt { offset: 0, what }
     }
 
     pub(crate) fn store(what: &'static str) -> impl FnOnce(fjall::Error) -> Self {

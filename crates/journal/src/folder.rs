@@ -7,6 +7,8 @@
 //! store.old/    what was `store` before; removed at the next start at the latest
 //! spare         room kept for the marker, so that it can be written on a full disk
 //! poisoned      the marker: a write or sync failed; says the first offset nobody was told about
+//! witness       what was acknowledged, so that a store which has lost something cannot pass for a whole one
+//! torn-tail     what a start last removed from the end of the store's log, for whoever wants to look
 //! ```
 //!
 //! **Why a failed sync leads to a new store.** After a failed `fdatasync` Linux marks the pages clean: they can be
@@ -21,6 +23,7 @@ use crate::crash_point;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_64;
 
 const LOCK: &str = "lock";
 const STORE: &str = "store";
@@ -28,11 +31,15 @@ const STORE_NEW: &str = "store.new";
 const STORE_OLD: &str = "store.old";
 const SPARE: &str = "spare";
 const MARKER: &str = "poisoned";
+const TORN_TAIL: &str = "torn-tail";
 
-/// A marker's length: `refused_from `, twenty digits, spaces. Always the same, so that writing over the spare needs no space.
+/// A marker's length: `check `, sixteen digits, ` refused_from `, twenty digits, spaces. Always the same, so that writing over the spare
+/// needs no space.
 const MARKER_BYTES: usize = 64;
 const MARKER_WORD: &str = "refused_from";
-const _: () = assert!(MARKER_WORD.len() + 1 + 20 < MARKER_BYTES);
+/// Before a checksum of the rest. An operator who writes a marker by hand leaves both away.
+const CHECK_WORD: &str = "check";
+const _: () = assert!(CHECK_WORD.len() + 1 + 16 + 1 + MARKER_WORD.len() + 1 + 20 < MARKER_BYTES);
 
 /// The folder, locked.
 pub(crate) struct Folder {
@@ -48,8 +55,9 @@ impl Folder {
         let path = dir.join(LOCK);
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(JournalError::io("open", &path))?;
         match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(JournalError::Locked { dir: dir.into() }),
+            // For whoever comes second; the lock holds without it.
+            Ok(()) => drop(lock.set_len(0).and_then(|()| (&lock).write_all(std::process::id().to_string().as_bytes()))),
+            Err(TryLockError::WouldBlock) => return Err(JournalError::Locked { dir: dir.into(), by: read_holder(&path) }),
             Err(TryLockError::Error(source)) => return Err(JournalError::io("lock", &path)(source)),
         }
         let folder = Self { dir: dir.into(), _lock: lock };
@@ -126,7 +134,7 @@ impl Folder {
     /// Leaves word that records from `refused` on were refused. It appears whole or not at all.
     pub(crate) fn mark(&self, refused: u64) -> Result<(), JournalError> {
         let (spare, marker) = (self.dir.join(SPARE), self.dir.join(MARKER));
-        let text = format!("{:<width$}\n", format!("{MARKER_WORD} {refused}"), width = MARKER_BYTES - 1);
+        let text = format!("{:<width$}\n", marker_line(refused), width = MARKER_BYTES - 1);
         let mut file =
             OpenOptions::new().create(true).truncate(false).write(true).open(&spare).map_err(JournalError::io("open", &spare))?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(JournalError::io("write", &spare))?;
@@ -136,20 +144,54 @@ impl Folder {
         sync(&self.dir)
     }
 
-    /// The first refused offset, where a marker was left.
-    pub(crate) fn marked(&self) -> Result<Option<u64>, JournalError> {
+    /// The first refused offset, where a marker was left. Records up to `acknowledged` are known not to have been refused.
+    pub(crate) fn marked(&self, acknowledged: u64) -> Result<Option<u64>, JournalError> {
         let path = self.dir.join(MARKER);
         if !exists(&path)? {
             return Ok(None);
         }
-        let text = fs::read_to_string(&path).map_err(JournalError::io("read", &path))?;
-        read_marker(&text).map(Some).ok_or(JournalError::Marker { path })
+        let bytes = fs::read(&path).map_err(JournalError::io("read", &path))?;
+        let refused = std::str::from_utf8(&bytes).ok().and_then(|text| read_marker(text.trim()));
+        // A marker never refuses what was acknowledged before.
+        match refused.filter(|&refused| refused > acknowledged) {
+            Some(refused) => Ok(Some(refused)),
+            None => Err(JournalError::Marker { path, acknowledged }),
+        }
+    }
+
+    /// The folder itself.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Keeps what is about to be removed from the end of the store's log.
+    pub(crate) fn keep_tail(&self, removed: &[u8]) -> Result<(), JournalError> {
+        let path = self.dir.join(TORN_TAIL);
+        fs::write(&path, removed).map_err(JournalError::io("write", &path))?;
+        sync(&path)?;
+        sync(&self.dir)
     }
 }
 
-/// The offset in a marker's text.
-pub(crate) fn read_marker(text: &str) -> Option<u64> {
-    text.trim().strip_prefix(MARKER_WORD)?.trim().parse().ok()
+fn read_holder(lock: &Path) -> String {
+    match fs::read_to_string(lock).ok().and_then(|text| text.trim().parse::<u32>().ok()) {
+        Some(process) => format!("process {process}"),
+        None => "another process".into(),
+    }
+}
+
+fn marker_line(refused: u64) -> String {
+    let word = format!("{MARKER_WORD} {refused}");
+    format!("{CHECK_WORD} {:016x} {word}", xxh3_64(word.as_bytes()))
+}
+
+/// The offset in a marker's line. One without a checksum was written before there were any.
+pub(crate) fn read_marker(line: &str) -> Option<u64> {
+    let offset = |line: &str| line.strip_prefix(MARKER_WORD)?.trim().parse().ok();
+    match line.find(MARKER_WORD)? {
+        0 => offset(line),
+        at => offset(&line[at..]).filter(|&refused| marker_line(refused) == line),
+    }
 }
 
 fn exists(path: &Path) -> Result<bool, JournalError> {

@@ -20,7 +20,7 @@ pub struct Read<'a> {
 pub fn chunk(first: u64, bytes: &[u8]) -> Result<Read<'_>, JournalError> {
     let stored = Stored::parse(first, bytes)?;
     let records: Vec<_> = stored.records().collect();
-    let mut again = Chunk::starting_at(first, Vec::new());
+    let mut again = Chunk::starting_at(first, stored.batch_first(), Vec::new());
     records.iter().for_each(|(_, record)| again.push(record));
     Ok(Read { records, again: again.into_buffer() })
 }
@@ -28,5 +28,5 @@ pub fn chunk(first: u64, bytes: &[u8]) -> Result<Read<'_>, JournalError> {
 /// The offset that a marker's text says.
 #[must_use]
 pub fn marker(text: &str) -> Option<u64> {
-    folder::read_marker(text)
+    folder::read_marker(text.trim())
 }

@@ -5,14 +5,17 @@ use crate::chunk::RECORD_BYTES_MAX;
 use crate::committer;
 use crate::crash_point;
 use crate::folder::Folder;
+use crate::inspect::{Damage, Found, inspect};
 use crate::pending::{Batch, Commit, Fate, Pending, Pushed, State};
 use crate::storage::Storage;
 use crate::store::{Kept, Store};
 use crate::wire::{Audit, Record, RecordRef};
+use crate::witness::{self, Told, Witness};
 use bunho_domain::event::Event;
 use bunho_domain::time::Millis;
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -88,8 +91,13 @@ impl Journal {
     pub fn open_with(dir: &Path, options: Options) -> Result<Self, JournalError> {
         let folder = Folder::lock(dir)?;
         crash_point!("journal::locked");
-        if let Some(refused) = folder.marked()? {
-            remove_refused(&folder, refused)?;
+        let earlier = witnessed(&folder)?;
+        let told = earlier.clone().unwrap_or_default();
+        let refused = folder.marked(told.acknowledged)?;
+        let mut found = inspect(&folder, &told, Damage::Refuse)?;
+        if let Some(refused) = refused {
+            remove_refused(&folder, found, refused)?;
+            found = inspect(&folder, &told, Damage::Refuse)?;
         }
         if let Err(error) = folder.sync_store() {
             // A second attempt would be told that all is well. Nothing was refused, but the files are not to be trusted.
@@ -99,13 +107,13 @@ impl Journal {
             return Err(error);
         }
         crash_point!("journal::store_synced");
-        let store = Store::open(&folder.store())?;
+        let (store, kept) = found.checked(&folder, open_whole(&folder.store()))?;
         crash_point!("journal::store_opened");
-        let Kept { trimmed, last } = store.check()?;
         folder.keep_room_for_marker()?;
         crash_point!("journal::room_kept");
-        tracing::info!(trimmed, last, "the journal in {} is open", dir.display());
-        let shared = Arc::new(Shared::new(Storage::Fjall { store, folder }, Kept { trimmed, last }, options));
+        let witness = Witness::open(folder.dir(), earlier, kept.last)?;
+        tracing::info!(trimmed = kept.trimmed, last = kept.last, "the journal in {} is open", dir.display());
+        let shared = Arc::new(Shared::new(Storage::Fjall { store, folder, witness }, kept, options));
         let for_committer = Arc::clone(&shared);
         let committer = std::thread::Builder::new()
             .name("journal".into())
@@ -136,7 +144,54 @@ impl Journal {
         new.set_trimmed(after)?;
         crash_point!("journal::reset_written");
         drop(new);
+        // First, so that a crash in between leaves a witness that says less than the store holds.
+        witness::rewrite(dir, after)?;
         folder.replace_store()
+    }
+
+    /// Last record that is known to have been acknowledged by the journal in `dir`, whether or not it can be opened. None: not known.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn acknowledged(dir: &Path) -> Result<Option<u64>, JournalError> {
+        Ok(Told::read(dir)?.map(|told| told.acknowledged))
+    }
+
+    /// Gives up what damage has taken from the end of the journal in `dir`, so that what is before it can be read again. Where that
+    /// is not enough, opening goes on to say why.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`] where it is open; [`JournalError::Corrupt`] where the damage is elsewhere.
+    pub fn accept_loss(dir: &Path) -> Result<(), JournalError> {
+        let folder = Folder::lock(dir)?;
+        let nothing = Told::default();
+        inspect(&folder, &nothing, Damage::Cut)?;
+        witness::rewrite(dir, 0)
+    }
+
+    /// The latest time that is known to have been told, at least; zero where none is known.
+    #[must_use]
+    pub fn time_told(&self) -> Millis {
+        self.0.shared.store.time()
+    }
+
+    /// Notes that the clock has told this time. Writes a few bytes and syncs nothing.
+    pub fn note_time(&self, now: Millis) {
+        self.0.shared.store.note_time(now);
+    }
+
+    /// Times in records up to this are known to come from a clock that was ahead; zero where none are.
+    #[must_use]
+    pub fn disbelieved(&self) -> Millis {
+        self.0.shared.store.disbelieved()
+    }
+
+    /// Notes that the clock was ahead: times up to `latest` are not believed any more, and it is `now`.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn disbelieve(&self, latest: Millis, now: Millis) -> Result<(), JournalError> {
+        self.0.shared.store.disbelieve(latest, now)
     }
 
     /// Appends one record to the open batch and returns at once; never waits for the disk.
@@ -285,6 +340,7 @@ impl Owner {
         if let Some(committer) = self.committer.lock().take() {
             // It catches its own panics.
             committer.join().ok();
+            self.shared.store.close();
         }
     }
 }
@@ -339,10 +395,29 @@ impl Shared {
     }
 }
 
+/// What the witness says; its loss alone costs nothing.
+fn witnessed(folder: &Folder) -> Result<Option<Told>, JournalError> {
+    let told = Told::read(folder.dir())?;
+    if told.is_none() && folder.store().exists() {
+        tracing::warn!("{} has no readable witness of what was acknowledged; it is made anew", folder.dir().display());
+    }
+    Ok(told)
+}
+
+/// Opens a store and reads all of it. fjall's libraries panic at some kinds of damage; that is an answer like any other.
+fn open_whole(dir: &Path) -> Result<(Store, Kept), JournalError> {
+    let opened = catch_unwind(|| {
+        let store = Store::open(dir)?;
+        let kept = store.check()?;
+        Ok((store, kept))
+    });
+    opened.unwrap_or_else(|_| Err(JournalError::unreadable(dir)))
+}
+
 /// Builds a store without the refused records and puts it in place of the one that may hold them.
-fn remove_refused(folder: &Folder, refused: u64) -> Result<(), JournalError> {
+fn remove_refused(folder: &Folder, found: Found, refused: u64) -> Result<(), JournalError> {
     tracing::warn!(refused, "the journal failed earlier; records from here on are removed, nobody was told of them");
-    let old = Store::open(&folder.store())?;
+    let (old, _) = found.checked(folder, open_whole(&folder.store()))?;
     let new = Store::open(&folder.new_store()?)?;
     old.copy_before(refused, &new)?;
     crash_point!("journal::kept_copied");

@@ -9,15 +9,18 @@
 //!
 //! Inside, from the outside in: `journal` (the handle) → `pending` (the batch that fills, and who waits for it) →
 //! `committer` (the one thread that writes and syncs) → `storage` (which one) → `store` (fjall) over `chunk` (one stored
-//! value) and `folder` (lock, marker, swap).
+//! value) and `folder` (lock, marker, swap). Beside them: `inspect` looks at the files before fjall does, with `fjall_log`, and
+//! compares them with what the `witness` says was acknowledged.
 
 mod chunk;
 mod committer;
 pub mod crash;
 mod error;
+mod fjall_log;
 mod folder;
 #[doc(hidden)]
 pub mod fuzzing;
+mod inspect;
 mod journal;
 mod pending;
 #[cfg(feature = "simulation")]
@@ -25,6 +28,7 @@ pub mod simulated;
 mod storage;
 mod store;
 pub mod wire;
+mod witness;
 
 pub use error::JournalError;
 pub use journal::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Journal, Options};

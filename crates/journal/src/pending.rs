@@ -78,7 +78,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     fn starting_at(first: u64, buffer: Vec<u8>) -> Self {
-        Self { chunks: vec![Chunk::starting_at(first, buffer)], bytes: 0, ack: Ack::default() }
+        Self { chunks: vec![Chunk::starting_at(first, first, buffer)], bytes: 0, ack: Ack::default() }
     }
 
     fn is_empty(&self) -> bool {
@@ -144,7 +144,7 @@ impl Pending {
         match self.open.chunks.last_mut() {
             Some(chunk) if chunk.has_room(record.len(), batch_records_max, batch_bytes_max) => chunk.push(record),
             _ => {
-                let mut chunk = Chunk::starting_at(self.next, self.spare.pop().unwrap_or_default());
+                let mut chunk = Chunk::starting_at(self.next, self.open.first(), self.spare.pop().unwrap_or_default());
                 chunk.push(record);
                 self.open.chunks.push(chunk);
             }

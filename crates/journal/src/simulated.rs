@@ -19,6 +19,7 @@ use crate::journal::Shared;
 use crate::pending::{Batch, Fate, State};
 use crate::store::Kept;
 use crate::wire::Record;
+use bunho_domain::time::Millis;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -61,6 +62,9 @@ struct Platter {
     unsynced: Vec<Op>,
     /// First offset that a failed process refused.
     marker: Option<u64>,
+    /// Latest time that was noted, and what a power cut leaves of it.
+    time: Millis,
+    safe_time: Millis,
     fails_next_write: bool,
     fails_next_sync: bool,
 }
@@ -163,6 +167,18 @@ impl Disk {
             platter.safe.apply(&op);
         }
         platter.seen = platter.safe.clone();
+        platter.time = platter.safe_time;
+    }
+
+    /// The clock has told this time.
+    pub(crate) fn note_time(&self, now: Millis) {
+        let mut platter = self.0.lock();
+        platter.time = platter.time.max(now);
+    }
+
+    /// The latest time that was noted.
+    pub(crate) fn time(&self) -> Millis {
+        self.0.lock().time
     }
 
     /// The process dies in the middle of a write, which is its last.
@@ -222,6 +238,8 @@ impl Disk {
     pub(crate) fn open(&self) -> Result<Kept, JournalError> {
         let mut platter = self.0.lock();
         let platter = &mut *platter;
+        // Opening the witness syncs it; afterwards it is only written.
+        platter.safe_time = platter.time;
         platter.seen.drop_torn_tail();
         platter.safe.drop_torn_tail();
         let seen = &platter.seen;

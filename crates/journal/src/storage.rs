@@ -8,7 +8,9 @@ use crate::chunk::Chunk;
 use crate::folder::Folder;
 use crate::store::Store;
 use crate::wire::Record;
+use crate::witness::Witness;
 use bunho_domain::planted::{self, Bug};
+use bunho_domain::time::Millis;
 
 /// One of the two.
 pub(crate) enum Storage {
@@ -17,6 +19,7 @@ pub(crate) enum Storage {
         // Before the folder: its files are closed before the lock is given back.
         store: Store,
         folder: Folder,
+        witness: Witness,
     },
     /// A disk in memory.
     #[cfg(feature = "simulation")]
@@ -87,6 +90,57 @@ impl Storage {
                 disk.mark(refused);
                 Ok(())
             }
+        }
+    }
+
+    /// As [`Witness::acknowledge`].
+    pub(crate) fn acknowledge(&self, acknowledged: u64) {
+        if let Self::Fjall { witness, .. } = self {
+            witness.acknowledge(acknowledged);
+        }
+    }
+
+    /// As [`Witness::note_time`].
+    pub(crate) fn note_time(&self, now: Millis) {
+        match self {
+            Self::Fjall { witness, .. } => witness.note_time(now),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(disk) => disk.note_time(now),
+        }
+    }
+
+    /// As [`Witness::time`].
+    pub(crate) fn time(&self) -> Millis {
+        match self {
+            Self::Fjall { witness, .. } => witness.time(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(disk) => disk.time(),
+        }
+    }
+
+    /// As [`Witness::disbelieved`].
+    pub(crate) fn disbelieved(&self) -> Millis {
+        match self {
+            Self::Fjall { witness, .. } => witness.disbelieved(),
+            // Nobody gives a simulated machine an operator's word about its clock.
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => Millis::default(),
+        }
+    }
+
+    /// As [`Witness::disbelieve`].
+    pub(crate) fn disbelieve(&self, latest: Millis, now: Millis) -> Result<(), JournalError> {
+        match self {
+            Self::Fjall { witness, .. } => witness.disbelieve(latest, now),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => Ok(()),
+        }
+    }
+
+    /// As [`Witness::close`].
+    pub(crate) fn close(&self) {
+        if let Self::Fjall { witness, .. } = self {
+            witness.close();
         }
     }
 }

@@ -244,8 +244,9 @@ impl Store {
             if first >= refused {
                 break;
             }
-            let mut chunk = Chunk::starting_at(first, Vec::with_capacity(value.len()));
-            for (_, record) in Stored::parse(first, &value)?.records().take_while(|&(offset, _)| offset < refused) {
+            let stored = Stored::parse(first, &value)?;
+            let mut chunk = Chunk::starting_at(first, stored.batch_first(), Vec::with_capacity(value.len()));
+            for (_, record) in stored.records().take_while(|&(offset, _)| offset < refused) {
                 chunk.push(record);
             }
             into.write(&chunk)?;

@@ -54,8 +54,18 @@ impl Ledger {
             .map_err(LedgerError::sql("write"))?;
         writing.rollback().await.map_err(&action)?;
         let sqlite_version = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(self.readers()).await.map_err(&action)?;
-        let mut damage: Vec<String> = sqlx::query_scalar("PRAGMA quick_check").fetch_all(self.readers()).await.map_err(&action)?;
-        damage.retain(|line| line != "ok");
+        let damage = self.damage().await?;
         Ok(Check { schema_version: schema_version(), sqlite_version, journal_mode, synchronous, damage })
+    }
+
+    /// What `PRAGMA quick_check` finds; nothing: the file is sound. Reads the whole file.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn damage(&self) -> Result<Vec<String>, LedgerError> {
+        let check = sqlx::query_scalar("PRAGMA quick_check").fetch_all(self.readers());
+        let mut damage: Vec<String> = check.await.map_err(LedgerError::sql("check itself"))?;
+        damage.retain(|line| line != "ok");
+        Ok(damage)
     }
 }

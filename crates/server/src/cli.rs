@@ -70,6 +70,9 @@ pub enum Command {
         /// Go on although the journal cannot be read to its end; what only it had is lost, and is said
         #[arg(long)]
         accept_loss: bool,
+        /// The system's clock is right although records are from a later time: go on with its time
+        #[arg(long)]
+        accept_clock: bool,
     },
     /// Keys of services and operators
     #[command(subcommand)]

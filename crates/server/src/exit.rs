@@ -11,27 +11,39 @@ use std::process::ExitCode;
 pub struct Failure {
     code: u8,
     what: String,
+    lost: bool,
 }
 
 impl Failure {
     /// 64: the configuration, or the command itself, is refused.
     pub fn configuration(what: impl fmt::Display) -> Self {
-        Self { code: 64, what: what.to_string() }
+        Self { code: 64, what: what.to_string(), lost: false }
     }
 
     /// 65: the data are refused.
     pub fn data(what: impl fmt::Display) -> Self {
-        Self { code: 65, what: what.to_string() }
+        Self { code: 65, what: what.to_string(), lost: false }
+    }
+
+    /// 65: the journal has lost something, or does not fit the ledger. `bunho rebuild` is the way on.
+    pub fn journal_lost(what: impl fmt::Display) -> Self {
+        Self { code: 65, what: what.to_string(), lost: true }
+    }
+
+    /// Whether the journal is at fault, and may be started anew behind the ledger where its loss is accepted.
+    #[must_use]
+    pub fn is_journal_lost(&self) -> bool {
+        self.lost
     }
 
     /// 69: something needed is unreachable.
     pub fn unavailable(what: impl fmt::Display) -> Self {
-        Self { code: 69, what: what.to_string() }
+        Self { code: 69, what: what.to_string(), lost: false }
     }
 
     /// 70: something broke inside.
     pub fn internal(what: impl fmt::Display) -> Self {
-        Self { code: 70, what: what.to_string() }
+        Self { code: 70, what: what.to_string(), lost: false }
     }
 
     /// Says it and gives the code.
@@ -56,13 +68,32 @@ impl From<Refused> for Failure {
 
 impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
-        Self::data(format_args!("the ledger is refused: {}", chain(&error)))
+        let mend = match &error {
+            // It says itself what to do.
+            LedgerError::SchemaNewer { .. } => "",
+            _ => {
+                "\n  mend: look at the disk (space, permissions); if ledger.db itself is damaged, stop the server and restore the data folder from a backup"
+            }
+        };
+        Self::data(format_args!("the ledger is refused: {}{mend}", chain(&error)))
     }
 }
 
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
-        Self::data(format_args!("the journal is refused: {}", chain(&error)))
+        let what = format!("the journal is refused: {}", chain(&error));
+        match error {
+            JournalError::Corrupt { .. } | JournalError::Store { .. } | JournalError::Undecodable { .. } | JournalError::Trimmed { .. } => {
+                Self::journal_lost(format_args!(
+                    "{what}\n  mend: `bunho rebuild` restores from the ledger if that has all that was acknowledged, and else says what is lost; \
+                 or restore the whole data folder from one backup"
+                ))
+            }
+            JournalError::Io { .. } => Self::data(format_args!(
+                "{what}\n  mend: look at the disk (space, permissions, mount options), then start again; nothing was lost"
+            )),
+            _ => Self::data(what),
+        }
     }
 }
 

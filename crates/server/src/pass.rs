@@ -9,7 +9,7 @@
 //! every signature, which costs more than the signature itself; passes are signed for admissions, not for polls that wait.
 
 use crate::exit::Failure;
-use crate::secrets::write_secret;
+use crate::secrets::{self, write_secret};
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -107,12 +107,28 @@ impl Passes {
     pub fn load(data: &Path, issuer: impl Into<String>) -> Result<Self, Failure> {
         let folder = data.join("keys");
         let keys = match read_keys(&folder)? {
-            keys if keys.is_empty() => vec![Arc::new(make_key(&folder, None)?)],
+            keys if keys.is_empty() => {
+                check_new(data, &folder)?;
+                vec![Arc::new(make_key(&folder, None)?)]
+            }
             keys => keys,
         };
         let issuer = issuer.into();
         let validation = validation(&issuer);
         Ok(Self { folder, issuer, validation, keys: ArcSwap::from_pointee(KeySet::new(keys)), changing: Mutex::new(()) })
+    }
+
+    /// Makes a key where there is none, and says where.
+    ///
+    /// # Errors
+    /// The folder cannot be read or written, or a key file is not a key.
+    pub fn make_missing(data: &Path) -> Result<Option<PathBuf>, Failure> {
+        let folder = data.join("keys");
+        if !read_keys(&folder)?.is_empty() {
+            return Ok(None);
+        }
+        let key = make_key(&folder, None)?;
+        Ok(Some(key_path(&folder, &key.kid)))
     }
 
     /// The pass of an admission.
@@ -257,12 +273,29 @@ fn validation(issuer: &str) -> Validation {
     validation
 }
 
+/// The secret of tickets is made after the first key: where it is without any, keys were lost, and a new one in silence would end every
+/// pass.
+fn check_new(data: &Path, folder: &Path) -> Result<(), Failure> {
+    if !secrets::ticket_key_path(data).exists() {
+        return Ok(());
+    }
+    Err(Failure::data(format_args!(
+        "{} holds no pass-*.pem any more, the keys that sign passes\n  mend: restore them from a backup; or make a new one with `bunho rebuild --accept-loss`: passes given so far end then",
+        folder.display()
+    )))
+}
+
 fn key_path(folder: &Path, kid: &str) -> PathBuf {
     folder.join(format!("pass-{kid}.pem"))
 }
 
 fn read_keys(folder: &Path) -> Result<Vec<Arc<PassKey>>, Failure> {
-    let unreadable = |path: &Path, error: &dyn std::fmt::Display| Failure::data(format_args!("{} cannot be read: {error}", path.display()));
+    let unreadable = |path: &Path, error: &dyn std::fmt::Display| {
+        Failure::data(format_args!(
+            "{} cannot be read: {error}\n  mend: restore it from a backup; or remove it: passes that it signed end then",
+            path.display()
+        ))
+    };
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -7,6 +7,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bunho_domain::time::Millis;
 use bunho_journal::{Audit, crash_point};
 use bunho_ledger::{Ledger, NewKey};
+use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -78,26 +79,72 @@ pub async fn add_key(ledger: &Ledger, role: &str, name: &str, key: &str, now: Mi
 /// Shorter ones could be guessed.
 const ADMIN_KEY_CHARS_MIN: usize = 8;
 
+/// Where the secret that signs tickets is kept.
+#[must_use]
+pub fn ticket_key_path(data: &Path) -> PathBuf {
+    data.join("keys").join("ticket.key")
+}
+
+/// Bytes of the secret's own checksum: a secret with a flipped bit is a secret too, and would end every waiting ticket in silence.
+const TICKET_CHECK_BYTES: usize = 8;
+
+/// Refuses a folder that has been used and has no secret any more: a new one would end every waiting ticket, and nobody
+/// would know why.
+///
+/// # Errors
+/// The secret is missing.
+pub fn check_present(data: &Path) -> Result<(), Failure> {
+    let path = ticket_key_path(data);
+    if path.exists() {
+        return Ok(());
+    }
+    Err(Failure::data(format_args!(
+        "{} is missing\n  mend: restore it from a backup; or make a new one with `bunho rebuild --accept-loss`: every waiting ticket ends then",
+        path.display()
+    )))
+}
+
+/// Makes the secret where it is missing, and says where.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn make_missing(data: &Path) -> Result<Option<PathBuf>, Failure> {
+    let path = ticket_key_path(data);
+    if path.exists() {
+        return Ok(None);
+    }
+    make_ticket_secret(&path)?;
+    Ok(Some(path))
+}
+
 /// The secret of this folder's tickets, made at the first start. Losing it ends every waiting ticket.
 ///
 /// # Errors
-/// The file cannot be read or written, or is not 32 bytes.
+/// The file cannot be read or written, or is not what was written.
 pub fn ticket_secret(data: &Path) -> Result<[u8; 32], Failure> {
-    let path = data.join("keys").join("ticket.key");
+    let path = ticket_key_path(data);
     match std::fs::read(&path) {
-        Ok(bytes) => bytes.try_into().map_err(|_| {
+        Ok(bytes) => read_ticket_secret(&bytes).ok_or_else(|| {
             Failure::data(format_args!(
-                "{} is not 32 bytes\n  mend: restore it from a backup; without it every waiting ticket ends",
+                "{} is damaged\n  mend: restore it from a backup; or remove it and make a new one with `bunho rebuild --accept-loss`: every waiting ticket ends then",
                 path.display()
             ))
         }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let bytes = random()?;
-            write_secret(&path, &bytes)?;
-            Ok(bytes)
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_ticket_secret(&path),
         Err(error) => Err(Failure::data(format_args!("{} cannot be read: {error}", path.display()))),
     }
+}
+
+fn make_ticket_secret(path: &Path) -> Result<[u8; 32], Failure> {
+    let secret: [u8; 32] = random()?;
+    let check = Sha256::digest(secret);
+    write_secret(path, &[&secret[..], &check[..TICKET_CHECK_BYTES]].concat())?;
+    Ok(secret)
+}
+
+fn read_ticket_secret(bytes: &[u8]) -> Option<[u8; 32]> {
+    let (secret, check) = bytes.split_first_chunk::<32>()?;
+    (Sha256::digest(secret)[..TICKET_CHECK_BYTES] == *check).then_some(*secret)
 }
 
 /// Writes a file of mode 0600 that is complete or absent, whatever happens.

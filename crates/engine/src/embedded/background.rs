@@ -15,6 +15,9 @@ use tokio::time::MissedTickBehavior;
 /// Ten times a second: the rate at which stock is pushed at most, and the delay with which silence is noticed.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often the time is noted for a restart.
+const NOTE_TIME_MS: i64 = 1_000;
+
 /// Tickets looked at while a zone's lock is held once: few enough that a poll behind it does not notice.
 const SWEEP_TICKETS: usize = 1_024;
 
@@ -33,6 +36,7 @@ impl Embedded {
             if self.journal.poisoned() {
                 return;
             }
+            self.follow_time();
             self.tick_offers().await;
             self.tick_zones().await;
         }
@@ -41,8 +45,20 @@ impl Embedded {
     /// One round of [`Self::tick`], for a simulation that decides when it comes.
     #[cfg(feature = "simulation")]
     pub async fn tick_once(&self) {
+        self.follow_time();
         self.tick_offers().await;
         self.tick_zones().await;
+    }
+
+    /// Looks at the system's clock, and leaves word of the time once a second, so that a restart with an earlier clock is at most so
+    /// much before it. The ticker's work; callable by hand for tests without one.
+    pub fn follow_time(&self) {
+        self.clock.follow();
+        let now = self.clock.now();
+        if now.0 - self.noted.load(Ordering::Relaxed) >= NOTE_TIME_MS {
+            self.noted.store(now.0, Ordering::Relaxed);
+            self.journal.note_time(now);
+        }
     }
 
     /// Settles what is due and shows durable numbers to who watches.

@@ -16,7 +16,7 @@ use bunho_journal::{Journal, JournalError, crash_point};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use tokio::sync::watch;
 
 /// Records read from the journal at a time.
@@ -125,17 +125,35 @@ impl Recovery {
         self.orphans
     }
 
+    /// The time that a clock must not be before: the latest that a process told, or that anything recorded was decided at, unless an
+    /// operator has said that those times are wrong.
+    #[must_use]
+    pub fn floor(&self, journal: &Journal) -> Millis {
+        let recorded = if self.latest > journal.disbelieved() { self.latest } else { Millis(0) };
+        recorded.max(journal.time_told())
+    }
+
+    /// The latest time that anything recorded was decided at.
+    #[must_use]
+    pub const fn latest(&self) -> Millis {
+        self.latest
+    }
+
     /// Brings the engine to life. Lines listen first; holds whose deadline passed meanwhile expire at once.
     #[must_use]
     pub fn start(self, journal: Journal, projected: watch::Receiver<u64>, options: Options) -> Arc<Embedded> {
-        let clock = Clock::starting_at(self.latest, options.time.clone());
+        let clock = Clock::starting_at(self.floor(&journal), options.time.clone());
         let now = clock.now();
+        let disbelieved = self.latest > now;
         let mut offers = Offers::default();
         for (_, offer) in self.offers {
             offers.insert(offer, None);
         }
         let mut zones = Zones::default();
         for (_, mut line) in self.zones {
+            if disbelieved {
+                line.redate(now);
+            }
             line.recover(now);
             zones.insert(ZoneCell::new(line));
         }
@@ -143,6 +161,7 @@ impl Recovery {
         Arc::new(Embedded {
             journal,
             clock,
+            noted: AtomicI64::new(0),
             ticket_key: TicketKey::new(&options.ticket_secret),
             options,
             offers: ArcSwap::from_pointee(offers),

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod crash;
+mod damage;
 mod failure;
+mod folder_image;
 mod golden;
 mod order;
 mod process;

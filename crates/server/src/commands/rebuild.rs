@@ -1,12 +1,15 @@
 //! `bunho rebuild`: a stopped node restored from its ledger.
 //!
 //! What the journal still has is carried into the ledger first; then the journal starts anew behind it, so that the next
-//! `serve` builds its state from the ledger alone. Where the journal cannot be read to its end, what only it had is
-//! lost: that is said, and done only with `--accept-loss`.
+//! `serve` builds its state from the ledger alone. Where the journal is damaged and the ledger has all that was acknowledged, nothing is
+//! lost and nothing is asked. Else what is lost is said, and given up only with `--accept-loss`.
 
 use crate::cli::Place;
+use crate::config::Config;
 use crate::exit::{Failure, chain};
-use crate::node::{Node, journal_path, ledger_path, prepare};
+use crate::node::{Accepted, Node, journal_path, ledger_path, prepare};
+use crate::pass::Passes;
+use crate::secrets;
 use bunho_journal::{Journal, crash_point};
 use bunho_ledger::Ledger;
 use std::process::ExitCode;
@@ -14,32 +17,96 @@ use std::process::ExitCode;
 /// Restores it.
 ///
 /// # Errors
-/// The folder is in use, or the journal is damaged and no loss is accepted.
-pub fn run(place: &Place, accept_loss: bool) -> Result<ExitCode, Failure> {
+/// The folder is in use, or something is lost and no loss is accepted.
+pub fn run(place: &Place, accept_loss: bool, accept_clock: bool) -> Result<ExitCode, Failure> {
     super::log_warnings();
     let config = super::checked(place)?;
     super::block_on(async {
         prepare(&config.data)?;
-        match Node::open(&config).await {
-            Ok(node) => {
-                let caught_up = node.catch_up().await;
-                node.close().await;
-                caught_up?;
-            }
-            Err(failure) if accept_loss => eprintln!("bunho: going on without the journal's end: {failure}"),
-            Err(failure) => {
-                return Err(Failure::data(format_args!(
-                    "{failure}\n  mend: restore the folder from a backup, or accept the loss of what only the journal had with --accept-loss"
-                )));
+        let accepted = Accepted { missing_ledger: accept_loss, earlier_clock: accept_clock };
+        if accept_loss {
+            for made in [secrets::make_missing(&config.data)?, Passes::make_missing(&config.data)?].into_iter().flatten() {
+                eprintln!("bunho: {} was missing; a new one was made", made.display());
             }
         }
-        let ledger = Ledger::open(&ledger_path(&config.data)).await?;
-        let offset = *ledger.projected().borrow();
-        ledger.close().await;
+        if let Err(failure) = project(&config, accepted).await {
+            give_up_the_end(&config, accepted, accept_loss, failure).await?;
+        }
+        if accept_loss {
+            ensure_admin_key(&config).await?;
+        }
+        let offset = projected(&config).await?;
         crash_point!("rebuild::caught_up");
         Journal::reset(&journal_path(&config.data), offset).map_err(|error| Failure::data(chain(&error)))?;
         crash_point!("rebuild::restored");
         println!("restored: the ledger holds everything up to record {offset}; the journal goes on from there");
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Carries what the journal has into the ledger.
+async fn project(config: &Config, accepted: Accepted) -> Result<(), Failure> {
+    let node = Node::open_accepting(config, accepted).await?;
+    let caught_up = node.catch_up().await;
+    node.close().await;
+    caught_up
+}
+
+/// A ledger that was made anew has no keys, and one without any is refused as lost.
+async fn ensure_admin_key(config: &Config) -> Result<(), Failure> {
+    let ledger = Ledger::open(&ledger_path(&config.data)).await?;
+    let made = secrets::ensure_admin_key(&ledger, &config.data, None, super::key::now()).await?;
+    ledger.close().await;
+    if made.is_some() {
+        println!("the admin key is in {}", secrets::admin_key_path(&config.data).display());
+    }
+    Ok(())
+}
+
+async fn projected(config: &Config) -> Result<u64, Failure> {
+    let ledger = Ledger::open(&ledger_path(&config.data)).await?;
+    let offset = *ledger.projected().borrow();
+    ledger.close().await;
+    Ok(offset)
+}
+
+/// The journal cannot be read to its end. Says what that costs, and saves what is before the damage.
+async fn give_up_the_end(config: &Config, accepted: Accepted, accept_loss: bool, failure: Failure) -> Result<(), Failure> {
+    if !failure.is_journal_lost() {
+        return Err(failure);
+    }
+    let journal = journal_path(&config.data);
+    // Before the attempts below, which lower it.
+    let acknowledged = Journal::acknowledged(&journal).map_err(|error| Failure::data(chain(&error)))?;
+    let has = projected(config).await?;
+    let lost = match acknowledged {
+        Some(acknowledged) if acknowledged == has => None,
+        // Behind the ledger it is another journal's word, or one from before a power cut.
+        Some(acknowledged) if acknowledged > has => Some(format!("records {} to {acknowledged}", has + 1)),
+        _ => Some(format!("records after {has}, if there were any")),
+    };
+    match lost {
+        None => {
+            println!("the ledger has all that was acknowledged (up to record {has}); nothing is lost");
+            eprintln!("bunho: the journal is given up: {failure}");
+            return Ok(());
+        }
+        Some(lost) if !accept_loss => {
+            return Err(Failure::data(format_args!(
+                "{failure}\n  the ledger holds records up to {has}; at most {lost} would be lost\n  mend: restore the folder from a backup, or accept that with --accept-loss"
+            )));
+        }
+        Some(_) => eprintln!("bunho: going on without the journal's end: {failure}"),
+    }
+    Journal::accept_loss(&journal).map_err(|error| eprintln!("bunho: nothing can be saved from the journal: {}", chain(&error))).ok();
+    if let Err(failure) = project(config, accepted).await {
+        eprintln!("bunho: nothing more can be saved from the journal: {failure}");
+    }
+    let has = projected(config).await?;
+    match acknowledged {
+        Some(acknowledged) if acknowledged == has => println!("all that was acknowledged could be saved; nothing is lost"),
+        Some(acknowledged) if acknowledged > has => println!("LOST: records {} to {acknowledged}", has + 1),
+        _ => println!("LOST: records after {has}, if there were any"),
+    }
+    Ok(())
 }

@@ -4,7 +4,6 @@ use crate::app::App;
 use crate::auth::{bearer_token, cookie};
 use crate::http::json::no_content;
 use crate::http::params::Params;
-use crate::http::time::unix_seconds;
 use crate::http::zones::path_id;
 use crate::pass::PassRefusal;
 use crate::problem::{Answered, PASS_INVALID, PASS_REQUIRED, Problem, UNAUTHENTICATED};
@@ -56,7 +55,7 @@ fn check(app: &App, pass: &str, zone: &str) -> Result<(), PassRefusal> {
     match path_id(zone).and_then(|zone| app.check_pass(pass, &zone)) {
         Ok(checked) => checked,
         // A pass cannot be for a zone that does not exist; verifying it first tells good from forged all the same.
-        Err(_) => app.passes.verify(pass, zone, unix_seconds()).and(Err(PassRefusal::OtherZone)),
+        Err(_) => app.passes.verify(pass, zone, app.server_seconds()).and(Err(PassRefusal::OtherZone)),
     }
 }
 

@@ -3,6 +3,7 @@
 use bunho_domain::time::Millis;
 use bunho_ledger::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An instant as `2026-01-01T00:00:00.000Z`.
@@ -12,6 +13,12 @@ pub(crate) struct Rfc3339(pub(crate) Millis);
 impl Serialize for Rfc3339 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(Timestamp::new(self.0).as_str())
+    }
+}
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Timestamp::new(self.0).as_str())
     }
 }
 
@@ -43,7 +50,7 @@ pub(crate) fn parse(text: &str) -> Option<Millis> {
     text.parse::<jiff::Timestamp>().ok().map(|at| Millis(at.as_millisecond())).filter(|at| *at >= YEAR_ZERO)
 }
 
-/// The system's time in whole seconds: what passes and sessions are checked against.
+/// The system's time in whole seconds: what sessions and the tokens of others are checked against.
 pub(crate) fn unix_seconds() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }

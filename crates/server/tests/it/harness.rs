@@ -50,6 +50,18 @@ impl Server {
         server
     }
 
+    /// A server on a folder that is there already; it does not run yet.
+    pub fn on(dir: TempDir) -> Self {
+        Self {
+            dir,
+            process: None,
+            url: String::new(),
+            client: Client::builder().pool_max_idle_per_host(1_024).timeout(Duration::from_secs(30)).build().unwrap(),
+            environment: Vec::new(),
+            arguments: Vec::new(),
+        }
+    }
+
     fn launch(&mut self) {
         self.try_launch().unwrap_or_else(|(status, lines)| panic!("the server did not start: {status}; it said {lines:#?}"));
     }

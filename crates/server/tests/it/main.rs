@@ -6,13 +6,18 @@
 //! * `hostile`: sockets that idle, drip, hang up, do not read, pipeline and flood, beside normal users.
 //! * `commands`: the command line.
 //! * `load`: `bunho-load`, the client that judges, small.
+//! * `disk`: damaged files, full and read-only disks.
+//! * `clock`: a system clock that steps while a server runs, and between two starts.
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod harness;
 
+#[cfg(feature = "failpoints")]
+mod clock;
 mod commands;
 mod contract;
+mod disk;
 mod hostile;
 mod kill;
 mod load;

@@ -127,7 +127,7 @@ impl Run {
     /// What the plan and the outside want now. Some: the run is over.
     fn step(&mut self, into_us: u64, now: u64, stop: &AtomicBool, world: &mut World, wires: &mut Wires) -> Option<End> {
         if stop.load(Ordering::Relaxed) && !matches!(self.phase, Phase::Draining { interrupted: true, .. }) {
-            world.ending = true;
+            (world.closing, world.ending) = (true, true);
             world.forget_queue();
             self.phase = Phase::Draining { until_us: now + DRAIN_INTERRUPTED_US, interrupted: true };
         }

@@ -91,17 +91,18 @@ fn pipelined_answers_find_their_calls() {
 }
 
 #[test]
-fn an_interrupted_run_keeps_what_it_saw() {
-    let address = serve(|_, stream| stream.write_all(ANSWER).is_ok());
-    let stop = AtomicBool::new(false);
-    let plan = Drive { address, connections: 1, pipeline: 1, model: open(500.0, Duration::from_secs(600)), think_us: 0, finish_us: 0 };
-    let driven = drive(&plan, Crowd::null("test"), Instant::now(), &stop, &mut |second, _| {
-        assert!(second.answered > 0);
-        stop.store(true, Ordering::Relaxed);
-    });
-    let driven = driven.expect("driven");
-    assert_eq!(driven.end, End::Interrupted);
-    assert!((900..10_000).contains(&driven.elapsed_ms) && driven.meter.calls() > 100);
+fn an_interrupted_run_keeps_what_it_saw_and_makes_no_further_call() {
+    let closed = Model::Closed { users: Stages::steady(4.0, Duration::from_secs(600)), total: None };
+    for model in [open(500.0, Duration::from_secs(600)), closed] {
+        let address = serve(|_, stream| stream.write_all(ANSWER).is_ok());
+        let stop = AtomicBool::new(false);
+        let plan = Drive { address, connections: 1, pipeline: 1, model, think_us: 0, finish_us: 0 };
+        let driven = drive(&plan, Crowd::null("test"), Instant::now(), &stop, &mut |_, _| stop.store(true, Ordering::Relaxed));
+        let driven = driven.expect("driven");
+        assert_eq!(driven.end, End::Interrupted);
+        assert!((900..DRAIN_INTERRUPTED_US / 1_000).contains(&driven.elapsed_ms), "{} ms", driven.elapsed_ms);
+        assert!(driven.meter.calls() > 100 && driven.meter.calls() == driven.meter.good(Call::Null));
+    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn one_ctrl_c_ends_a_run_with_its_report() {
     interrupt(&child);
     let mut json = String::new();
     child.stdout.take().unwrap().read_to_string(&mut json).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{json}");
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["end"], "interrupted");
     assert!(json["calls"]["null"]["count"].as_u64() > Some(100), "{}", json["calls"]);

@@ -180,7 +180,7 @@ impl Crowd {
     fn operate(&mut self, dice: &mut Dice, history: &History) -> Option<Request> {
         let offer = dice.pick(&self.offers)?.clone();
         let zone = dice.pick(&self.zones)?.clone();
-        match dice.weighted(&[10, 8, 4, 1, 3, 1, 3]) {
+        match dice.weighted(&[10, 8, 10, 1, 3, 1, 3]) {
             0 => {
                 let (claim, _) = self.claims.get(dice.below(REMEMBERED as u64) as usize)?;
                 Some(Request::TakeBack { claim: *claim, restock: if dice.one_in(2) { Restock::Yes } else { Restock::No } })

@@ -4,5 +4,6 @@
 
 mod conformance;
 mod harness;
+mod ledger_ack;
 mod model;
 mod rush;

@@ -9,6 +9,7 @@
 
 mod background;
 mod define;
+mod mistakes;
 mod offers;
 mod random;
 pub mod recovery;
@@ -45,6 +46,8 @@ pub struct Embedded {
     /// Held while something is created, edited or deleted, so that what one edit refers to cannot vanish meanwhile.
     numbers: Mutex<Numbers>,
     projected: watch::Receiver<u64>,
+    /// Last record of before the start.
+    replayed: u64,
     random: Randomness,
     nonces: AtomicU64,
 }

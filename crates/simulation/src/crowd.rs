@@ -180,7 +180,7 @@ impl Crowd {
     fn operate(&mut self, dice: &mut Dice, history: &History) -> Option<Request> {
         let offer = dice.pick(&self.offers)?.clone();
         let zone = dice.pick(&self.zones)?.clone();
-        match dice.weighted(&[10, 8, 4, 1, 3, 1, 3]) {
+        match dice.weighted(&[10, 8, 10, 1, 3, 1, 3]) {
             0 => {
                 let (claim, _) = self.claims.get(dice.below(REMEMBERED as u64) as usize)?;
                 Some(Request::TakeBack { claim: *claim, restock: if dice.one_in(2) { Restock::Yes } else { Restock::No } })
@@ -314,9 +314,11 @@ impl Crowd {
         }
     }
 
-    /// The process ended: every request of it with it. Ranks begin afresh.
-    pub fn restarted(&mut self) {
+    /// A process begins at this time at the earliest. The requests of the one before ended with it, and ranks begin afresh.
+    pub fn restarted(&mut self, at_ms: i64) {
         for visitor in self.visitors.values_mut() {
+            // With a clock that was set back across the restart, silence is counted from then (a known gap).
+            visitor.touched_ms = visitor.touched_ms.min(at_ms);
             visitor.asking = 0;
             visitor.rank = None;
             visitor.surely_leaves = false;

@@ -130,8 +130,8 @@ impl World {
             return self.start();
         }
         // Between two writes of one batch a crash is worth most.
-        let hurry = if self.torn_from == Some(Did::Wrote) { 10 } else { 1 };
-        if self.dice.one_in(self.chances.crash / hurry) {
+        let every = if self.torn_from == Some(Did::Wrote) { self.chances.crash.min(30) } else { self.chances.crash };
+        if self.dice.one_in(every) {
             self.count("crash");
             return if self.dice.one_in(8) { self.stop() } else { self.crash() };
         }

@@ -125,7 +125,13 @@ impl Embedded {
         decision: impl FnOnce(&mut Offer, &mut Step<'_>) -> Result<T, Refusal>,
     ) -> Decided<T> {
         let (decided, commit) = self.locked(cell, audit, decision)?;
-        let Some(commit) = commit else { return Ok(decided) };
+        let Some(commit) = commit else {
+            // Nothing has touched it since the start. What the start replayed is durable, and may not be in the ledger yet.
+            if self.options.ack == Ack::Ledger {
+                self.until_projected(self.replayed).await?;
+            }
+            return Ok(decided);
+        };
         if planted::is(Bug::AnswerBeforeDurable) || (planted::is(Bug::RefusalShowsUndurable) && decided.is_err()) {
             return Ok(decided);
         }
@@ -217,15 +223,8 @@ impl Embedded {
             return;
         }
         let number = guarded.offer.number();
-        let commit = if planted::is(Bug::GrantApart) {
-            let own = |event: &&Event| matches!(event, Event::Offer(event) if event.offer == number);
-            let (own, granted): (Vec<Event>, Vec<Event>) = events.iter().cloned().partition(|event| own(&event));
-            let parts = [own, granted];
-            let commits = parts.iter().filter(|part| !part.is_empty()).map(|part| self.record(now, part, audit));
-            commits.last().unwrap_or_else(|| self.record(now, events, audit))
-        } else {
-            self.record(now, events, audit)
-        };
+        let apart = planted::is(Bug::GrantApart);
+        let commit = if apart { self.record_apart(now, events, audit, number) } else { self.record(now, events, audit) };
         crash_point!("engine::offer_recorded");
         if let Some((cell, grants)) = grants
             && events.iter().any(|event| matches!(event, Event::Offer(event) if event.offer != number))

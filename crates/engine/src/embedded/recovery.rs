@@ -1,12 +1,12 @@
 //! Start: the ledger's state at its offset, then the journal after it.
 
+use super::mistakes::without_key;
 use super::random::Randomness;
 use super::{Embedded, Numbers, Offers, ZoneCell, Zones};
 use crate::clock::Clock;
 use crate::types::Options;
 use arc_swap::ArcSwap;
-use bunho_domain::claim::Claim;
-use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange};
+use bunho_domain::event::{Event, OfferChange, ZoneChange};
 use bunho_domain::line::Line;
 use bunho_domain::offer::Offer;
 use bunho_domain::planted::{self, Bug};
@@ -66,10 +66,7 @@ impl Recovery {
                     (OfferChange::Deleted, _) => {
                         self.offers.remove(&event.offer);
                     }
-                    (OfferChange::Claim(claim), Some(offer)) if planted::is(Bug::KeyForgotten) => {
-                        let change = OfferChange::Claim(Box::new(Claim { key: None, ..(**claim).clone() }));
-                        offer.apply(&OfferEvent { change, ..event.clone() });
-                    }
+                    (OfferChange::Claim(_), Some(offer)) if planted::is(Bug::KeyForgotten) => offer.apply(&without_key(event)),
                     (_, Some(offer)) => offer.apply(event),
                     (OfferChange::Defined(settings), None) => {
                         let mut offer = Offer::new(event.offer, (**settings).clone());
@@ -159,6 +156,7 @@ impl Recovery {
         }
         crash_point!("engine::recovered");
         Arc::new(Embedded {
+            replayed: journal.last(),
             journal,
             clock,
             noted: AtomicI64::new(0),

@@ -5,5 +5,6 @@
 mod clock;
 mod conformance;
 mod harness;
+mod ledger_ack;
 mod model;
 mod rush;

@@ -88,7 +88,6 @@ impl World {
         self.note(&crash);
         self.torn_from = None;
         self.machine.end(node, crash);
-        self.crowd.restarted();
         // A while passes before it is started again, and the clock may be set meanwhile.
         let while_ms = self.dice.between(1, 4_000) as i64;
         self.true_ms += while_ms;
@@ -126,7 +125,9 @@ impl World {
                 ensure!(engine == expected, "after a restart: {engine:?}, before: {expected:?}");
             }
         }
-        self.history.restarted(*node.ledger.projected().borrow(), self.machine.now_ms());
+        let now_ms = self.machine.now_ms();
+        self.history.restarted(*node.ledger.projected().borrow(), now_ms);
+        self.crowd.restarted(self.history.at.max(now_ms));
         self.node = Some(node);
         Ok(())
     }

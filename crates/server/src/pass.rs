@@ -9,7 +9,8 @@
 //! every signature, which costs more than the signature itself; passes are signed for admissions, not for polls that wait.
 
 use crate::exit::Failure;
-use crate::secrets::{self, write_secret};
+use crate::node::journal_path;
+use crate::secrets::write_secret;
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -17,6 +18,7 @@ use bunho_domain::ids::ZoneId;
 use bunho_domain::line::Admission;
 use bunho_domain::ticket::ticket_id;
 use bunho_engine::Subject;
+use bunho_journal::Journal;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use ed25519_dalek::{SigningKey, pkcs8};
@@ -107,15 +109,29 @@ impl Passes {
     pub fn load(data: &Path, issuer: impl Into<String>) -> Result<Self, Failure> {
         let folder = data.join("keys");
         let keys = match read_keys(&folder)? {
-            keys if keys.is_empty() => {
-                check_new(data, &folder)?;
-                vec![Arc::new(make_key(&folder, None)?)]
-            }
+            keys if keys.is_empty() => vec![Arc::new(make_key(&folder, None)?)],
             keys => keys,
         };
         let issuer = issuer.into();
         let validation = validation(&issuer);
         Ok(Self { folder, issuer, validation, keys: ArcSwap::from_pointee(KeySet::new(keys)), changing: Mutex::new(()) })
+    }
+
+    /// Refuses a folder that was served and has no key any more: a new one in silence would end every pass. Where something was
+    /// recorded there was a key.
+    ///
+    /// # Errors
+    /// The keys are missing, or something cannot be read.
+    pub fn check_present(data: &Path) -> Result<(), Failure> {
+        let folder = data.join("keys");
+        let recorded = Journal::acknowledged(&journal_path(data))?.is_some_and(|last| last > 0);
+        if !recorded || !read_keys(&folder)?.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::data(format_args!(
+            "{} holds no pass-*.pem any more, the keys that sign passes\n  mend: restore them from a backup; or make a new one with `bunho rebuild --accept-loss`: passes given so far end then",
+            folder.display()
+        )))
     }
 
     /// Makes a key where there is none, and says where.
@@ -271,18 +287,6 @@ fn validation(issuer: &str) -> Validation {
     validation.set_issuer(&[issuer]);
     validation.set_required_spec_claims(&["iss"]);
     validation
-}
-
-/// The secret of tickets is made after the first key: where it is without any, keys were lost, and a new one in silence would end every
-/// pass.
-fn check_new(data: &Path, folder: &Path) -> Result<(), Failure> {
-    if !secrets::ticket_key_path(data).exists() {
-        return Ok(());
-    }
-    Err(Failure::data(format_args!(
-        "{} holds no pass-*.pem any more, the keys that sign passes\n  mend: restore them from a backup; or make a new one with `bunho rebuild --accept-loss`: passes given so far end then",
-        folder.display()
-    )))
 }
 
 fn key_path(folder: &Path, kid: &str) -> PathBuf {

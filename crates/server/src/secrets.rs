@@ -80,8 +80,7 @@ pub async fn add_key(ledger: &Ledger, role: &str, name: &str, key: &str, now: Mi
 const ADMIN_KEY_CHARS_MIN: usize = 8;
 
 /// Where the secret that signs tickets is kept.
-#[must_use]
-pub fn ticket_key_path(data: &Path) -> PathBuf {
+fn ticket_key_path(data: &Path) -> PathBuf {
     data.join("keys").join("ticket.key")
 }
 

@@ -375,6 +375,7 @@ async fn random_damage_to_a_store_with_tables() {
     let good = many().await;
     let tables: Vec<&PathBuf> = good.image.files.keys().filter(|path| path.starts_with("store/keyspaces/1/tables")).collect();
     assert!(!tables.is_empty(), "it has tables");
+    assert_eq!(outcome(&good.image, &good.records, "undamaged"), Outcome::Opened(good.last()));
     let mut random = Random::seeded("damage");
     let paths: Vec<&PathBuf> =
         good.image.files.keys().filter(|path| path.starts_with("store") && !good.image.files[*path].0.is_empty()).collect();

@@ -33,6 +33,7 @@ pub fn run(place: &Place, listen: Option<String>, with_demo: bool) -> Result<Exi
 async fn serve(config: Config, with_demo: bool) -> Result<ExitCode, Failure> {
     node::prepare(&config.data)?;
     // Everything that can be refused is, before a port is bound.
+    Passes::check_present(&config.data)?;
     let passes = Passes::load(&config.data, &config.pass_issuer)?;
     let user_tokens = match &config.users {
         Users::Jwt(settings) => Some(UserTokens::load(settings)?),

@@ -4,7 +4,7 @@
 //! true for everybody.
 //!
 //! [`run`] is the way of a run: [`cli`] → [`scenario`] → [`target`], [`setup`] → [`driver`] with a crowd of [`workload`] →
-//! [`record`] → [`judge`] → [`summary`], [`json`], [`report`]. [`bench`] drives parts of it against a server of its own.
+//! [`record`] → [`judge`] → [`summary`], [`json`], [`report`]. [`mod@bench`] drives parts of it against a server of its own.
 
 pub mod run;
 

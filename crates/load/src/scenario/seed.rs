@@ -27,8 +27,8 @@ const POLL_MAX_MS: f64 = 7_800.0;
 const POLL_MS: f64 = 3_000.0;
 /// The script sleeps up to this before it joins.
 const PAUSE_US: f64 = 3_000_000.0;
-/// Answers may have to wait for one another for as long as the disk takes; more connections keep a slow one from holding up
-/// others. 256 are as many as the null endpoint takes without being slower than with 64.
+/// An admission is answered when its journal batch is on the disk, and holds its connection as long. A slot of six seconds lets in
+/// 600 people in one moment: over 64 connections they would wait for ten such batches one after the other, with everybody behind them.
 const CONNECTIONS: u32 = 256;
 
 /// A document's experiment.

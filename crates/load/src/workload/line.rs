@@ -1,7 +1,9 @@
 //! The waiting line: join, poll as told, perhaps stop polling without a word, enter.
 //!
-//! What is kept of somebody who waits: 16 bytes here, 40 in the record, a timer of 8, and the ticket, which lies in one array with all
+//! What is kept of somebody who waits: 20 bytes here, 40 in the record, a timer of 8, and the ticket, which lies in one array with all
 //! others, since each is as long as the next.
+
+pub(super) mod tickets;
 
 use super::{Moment, Next, Step, UNANSWERED_RETRY_US, post, problem_code, retry_us};
 use crate::driver::response::Answer;
@@ -10,6 +12,7 @@ use crate::random::Random;
 use crate::record::{Call, Fate, Person, Trail, Zone};
 use serde::Deserialize;
 use std::borrow::Cow;
+use tickets::Tickets;
 
 /// One in so many of those who enter asks once more, as one whose answer was lost: the pass must be the same.
 const ASKS_AGAIN: u64 = 100;
@@ -362,175 +365,8 @@ fn pass_mark(pass: &str) -> u32 {
     pass.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Tickets in one array: as many bytes for each as the longest has.
-#[derive(Default)]
-pub(super) struct Tickets {
-    bytes: Vec<u8>,
-    each: usize,
-    lengths: Vec<u8>,
-}
-
-impl Tickets {
-    pub(super) fn get(&self, user: u32) -> &[u8] {
-        let index = user as usize;
-        let length = self.lengths.get(index).copied().unwrap_or(0);
-        &self.bytes[(index * self.each).min(self.bytes.len())..][..length.into()]
-    }
-
-    pub(super) fn set(&mut self, user: u32, ticket: &[u8]) {
-        let index = user as usize;
-        // A ticket too long to be kept is sent back cut, and refused for all to see.
-        let ticket = &ticket[..ticket.len().min(255)];
-        if ticket.len() > self.each {
-            self.widen(ticket.len());
-        }
-        if index >= self.lengths.len() {
-            self.lengths.resize(index + 1, 0);
-            self.bytes.resize((index + 1) * self.each, 0);
-        }
-        self.lengths[index] = ticket.len() as u8;
-        self.bytes[index * self.each..][..ticket.len()].copy_from_slice(ticket);
-    }
-
-    fn widen(&mut self, each: usize) {
-        let mut bytes = vec![0; self.lengths.len() * each];
-        for (index, length) in self.lengths.iter().enumerate() {
-            let length = usize::from(*length);
-            bytes[index * each..][..length].copy_from_slice(&self.bytes[index * self.each..][..length]);
-        }
-        (self.bytes, self.each) = (bytes, each);
-    }
-}
-
 /// What is kept of one who waits, besides a ticket of 60 bytes: it must stay a few bytes.
 const _: () = assert!(size_of::<Waiter>() + size_of::<Person>() + 8 + 1 + 60 <= 150);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BEGAN_UNIX_MS: i64 = 1_767_225_600_000;
-
-    fn line(manners: Manners) -> Line {
-        let zone = Zone {
-            id: "Z".into(),
-            limit: Some(1),
-            window_ms: 60_000,
-            slot_ms: 6_000,
-            poll_max_ms: 0,
-            otherwise_bound: false,
-            people: Vec::new(),
-        };
-        Line::new("h", zone, manners, Random::new(11), BEGAN_UNIX_MS + 600_000)
-    }
-
-    fn patient() -> Manners {
-        Manners { leave_silently: 0.0, leave_openly: 0.0, pause_us: 0, expected: 8 }
-    }
-
-    fn waits(rank: u32, state: &str) -> String {
-        format!(
-            r#"{{"canEnter":false,"token":"t-{rank}","zoneId":"Z","waiting":{{"state":"{state}","rank":{rank},"behind":0,"estimatedSeconds":7,"pollingPeriod":3000}}}}"#
-        )
-    }
-
-    fn enters(pass: &str) -> String {
-        format!(r#"{{"canEnter":true,"token":"t","zoneId":"Z","pass":"{pass}","passExpiresAt":"2026-01-01T00:10:05.250Z"}}"#)
-    }
-
-    fn hear(line: &mut Line, user: u32, now_us: u64, body: &str) -> Next {
-        let answer = Answer { status: 200, retry_after_s: None, replayed: false, close: false, body: body.as_bytes() };
-        let (step, _) = line.answered(user, Moment { sent_us: now_us - 1_000, now_us }, &answer, &mut Meter::default());
-        assert_eq!(step.outcome, Outcome::Good);
-        step.next
-    }
-
-    #[test]
-    fn somebody_joins_polls_as_told_and_enters() {
-        let mut line = line(patient());
-        assert_eq!(line.begin(0, 5_000), 5_000);
-        assert_eq!(hear(&mut line, 0, 10_000, &waits(3, "waiting")), Next::At(3_010_000));
-        let mut out = Vec::new();
-        assert_eq!(line.request(0, &mut out), Call::Entry);
-        assert!(String::from_utf8_lossy(&out).ends_with("content-length: 28\r\n\r\n{\"zoneId\":\"Z\",\"token\":\"t-3\"}"));
-        assert_eq!(hear(&mut line, 0, 20_000, &waits(2, "waiting")), Next::At(3_020_000));
-        hear(&mut line, 0, 30_000, &enters("p"));
-        let (zone, trails) = line.finish();
-        let person = zone.people[0];
-        assert_eq!((person.fate, person.first_rank, person.first_estimate_ms, person.first_shown_ms), (Fate::Entered, 3, 7_000, 10));
-        assert_eq!((person.join_sent_ms, person.join_answered_ms, person.entered_ms, person.admitted_server_ms), (9, 10, 30, 5_250));
-        assert_eq!((person.rank_rose, person.contradictions, zone.poll_max_ms), (false, 0, 3_000));
-        assert_eq!(trails[0].points, [(10, 3, Some(7_000)), (20, 2, Some(7_000))]);
-    }
-
-    #[test]
-    fn what_contradicts_an_earlier_answer_is_noted() {
-        let mut line = line(patient());
-        for user in 0..3_000 {
-            line.begin(user, 0);
-            let asks_again = hear(&mut line, user, 10_000, &enters("p")) != Next::Done;
-            let again = [enters("p"), enters("another"), waits(1, "waiting")];
-            if asks_again {
-                assert_eq!(hear(&mut line, user, 20_000, &again[user as usize % 3]), Next::Done);
-            }
-        }
-        let contradictions: Vec<u32> = line
-            .finish()
-            .0
-            .people
-            .iter()
-            .enumerate()
-            .filter(|(_, person)| person.contradictions > 0)
-            .map(|(user, _)| user as u32)
-            .collect();
-        assert!(
-            (5..60).contains(&contradictions.len()),
-            "one in a hundred asks again, and two of three are contradicted: {contradictions:?}"
-        );
-        assert!(contradictions.iter().all(|user| user % 3 != 0));
-    }
-
-    #[test]
-    fn a_rank_that_rises_is_noted_unless_the_line_recovers() {
-        for (states, rose) in [(["waiting", "waiting"], true), (["waiting", "recovering"], false), (["recovering", "waiting"], true)] {
-            let mut line = line(patient());
-            line.begin(0, 0);
-            hear(&mut line, 0, 10_000, &waits(3, states[0]));
-            hear(&mut line, 0, 20_000, &waits(4, states[1]));
-            assert_eq!(line.finish().0.people[0].rank_rose, rose, "{states:?}");
-        }
-    }
-
-    #[test]
-    fn who_leaves_does_so_within_a_few_polls() {
-        for (silently, openly, fate) in [(1.0, 0.0, Fate::LeftSilently), (0.0, 1.0, Fate::Left)] {
-            let mut line = line(Manners { leave_silently: silently, leave_openly: openly, ..patient() });
-            let mut meter = Meter::default();
-            for user in 0..50 {
-                line.begin(user, 0);
-                let mut polls = 0;
-                while hear(&mut line, user, 10_000, &waits(1, "waiting")) != Next::Done {
-                    polls += 1;
-                    if line.request(user, &mut Vec::new()) == Call::Leave {
-                        let gone = Answer { status: 204, retry_after_s: None, replayed: false, close: false, body: b"" };
-                        assert_eq!(line.answered(user, Moment { sent_us: 1, now_us: 2 }, &gone, &mut meter).0.next, Next::Done);
-                        break;
-                    }
-                    assert!(u64::from(polls as u32) <= LEAVES_WITHIN_POLLS);
-                }
-            }
-            assert!(line.finish().0.people.iter().all(|person| person.fate == fate));
-        }
-    }
-
-    #[test]
-    fn tickets_of_any_length_are_kept() {
-        let mut tickets = Tickets::default();
-        for (user, length) in [(5, 10), (2, 60), (9, 3), (2, 20), (7, 255), (8, 300)] {
-            tickets.set(user, &vec![b'a' + user as u8; length]);
-        }
-        for (user, length) in [(5, 10), (9, 3), (2, 20), (7, 255), (8, 255), (0, 0), (4_000, 0)] {
-            assert_eq!(tickets.get(user), vec![b'a' + (user % 26) as u8; length]);
-        }
-    }
-}
+mod tests;

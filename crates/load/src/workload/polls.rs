@@ -1,6 +1,6 @@
 //! Tickets without people: for benchmarks that fill a line and then poll it round and round.
 
-use super::line::Tickets;
+use super::line::tickets::Tickets;
 use super::{Next, Step, post, problem_code};
 use crate::driver::response::Answer;
 use crate::meter::Outcome;

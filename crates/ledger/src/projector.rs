@@ -17,6 +17,7 @@ mod prune;
 mod settings;
 mod state;
 mod tickets;
+mod twins;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
@@ -31,8 +32,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-pub(crate) use claims::{HistoryRow, write_whole, write_whole_history};
+pub(crate) use claims::{ClaimRow, write_whole};
 pub(crate) use park::event as parked_event;
+pub(crate) use twins::is_twin;
 
 /// Name of this projector's row in `projector_offsets`.
 const NAME: &str = "ledger";

@@ -70,8 +70,13 @@ CREATE TABLE offers (
 );
 CREATE UNIQUE INDEX offers_live_id ON offers (id) WHERE deleted_at IS NULL;
 
+-- What is stored is what costs little to write: whole numbers, and the few texts that are somebody's own. What people read
+-- beside them (ids as UUIDs, times as text) is computed when it is read. `place` is the number of the claim's offer in the
+-- upper half and its place there in the lower, so claims are appended, and an offer is a range of the primary key.
 CREATE TABLE claims (
-    id              TEXT    NOT NULL PRIMARY KEY,
+    id              TEXT    NOT NULL GENERATED ALWAYS AS (printf('%08x-%04x-8%03x-%04x-%012x', (place >> 32) & 0xffffffff,
+                        (place >> 16) & 0xffff, (place >> 4) & 0xfff, 0x8000 | ((place & 15) << 10) | (random >> 48),
+                        random & 0xffffffffffff)) VIRTUAL,
     offer_id        TEXT    NOT NULL,
     user_id         TEXT    NOT NULL,
     quantity        INTEGER NOT NULL,
@@ -79,32 +84,56 @@ CREATE TABLE claims (
     version         INTEGER NOT NULL,
     idempotency_key TEXT,
     attributes      TEXT,
-    created_at      TEXT    NOT NULL,
-    hold_expires_at TEXT,
-    updated_at      TEXT    NOT NULL,
-    offer_number    INTEGER NOT NULL,
+    created_at      TEXT    NOT NULL GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%fZ', created_ms / 1000.0, 'unixepoch')) VIRTUAL,
+    hold_expires_at TEXT    GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%fZ', hold_expires_ms / 1000.0, 'unixepoch')) VIRTUAL,
+    updated_at      TEXT    NOT NULL GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%fZ', updated_ms / 1000.0, 'unixepoch')) VIRTUAL,
+    offer_number    INTEGER NOT NULL GENERATED ALWAYS AS ((place >> 32) & 0xffffffff) VIRTUAL,
     ordinal         INTEGER,
-    granted         TEXT
+    granted         TEXT,
+    place           INTEGER NOT NULL PRIMARY KEY,
+    -- The random bits of the id.
+    random          INTEGER NOT NULL,
+    created_ms      INTEGER NOT NULL,
+    hold_expires_ms INTEGER,
+    updated_ms      INTEGER NOT NULL,
+    -- What the newest event said, apart from the columns above, so that an edit by hand is found out: (version << 35) |
+    -- (quantity << 3) | status (1 held, 2 confirmed, 3 released, 4 expired, 5 returned).
+    event           INTEGER NOT NULL,
+    -- The journal record of that event.
+    journal_offset  INTEGER NOT NULL,
+    -- As what a user has it in an offer: a claim that is taken by its ordinal, any other by its Idempotency-Key.
+    guard           GENERATED ALWAYS AS (
+                        CASE WHEN ordinal IS NOT NULL AND status IN ('held', 'confirmed') THEN ordinal ELSE idempotency_key END) VIRTUAL
 );
--- The last guard against "twice": a user's n-th place in an offer is taken by one claim at a time.
-CREATE UNIQUE INDEX claims_ordinal ON claims (offer_number, user_id, ordinal)
-    WHERE ordinal IS NOT NULL AND status IN ('held', 'confirmed');
--- An Idempotency-Key names one claim of a user and an offer (rows without a key never collide). It also finds the claims of a
--- user: a second index that begins with the user would cost a third of the projector's pace, because users arrive in random
--- order and each row then dirties one more page.
-CREATE UNIQUE INDEX claims_key ON claims (user_id, offer_number, idempotency_key);
-CREATE INDEX claims_offer ON claims (offer_id, status);
+-- The last guard against "twice": a user's n-th place in an offer is taken by one claim at a time, and a key names one claim
+-- (rows with neither never collide). The one pair that it lets by, a key on a taken claim with an ordinal and on another one, the
+-- projector looks for in this same index. It also finds the claims of a user. There is no second index that begins with the
+-- user, because users arrive in random order and each row dirties a page of each such index: two of them, and the texts
+-- in them, were half of the projector's time.
+CREATE UNIQUE INDEX claims_user ON claims (user_id, offer_number, guard);
 
-CREATE TABLE claim_events (
-    claim_id       TEXT    NOT NULL,
-    version        INTEGER NOT NULL,
-    offer_id       TEXT    NOT NULL,
-    status         TEXT    NOT NULL,
-    quantity       INTEGER NOT NULL,
-    at             TEXT    NOT NULL,
+-- States of claims before the newest, which is in `claims`: most claims of a rush never have another.
+CREATE TABLE claim_history (
+    place          INTEGER NOT NULL,
+    event          INTEGER NOT NULL,
+    at_ms          INTEGER NOT NULL,
     journal_offset INTEGER NOT NULL,
-    PRIMARY KEY (claim_id, version)
+    PRIMARY KEY (place, event)
 ) WITHOUT ROWID;
+CREATE TRIGGER claims_supersede AFTER UPDATE OF event ON claims WHEN OLD.event >> 35 < NEW.event >> 35 BEGIN
+    INSERT OR IGNORE INTO claim_history VALUES (OLD.place, OLD.event, OLD.updated_ms, OLD.journal_offset);
+END;
+
+CREATE VIEW claim_events (claim_id, version, offer_id, status, quantity, at, journal_offset) AS
+    SELECT id, event >> 35, offer_id,
+        CASE event & 7 WHEN 1 THEN 'held' WHEN 2 THEN 'confirmed' WHEN 3 THEN 'released' WHEN 4 THEN 'expired' WHEN 5 THEN 'returned' END,
+        (event >> 3) & 0xffffffff, updated_at, journal_offset
+    FROM claims
+    UNION ALL
+    SELECT c.id, h.event >> 35, c.offer_id,
+        CASE h.event & 7 WHEN 1 THEN 'held' WHEN 2 THEN 'confirmed' WHEN 3 THEN 'released' WHEN 4 THEN 'expired' WHEN 5 THEN 'returned' END,
+        (h.event >> 3) & 0xffffffff, strftime('%Y-%m-%dT%H:%M:%fZ', h.at_ms / 1000.0, 'unixepoch'), h.journal_offset
+    FROM claim_history h JOIN claims c ON c.place = h.place;
 
 CREATE TABLE standby (
     id           TEXT    NOT NULL PRIMARY KEY,

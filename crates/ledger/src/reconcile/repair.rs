@@ -2,11 +2,12 @@
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
-use crate::projector::{HistoryRow, read_offset, write_whole, write_whole_history};
+use crate::projector::{ClaimRow, is_twin, read_offset, write_whole};
 use crate::timestamp::Timestamp;
 use bunho_domain::claim::Claim;
 use bunho_domain::time::Millis;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 impl Ledger {
     /// Writes `claims` of offer `number` as they are, with their history, and resolves the events about them that were
@@ -23,15 +24,17 @@ impl Ledger {
         // Those that free a place first, as the projector does.
         let mut ordered = claims.to_vec();
         ordered.sort_by_key(|claim| claim.status.is_taken());
-        let refused: HashSet<usize> = write_whole(&mut writing, &offer_id, &ordered).await?.into_iter().collect();
+        let offer_id = Arc::from(offer_id);
         let journal_offset = read_offset(&mut writing).await?;
-        let written: Vec<HistoryRow<'_>> = ordered
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| !refused.contains(index))
-            .map(|(_, claim)| HistoryRow { offer_id: &offer_id, claim, journal_offset })
-            .collect();
-        write_whole_history(&mut writing, &written).await?;
+        let mut rows = Vec::with_capacity(ordered.len());
+        for claim in ordered {
+            if !is_twin(&mut writing, claim).await? {
+                rows.push(ClaimRow { offer_id: &offer_id, claim, journal_offset });
+            }
+        }
+        let refused: HashSet<usize> = write_whole(&mut writing, &rows).await?.into_iter().collect();
+        let written: Vec<&ClaimRow<'_>> =
+            rows.iter().enumerate().filter(|(index, _)| !refused.contains(index)).map(|(_, row)| row).collect();
         let resolved_at = Timestamp::new(at);
         for row in &written {
             sqlx::query("UPDATE parked_events SET resolved_at = ? WHERE claim_id = ? AND resolved_at IS NULL")
@@ -44,6 +47,6 @@ impl Ledger {
         // Said while this is the only connection that writes: the projector counts afresh before its next batch.
         self.note_repair();
         writing.commit().await.map_err(&action)?;
-        Ok(refused.len() as u64)
+        Ok((claims.len() - written.len()) as u64)
     }
 }

@@ -4,13 +4,15 @@ use super::Columns;
 use crate::error::LedgerError;
 use crate::words;
 use bunho_domain::claim::{Claim, Standby};
-use bunho_domain::ids::{ClaimId, IdempotencyKey, OfferId, StandbyId, UserId};
+use bunho_domain::ids::{ClaimId, IdempotencyKey, NONCE_MASK, OfferId, StandbyId, UserId};
+use bunho_domain::time::Millis;
 use sqlx::sqlite::SqliteRow;
 
 /// What [`claim`] reads, in its order. A macro, so that statements can be put together at compile time.
 macro_rules! claim_columns {
     () => {
-        "id, user_id, quantity, status, version, idempotency_key, attributes, created_at, updated_at, hold_expires_at, ordinal, granted"
+        "place, random, user_id, quantity, status, version, idempotency_key, attributes, created_ms, updated_ms, hold_expires_ms, \
+         ordinal, granted"
     };
 }
 pub(crate) use claim_columns;
@@ -22,6 +24,33 @@ macro_rules! standby_columns {
     };
 }
 pub(crate) use standby_columns;
+
+/// The primary key of a claim: its offer's number, then its place there.
+pub(crate) const fn place(id: ClaimId) -> i64 {
+    first_place(id.offer_number()) | id.seq() as i64
+}
+
+/// The lowest key that a claim of `offer` can have. Offers from 2^31 on come before the others, as SQLite has signed numbers.
+pub(crate) const fn first_place(offer: u32) -> i64 {
+    ((offer as u64) << 32).cast_signed()
+}
+
+/// The highest.
+pub(crate) const fn last_place(offer: u32) -> i64 {
+    first_place(offer) | u32::MAX as i64
+}
+
+/// The id of the claim at `place` whose random bits are `random`; none if these are too many.
+pub(crate) fn id_at(place: i64, random: i64) -> Option<ClaimId> {
+    let (place, random) = (place.cast_unsigned(), random.cast_unsigned());
+    (random <= NONCE_MASK).then(|| ClaimId::new((place >> 32) as u32, place as u32, random))
+}
+
+/// The next two columns, `place` and `random`, as an id.
+pub(crate) fn claim_id(columns: &mut Columns<'_>) -> Result<ClaimId, LedgerError> {
+    let (place, random) = (columns.take()?, columns.take()?);
+    id_at(place, random).ok_or_else(|| LedgerError::Unreadable { table: "claims", column: "random", value: random.to_string() })
+}
 
 /// A claim with the id that its offer has in SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,16 +74,16 @@ pub(crate) fn claim_row(row: &SqliteRow) -> Result<ClaimRow, LedgerError> {
 
 fn read_claim(columns: &mut Columns<'_>) -> Result<Claim, LedgerError> {
     Ok(Claim {
-        id: columns.id("id", ClaimId::parse)?,
+        id: claim_id(columns)?,
         user: columns.id("user_id", UserId::parse)?,
         quantity: columns.take()?,
         status: columns.parsed("status", words::parse_status)?,
         version: columns.take()?,
         key: columns.id_or_none("idempotency_key", IdempotencyKey::parse)?,
         attributes: columns.text_or_none()?,
-        created_at: columns.time("created_at")?,
-        updated_at: columns.time("updated_at")?,
-        hold_expires_at: columns.time_or_none("hold_expires_at")?,
+        created_at: Millis(columns.take()?),
+        updated_at: Millis(columns.take()?),
+        hold_expires_at: columns.take::<Option<i64>>()?.map(Millis),
         ordinal: columns.take()?,
         granted: columns.id_or_none("granted", ClaimId::parse)?,
     })

@@ -74,7 +74,7 @@ CREATE UNIQUE INDEX offers_live_id ON offers (id) WHERE deleted_at IS NULL;
 -- beside them (ids as UUIDs, times as text) is computed when it is read. `place` is the number of the claim's offer in the
 -- upper half and its place there in the lower, so claims are appended, and an offer is a range of the primary key.
 CREATE TABLE claims (
-    id              TEXT    NOT NULL GENERATED ALWAYS AS (printf('%08x-%04x-8%03x-%04x-%012x', (place >> 32) & 0xffffffff,
+    id              TEXT    GENERATED ALWAYS AS (printf('%08x-%04x-8%03x-%04x-%012x', (place >> 32) & 0xffffffff,
                         (place >> 16) & 0xffff, (place >> 4) & 0xfff, 0x8000 | ((place & 15) << 10) | (random >> 48),
                         random & 0xffffffffffff)) VIRTUAL,
     offer_id        TEXT    NOT NULL,
@@ -84,10 +84,10 @@ CREATE TABLE claims (
     version         INTEGER NOT NULL,
     idempotency_key TEXT,
     attributes      TEXT,
-    created_at      TEXT    NOT NULL GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%fZ', created_ms / 1000.0, 'unixepoch')) VIRTUAL,
+    created_at      TEXT    GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%fZ', created_ms / 1000.0, 'unixepoch')) VIRTUAL,
     hold_expires_at TEXT    GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%fZ', hold_expires_ms / 1000.0, 'unixepoch')) VIRTUAL,
-    updated_at      TEXT    NOT NULL GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%fZ', updated_ms / 1000.0, 'unixepoch')) VIRTUAL,
-    offer_number    INTEGER NOT NULL GENERATED ALWAYS AS ((place >> 32) & 0xffffffff) VIRTUAL,
+    updated_at      TEXT    GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%fZ', updated_ms / 1000.0, 'unixepoch')) VIRTUAL,
+    offer_number    INTEGER    GENERATED ALWAYS AS ((place >> 32) & 0xffffffff) VIRTUAL,
     ordinal         INTEGER,
     granted         TEXT,
     place           INTEGER NOT NULL PRIMARY KEY,

@@ -69,50 +69,43 @@ CREATE TABLE offers (
     deleted_at           TEXT
 );
 CREATE UNIQUE INDEX offers_live_id ON offers (id) WHERE deleted_at IS NULL;
+-- From an id to the ranges of its claims.
+CREATE INDEX offers_id ON offers (id);
 
--- What is stored is what costs little to write: whole numbers, and the few texts that are somebody's own. What people read
--- beside them (ids as UUIDs, times as text) is computed when it is read. `place` is the number of the claim's offer in the
--- upper half and its place there in the lower, so claims are appended, and an offer is a range of the primary key.
-CREATE TABLE claims (
-    id              TEXT    GENERATED ALWAYS AS (printf('%08x-%04x-8%03x-%04x-%012x', (place >> 32) & 0xffffffff,
-                        (place >> 16) & 0xffff, (place >> 4) & 0xfff, 0x8000 | ((place & 15) << 10) | (random >> 48),
-                        random & 0xffffffffffff)) VIRTUAL,
-    offer_id        TEXT    NOT NULL,
+-- Claims as they are written: whole numbers, and only the texts that are somebody's own. People read the view `claims`, which
+-- computes the rest (a column that is generated in the table would be computed with every row that is written). `place` is the
+-- number of the claim's offer in the upper half and its place there in the lower: claims are appended, and an offer is a range
+-- of the primary key.
+CREATE TABLE claim_rows (
+    place           INTEGER NOT NULL PRIMARY KEY,
+    -- A text although it says again what `place` does: who joins tables by it would wait for ever if it were computed.
+    id              TEXT    NOT NULL,
     user_id         TEXT    NOT NULL,
     quantity        INTEGER NOT NULL,
     status          TEXT    NOT NULL,
     version         INTEGER NOT NULL,
     idempotency_key TEXT,
     attributes      TEXT,
-    created_at      TEXT    GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%fZ', created_ms / 1000.0, 'unixepoch')) VIRTUAL,
-    hold_expires_at TEXT    GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%fZ', hold_expires_ms / 1000.0, 'unixepoch')) VIRTUAL,
-    updated_at      TEXT    GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%fZ', updated_ms / 1000.0, 'unixepoch')) VIRTUAL,
-    offer_number    INTEGER    GENERATED ALWAYS AS ((place >> 32) & 0xffffffff) VIRTUAL,
-    ordinal         INTEGER,
-    granted         TEXT,
-    place           INTEGER NOT NULL PRIMARY KEY,
-    -- The random bits of the id.
-    random          INTEGER NOT NULL,
     created_ms      INTEGER NOT NULL,
     hold_expires_ms INTEGER,
     updated_ms      INTEGER NOT NULL,
+    ordinal         INTEGER,
+    granted         TEXT,
     -- What the newest event said, apart from the columns above, so that an edit by hand is found out: (version << 35) |
     -- (quantity << 3) | status (1 held, 2 confirmed, 3 released, 4 expired, 5 returned).
     event           INTEGER NOT NULL,
     -- The journal record of that event.
-    journal_offset  INTEGER NOT NULL,
-    -- As what a user has it in an offer: a claim that is taken by its ordinal, any other by its Idempotency-Key.
-    guard           GENERATED ALWAYS AS (
-                        CASE WHEN ordinal IS NOT NULL AND status IN ('held', 'confirmed') THEN ordinal ELSE idempotency_key END) VIRTUAL
+    journal_offset  INTEGER NOT NULL
 );
--- The last guard against "twice": a user's n-th place in an offer is taken by one claim at a time, and a key names one claim
--- (rows with neither never collide). The one pair that it lets by, a key on a taken claim with an ordinal and on another one, the
--- projector looks for in this same index. It also finds the claims of a user. There is no second index that begins with the
--- user, because users arrive in random order and each row dirties a page of each such index: two of them, and the texts
--- in them, were half of the projector's time.
-CREATE UNIQUE INDEX claims_user ON claims (user_id, offer_number, guard);
+-- The last guard against "twice": a user's n-th place in an offer is taken by one claim at a time, and a key names one claim. Of
+-- the two a taken claim with an ordinal has its ordinal here, any other its Idempotency-Key (rows with neither never collide).
+-- The one pair that it lets by, one key on a taken claim with an ordinal and on another one, the projector looks for in this
+-- same index. It also finds the claims of a user. There is no second index that begins with the user, because users arrive in
+-- random order and each row dirties a page of each such index.
+CREATE UNIQUE INDEX claims_user ON claim_rows (user_id, place >> 32,
+    CASE WHEN ordinal IS NOT NULL AND status IN ('held', 'confirmed') THEN ordinal ELSE idempotency_key END);
 
--- States of claims before the newest, which is in `claims`: most claims of a rush never have another.
+-- States of claims before the newest, which is in `claim_rows`: most claims of a rush never have another.
 CREATE TABLE claim_history (
     place          INTEGER NOT NULL,
     event          INTEGER NOT NULL,
@@ -120,20 +113,36 @@ CREATE TABLE claim_history (
     journal_offset INTEGER NOT NULL,
     PRIMARY KEY (place, event)
 ) WITHOUT ROWID;
-CREATE TRIGGER claims_supersede AFTER UPDATE OF event ON claims WHEN OLD.event >> 35 < NEW.event >> 35 BEGIN
+CREATE TRIGGER claims_supersede AFTER UPDATE OF event ON claim_rows WHEN OLD.event >> 35 < NEW.event >> 35 BEGIN
     INSERT OR IGNORE INTO claim_history VALUES (OLD.place, OLD.event, OLD.updated_ms, OLD.journal_offset);
 END;
 
+-- Both directions of the join can be sought: from an offer to its range, and from a claim to its offer.
+CREATE VIEW claims (id, offer_id, user_id, quantity, status, version, idempotency_key, attributes, created_at, hold_expires_at,
+                    updated_at, offer_number, ordinal, granted, place) AS
+    SELECT c.id, o.id, c.user_id, c.quantity, c.status, c.version, c.idempotency_key, c.attributes,
+        strftime('%Y-%m-%dT%H:%M:%fZ', c.created_ms / 1000.0, 'unixepoch'),
+        strftime('%Y-%m-%dT%H:%M:%fZ', c.hold_expires_ms / 1000.0, 'unixepoch'),
+        strftime('%Y-%m-%dT%H:%M:%fZ', c.updated_ms / 1000.0, 'unixepoch'),
+        o.number, c.ordinal, c.granted, c.place
+    FROM claim_rows c JOIN offers o
+    ON o.number = ((c.place >> 32) & 0xffffffff) AND c.place >= o.number << 32 AND c.place <= ((o.number << 32) | 0xffffffff);
+-- What a person mends by hand; `bunho reconcile` then says that it was done by hand.
+CREATE TRIGGER claims_edit INSTEAD OF UPDATE OF user_id, quantity, status, version, ordinal ON claims BEGIN
+    UPDATE claim_rows SET user_id = NEW.user_id, quantity = NEW.quantity, status = NEW.status, version = NEW.version, ordinal = NEW.ordinal
+    WHERE place = OLD.place;
+END;
+CREATE TRIGGER claims_delete INSTEAD OF DELETE ON claims BEGIN
+    DELETE FROM claim_rows WHERE place = OLD.place;
+END;
+
 CREATE VIEW claim_events (claim_id, version, offer_id, status, quantity, at, journal_offset) AS
-    SELECT id, event >> 35, offer_id,
-        CASE event & 7 WHEN 1 THEN 'held' WHEN 2 THEN 'confirmed' WHEN 3 THEN 'released' WHEN 4 THEN 'expired' WHEN 5 THEN 'returned' END,
-        (event >> 3) & 0xffffffff, updated_at, journal_offset
-    FROM claims
-    UNION ALL
-    SELECT c.id, h.event >> 35, c.offer_id,
-        CASE h.event & 7 WHEN 1 THEN 'held' WHEN 2 THEN 'confirmed' WHEN 3 THEN 'released' WHEN 4 THEN 'expired' WHEN 5 THEN 'returned' END,
-        (h.event >> 3) & 0xffffffff, strftime('%Y-%m-%dT%H:%M:%fZ', h.at_ms / 1000.0, 'unixepoch'), h.journal_offset
-    FROM claim_history h JOIN claims c ON c.place = h.place;
+    SELECT c.id, e.event >> 35, c.offer_id,
+        CASE e.event & 7 WHEN 1 THEN 'held' WHEN 2 THEN 'confirmed' WHEN 3 THEN 'released' WHEN 4 THEN 'expired' WHEN 5 THEN 'returned' END,
+        (e.event >> 3) & 0xffffffff, strftime('%Y-%m-%dT%H:%M:%fZ', e.at_ms / 1000.0, 'unixepoch'), e.journal_offset
+    FROM claims c JOIN (
+        SELECT place, event, updated_ms AS at_ms, journal_offset FROM claim_rows
+        UNION ALL SELECT place, event, at_ms, journal_offset FROM claim_history) e ON e.place = c.place;
 
 CREATE TABLE standby (
     id           TEXT    NOT NULL PRIMARY KEY,

@@ -7,7 +7,7 @@
 use super::{Sink, Versions};
 use crate::error::LedgerError;
 use crate::rows::Columns;
-use crate::rows::claim::{first_place, id_at, last_place};
+use crate::rows::claim::{first_place, last_place};
 use crate::words;
 use bunho_domain::claim::Claim;
 use bunho_domain::event::{Event, OfferChange, OfferEvent};
@@ -24,10 +24,10 @@ const RECORD: char = '\u{1e}';
 /// some 75 KB, and at most 2 MB with the longest attributes.
 const PAGE: &str = "
     SELECT max(place), group_concat(line, char(30)) FROM (
-        SELECT place, concat_ws(char(31), place, random, user_id, quantity, status, version, coalesce(idempotency_key, ''),
+        SELECT place, concat_ws(char(31), id, user_id, quantity, status, version, coalesce(idempotency_key, ''),
             coalesce(attributes, ''), created_ms, updated_ms, coalesce(hold_expires_ms, ''), coalesce(ordinal, ''),
             coalesce(granted, '')) AS line
-        FROM claims WHERE place >= ?1 AND place <= ?2 ORDER BY place LIMIT 500)";
+        FROM claim_rows WHERE place >= ?1 AND place <= ?2 ORDER BY place LIMIT 500)";
 
 /// One page: the last place, and the claims' lines.
 type Page = Option<(i64, String)>;
@@ -90,7 +90,7 @@ fn take_apart(lines: &str, offers: &Versions, sink: &mut Sink<'_>) -> Result<(),
 fn claim(line: &str) -> Option<Claim> {
     let mut columns = line.split(UNIT);
     Some(Claim {
-        id: id_at(columns.next()?.parse().ok()?, columns.next()?.parse().ok()?)?,
+        id: ClaimId::parse(columns.next()?).ok()?,
         user: UserId::parse(columns.next()?).ok()?,
         quantity: columns.next()?.parse().ok()?,
         status: words::parse_status(columns.next()?)?,

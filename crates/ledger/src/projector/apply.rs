@@ -15,7 +15,7 @@ use crate::words;
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange, ZoneEvent};
 use sqlx::SqliteConnection;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 static STANDBY: MultiRow = MultiRow::new(
     "INSERT INTO standby (id, offer_number, offer_id, user_id, quantity, status, version, created_at, updated_at, claim_id) VALUES ",
@@ -68,7 +68,7 @@ pub(crate) async fn apply(connection: &mut SqliteConnection, state: &State, batc
     let sorted = guard::sort(batch, &known, &mut working);
     write_offers(connection, batch, &mut working, &mut parked).await?;
     let refused = write_claims(connection, batch, &known, &sorted, &mut working, &mut parked).await?;
-    write_history(connection, batch, &known, &refused, &working).await?;
+    write_history(connection, batch, &known, &refused).await?;
     write_standby(connection, batch, &working, &mut parked).await?;
     let keep_ms = write_zones(connection, batch, &mut parked).await?;
     tickets::write(connection, batch).await?;
@@ -104,13 +104,13 @@ async fn define_offer(
 ) -> Result<(), LedgerError> {
     for &(version, event) in draft.defined.iter().rev() {
         let (id, quantity) = (event.state.id.as_str(), u64::from(event.state.quantity));
-        let taken = working.get(&number).map_or(0, |offer| offer.taken);
+        let (taken, guards) = working.get(&number).map_or_else(Default::default, |offer| (offer.taken, offer.guards));
         let reason = if taken > quantity {
             Reason::Capacity
         } else if settings::define_offer(connection, number, version, event).await? == Written::Refused {
             Reason::IdInUse
         } else {
-            working.insert(number, OfferState { id: id.into(), quantity, taken });
+            working.insert(number, OfferState { id: id.into(), quantity, taken, guards });
             return Ok(());
         };
         let change = OfferChange::Defined(Box::new(event.state.clone()));
@@ -144,6 +144,11 @@ async fn write_claims(
             Err(reason) => refused.push((index, reason)),
         }
     }
+    for &index in &rows {
+        if let Some(offer) = working.get_mut(&batch.claims[index].offer) {
+            offer.guards.note(batch.claims[index].last());
+        }
+    }
     // Changes before new ones: a place is free again before somebody new takes it, and nothing that is new frees any.
     let (changed, mut new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|index| known.contains_key(index));
     sort_by_user(batch, &mut new);
@@ -154,13 +159,17 @@ async fn write_claims(
                 let claim = &batch.claims[index];
                 let newest = claim.newest();
                 let journal_offset = newest.place.offset;
-                bind_claim(&ClaimRow { offer_id: offer_id(working, claim.offer), claim: newest.state, journal_offset }, binder);
+                bind_claim(&ClaimRow { claim: newest.state, journal_offset }, binder);
             })
             .await
             .map_err(LedgerError::sql("write claims"))?;
         twice.extend(conflicts.into_iter().map(|conflict| rows[conflict]));
     }
-    new.retain(|index| !twice.contains(index));
+    new.retain(|index| {
+        let claim = &batch.claims[*index];
+        let may_hide_a_key = claim.last().key.is_some() && working.get(&claim.offer).is_some_and(|offer| offer.guards.may_hide_a_key());
+        may_hide_a_key && !twice.contains(index)
+    });
     for index in twins::find(connection, &batch.claims, &new).await? {
         twins::remove(connection, &batch.claims[index]).await?;
         twice.push(index);
@@ -195,22 +204,20 @@ fn sort_by_user(batch: &Batch<'_>, rows: &mut [usize]) {
     }
 }
 
-/// Writes the states that are not the ones in `claims`. What was there before, the schema keeps by itself.
+/// Writes the states that are not the ones in `claim_rows`. What was there before, the schema keeps by itself.
 async fn write_history(
     connection: &mut SqliteConnection,
     batch: &Batch<'_>,
     known: &HashMap<usize, Known>,
     refused: &HashSet<usize>,
-    working: &Working,
 ) -> Result<(), LedgerError> {
     let mut rows = Vec::new();
     for (index, claim) in batch.claims.iter().enumerate() {
         let stored = known.get(&index).map_or(0, |known| known.version).max(claim.last().version);
         // Nearly every claim of a rush has one state.
         if claim.states[0].state.version < stored && !refused.contains(&index) {
-            let offer_id = offer_id(working, claim.offer);
             let before = claim.states.iter().filter(|event| event.state.version < stored);
-            rows.extend(before.map(|event| ClaimRow { offer_id, claim: event.state, journal_offset: event.place.offset }));
+            rows.extend(before.map(|event| ClaimRow { claim: event.state, journal_offset: event.place.offset }));
         }
     }
     claims::write_history(connection, &rows).await
@@ -270,11 +277,6 @@ async fn write_zones(
         }
     }
     Ok(keep)
-}
-
-fn offer_id(working: &Working, number: u32) -> &Arc<str> {
-    static NONE: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
-    working.get(&number).map_or(&NONE, |offer| &offer.id)
 }
 
 /// The offer's id, or its number where it has none here.

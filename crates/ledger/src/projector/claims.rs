@@ -1,46 +1,47 @@
-//! Rows of `claims` and `claim_history`.
+//! Rows of `claim_rows` and `claim_history`.
 
 use super::batch::{Batch, ClaimStates};
 use super::guard::{Known, units_taken};
 use super::multi_row::{Binder, MultiRow};
 use crate::error::LedgerError;
 use crate::rows::Columns;
-use crate::rows::claim::{claim_id, first_place, place};
+use crate::rows::claim::{first_place, place};
 use crate::words;
 use bunho_domain::claim::{Claim, Status};
+use bunho_domain::ids::ClaimId;
 use sqlx::SqliteConnection;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 macro_rules! claims_into {
     () => {
-        " INTO claims (place, random, offer_id, user_id, quantity, status, version, idempotency_key, attributes, created_ms, \
+        " INTO claim_rows (place, id, user_id, quantity, status, version, idempotency_key, attributes, created_ms, \
          hold_expires_ms, updated_ms, ordinal, granted, event, journal_offset) VALUES "
     };
 }
-const CLAIM_ROW: &str = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+const CLAIM_ROW: &str = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 
 /// Claims that are not there. A constraint ends it with the rows before kept, so SQLite need not copy each page that it
 /// touches in order to undo them, which was a quarter of the projector's time; what it left is then written row by row
 /// as [`CLAIMS`], for which a row that is there already is no change.
 pub(crate) static NEW_CLAIMS: MultiRow = MultiRow::new(concat!("INSERT OR FAIL", claims_into!()), CLAIM_ROW, "").one_by_one(&CLAIMS);
 
-/// Sets only what changes in the life of a claim. Another claim in its place is refused: there is one `random` to a place.
+/// Sets only what changes in the life of a claim. Another claim in its place is refused: there is one id to a place.
 pub(crate) static CLAIMS: MultiRow = MultiRow::new(
     concat!("INSERT", claims_into!()),
     CLAIM_ROW,
     " ON CONFLICT (place) DO UPDATE SET quantity = excluded.quantity, status = excluded.status, version = excluded.version, \
      hold_expires_ms = excluded.hold_expires_ms, updated_ms = excluded.updated_ms, granted = excluded.granted, \
      event = excluded.event, journal_offset = excluded.journal_offset, \
-     random = CASE WHEN excluded.random = claims.random THEN claims.random END \
-     WHERE excluded.version > claims.version OR excluded.random <> claims.random",
+     id = CASE WHEN excluded.id = claim_rows.id THEN claim_rows.id END \
+     WHERE excluded.version > claim_rows.version OR excluded.id <> claim_rows.id",
 );
 
 /// Sets everything, whatever the version: the engine's word in a repair.
 static CLAIMS_WHOLE: MultiRow = MultiRow::new(
     concat!("INSERT", claims_into!()),
     CLAIM_ROW,
-    " ON CONFLICT (place) DO UPDATE SET random = excluded.random, offer_id = excluded.offer_id, user_id = excluded.user_id, \
+    " ON CONFLICT (place) DO UPDATE SET id = excluded.id, user_id = excluded.user_id, \
      quantity = excluded.quantity, status = excluded.status, version = excluded.version, idempotency_key = excluded.idempotency_key, \
      attributes = excluded.attributes, created_ms = excluded.created_ms, hold_expires_ms = excluded.hold_expires_ms, \
      updated_ms = excluded.updated_ms, ordinal = excluded.ordinal, granted = excluded.granted, event = excluded.event, \
@@ -53,12 +54,12 @@ static HISTORY: MultiRow =
 
 /// The last place of each offer: what comes after it is new, and need not be looked up.
 static LAST_PLACES: MultiRow = MultiRow::new(
-    "SELECT (SELECT max(place) FROM claims WHERE place >= column1 AND place <= (column1 | 4294967295)) FROM (VALUES ",
+    "SELECT (SELECT max(place) FROM claim_rows WHERE place >= column1 AND place <= (column1 | 4294967295)) FROM (VALUES ",
     "(?)",
     ")",
 );
 
-static KNOWN: MultiRow = MultiRow::new("SELECT place, random, version, status, quantity FROM claims WHERE place IN (", "?", ")");
+static KNOWN: MultiRow = MultiRow::new("SELECT id, version, status, quantity FROM claim_rows WHERE place IN (", "?", ")");
 
 static STATUS_TEXTS: LazyLock<[Arc<str>; 5]> = LazyLock::new(|| {
     [Status::Held, Status::Confirmed, Status::Released, Status::Expired, Status::Returned].map(|status| words::status(status).into())
@@ -67,7 +68,6 @@ static STATUS_TEXTS: LazyLock<[Arc<str>; 5]> = LazyLock::new(|| {
 /// One state of a claim.
 #[derive(Clone, Copy)]
 pub(crate) struct ClaimRow<'a> {
-    pub(crate) offer_id: &'a Arc<str>,
     pub(crate) claim: &'a Claim,
     pub(crate) journal_offset: u64,
 }
@@ -76,8 +76,7 @@ pub(crate) fn bind_claim(row: &ClaimRow<'_>, binder: &mut Binder) {
     let claim = row.claim;
     binder
         .value(place(claim.id))
-        .long(claim.id.nonce())
-        .value(row.offer_id.clone())
+        .shown(claim.id)
         .value(claim.user.shared().clone())
         .value(claim.quantity)
         .value(STATUS_TEXTS[words::status_code(claim.status) as usize - 1].clone())
@@ -93,7 +92,7 @@ pub(crate) fn bind_claim(row: &ClaimRow<'_>, binder: &mut Binder) {
         .long(row.journal_offset);
 }
 
-/// What `claims.event` and `claim_history.event` say of a state.
+/// What `claim_rows.event` and `claim_history.event` say of a state.
 fn event(claim: &Claim) -> i64 {
     i64::from(claim.version) << 35 | i64::from(claim.quantity) << 3 | words::status_code(claim.status)
 }
@@ -111,7 +110,7 @@ pub(crate) async fn write_whole(connection: &mut SqliteConnection, rows: &[Claim
     let refused = CLAIMS_WHOLE.write(connection, rows, bind_claim).await.map_err(LedgerError::sql("repair claims"))?;
     for row in rows {
         // Of what was stored before, only lower versions are its past.
-        sqlx::query("DELETE FROM claim_history WHERE place = ?1 AND event >> 35 >= (SELECT event >> 35 FROM claims WHERE place = ?1)")
+        sqlx::query("DELETE FROM claim_history WHERE place = ?1 AND event >> 35 >= (SELECT event >> 35 FROM claim_rows WHERE place = ?1)")
             .bind(place(row.claim.id))
             .execute(&mut *connection)
             .await
@@ -139,7 +138,7 @@ pub(crate) async fn known(connection: &mut SqliteConnection, batch: &Batch<'_>) 
         let arguments = binder.finish().map_err(&action)?;
         for row in sqlx::query_with(text, arguments).fetch_all(&mut *connection).await.map_err(&action)? {
             let mut columns = Columns::of(&row, "claims");
-            let id = claim_id(&mut columns)?;
+            let id = columns.id("id", ClaimId::parse)?;
             let version = columns.take()?;
             let status = columns.parsed("status", words::parse_status)?;
             let quantity = columns.take()?;

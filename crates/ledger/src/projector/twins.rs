@@ -13,44 +13,44 @@ use bunho_domain::claim::Claim;
 use sqlx::SqliteConnection;
 use std::collections::{BTreeMap, HashSet};
 
-/// Pairs of a claim in one of the ranges and another claim with its key. In the index every whole number comes before every
-/// text, and nulls are in no comparison; the unary plus keeps a key from being compared as a number.
+/// As the index has it.
+macro_rules! guard {
+    () => {
+        "(CASE WHEN c.ordinal IS NOT NULL AND c.status IN ('held', 'confirmed') THEN c.ordinal ELSE c.idempotency_key END)"
+    };
+}
+
+/// Pairs of one of the claims and another claim with its key. In the index every whole number comes before every text, and
+/// nulls are in no comparison; the unary plus keeps a key from being compared as a number.
 static TWINS: MultiRow = MultiRow::new(
-    "WITH range (first, last) AS (VALUES ",
-    "(?,?)",
-    ") SELECT n.place, c.place FROM range CROSS JOIN claims n ON n.place >= range.first AND n.place <= range.last \
-       CROSS JOIN claims c INDEXED BY claims_user ON c.user_id = n.user_id AND c.offer_number = n.offer_number AND c.guard < '' \
-       WHERE c.place <> n.place AND c.idempotency_key = n.idempotency_key \
-       UNION ALL SELECT n.place, c.place FROM range CROSS JOIN claims n ON n.place >= range.first AND n.place <= range.last \
-       CROSS JOIN claims c INDEXED BY claims_user \
-       ON c.user_id = n.user_id AND c.offer_number = n.offer_number AND c.guard = +n.idempotency_key \
-       WHERE typeof(n.guard) = 'integer' AND c.place <> n.place \
-       ORDER BY 1, 2",
+    "WITH new (place) AS (VALUES ",
+    "(?)",
+    concat!(
+        ") SELECT n.place, c.place FROM new CROSS JOIN claim_rows n ON n.place = new.place CROSS JOIN claim_rows c INDEXED BY claims_user \
+         ON c.user_id = n.user_id AND c.place >> 32 = n.place >> 32 AND ",
+        guard!(),
+        " < '' WHERE c.place <> n.place AND c.idempotency_key = n.idempotency_key \
+         UNION ALL \
+         SELECT n.place, c.place FROM new CROSS JOIN claim_rows n ON n.place = new.place CROSS JOIN claim_rows c INDEXED BY claims_user \
+         ON c.user_id = n.user_id AND c.place >> 32 = n.place >> 32 AND ",
+        guard!(),
+        " = +n.idempotency_key WHERE c.place <> n.place AND n.ordinal IS NOT NULL AND n.status IN ('held', 'confirmed')"
+    ),
 );
 
-/// Of the claims just written, those whose key another claim had before them: the indexes into `claims`, in the order of taking.
-/// `new` are those that were new; one that changes keeps its key.
+/// Of the claims just written those whose key another claim had before them, as indexes into `claims` like `new`: the new
+/// ones of offers where that can be ([`super::state::Guards`]), in the order of the index. One that changes keeps its key.
 pub(crate) async fn find(connection: &mut SqliteConnection, claims: &[ClaimStates<'_>], new: &[usize]) -> Result<Vec<usize>, LedgerError> {
     let action = LedgerError::sql("look for keys used twice");
-    let mut ranges: BTreeMap<u32, (i64, i64)> = BTreeMap::new();
-    for &index in new {
-        let claim = claims[index].last();
-        if claim.key.is_some() {
-            let place = place(claim.id);
-            let range = ranges.entry(claims[index].offer).or_insert((place, place));
-            *range = (range.0.min(place), range.1.max(place));
-        }
-    }
-    let ranges: Vec<(i64, i64)> = ranges.into_values().collect();
     let mut pairs: Vec<(i64, i64)> = Vec::new();
-    let mut rest: &[(i64, i64)] = &ranges;
+    let mut rest = new;
     while !rest.is_empty() {
         let (text, length) = TWINS.chunk(rest.len());
         let (chunk, after) = rest.split_at(length);
         rest = after;
         let mut binder = Binder::default();
-        for &(first, last) in chunk {
-            binder.value(first).value(last);
+        for &index in chunk {
+            binder.value(place(claims[index].last().id));
         }
         let arguments = binder.finish().map_err(&action)?;
         for row in sqlx::query_with(text, arguments).fetch_all(&mut *connection).await.map_err(&action)? {
@@ -79,19 +79,21 @@ pub(crate) async fn find(connection: &mut SqliteConnection, claims: &[ClaimState
 /// Whether another claim has the key of `claim`; in a repair, before it is written.
 pub(crate) async fn is_twin(connection: &mut SqliteConnection, claim: &Claim) -> Result<bool, LedgerError> {
     let Some(key) = &claim.key else { return Ok(false) };
-    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM claims WHERE user_id = ? AND offer_number = ? AND idempotency_key = ? AND place <> ?)")
-        .bind(claim.user.as_str())
-        .bind(claim.id.offer_number())
-        .bind(key.as_str())
-        .bind(place(claim.id))
-        .fetch_one(connection)
-        .await
-        .map_err(LedgerError::sql("look for keys used twice"))
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM claim_rows WHERE user_id = ? AND place >> 32 = ? >> 32 AND idempotency_key = ? AND place <> ?)",
+    )
+    .bind(claim.user.as_str())
+    .bind(place(claim.id))
+    .bind(key.as_str())
+    .bind(place(claim.id))
+    .fetch_one(connection)
+    .await
+    .map_err(LedgerError::sql("look for keys used twice"))
 }
 
 /// Takes back the row of a claim that [`find`] found.
 pub(crate) async fn remove(connection: &mut SqliteConnection, claim: &ClaimStates<'_>) -> Result<(), LedgerError> {
-    sqlx::query("DELETE FROM claims WHERE place = ?")
+    sqlx::query("DELETE FROM claim_rows WHERE place = ?")
         .bind(place(claim.last().id))
         .execute(connection)
         .await

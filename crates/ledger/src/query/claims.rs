@@ -3,7 +3,7 @@
 use super::page;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
-use crate::rows::claim::{ClaimRow, claim, claim_columns, claim_row, first_place, last_place, place};
+use crate::rows::claim::{ClaimRow, claim, claim_columns, claim_row, first_place, last_place, offer_column, place};
 use crate::words;
 use bunho_domain::claim::{Claim, Status};
 use bunho_domain::ids::{ClaimId, OfferId, UserId};
@@ -45,9 +45,10 @@ impl Ledger {
         let rows = sqlx::query(concat!(
             "SELECT ",
             claim_columns!(),
-            ", offer_id FROM claims
+            offer_column!(),
+            " FROM claim_rows
              WHERE user_id = ?1 AND (?2 IS NULL OR offer_id = ?2) AND (?3 IS NULL OR status = ?3)
-             AND (?4 IS NULL OR (created_ms, place) < ((SELECT created_ms FROM claims WHERE place = ?4), ?4))
+             AND (?4 IS NULL OR (created_ms, place) < ((SELECT created_ms FROM claim_rows WHERE place = ?4), ?4))
              ORDER BY created_ms DESC, place DESC LIMIT ?5"
         ))
         .bind(query.user.as_str())
@@ -78,7 +79,8 @@ impl Ledger {
         let rows = sqlx::query(concat!(
             "SELECT ",
             claim_columns!(),
-            ", offer_id FROM claims WHERE place >= ?1 AND place <= ?2 AND (?3 IS NULL OR status = ?3) ORDER BY place LIMIT ?4"
+            offer_column!(),
+            " FROM claim_rows WHERE place >= ?1 AND place <= ?2 AND (?3 IS NULL OR status = ?3) ORDER BY place LIMIT ?4"
         ))
         .bind(after_cursor(offer, cursor))
         .bind(last_place(offer))
@@ -95,9 +97,9 @@ impl Ledger {
     /// # Errors
     /// The database cannot be read.
     pub async fn claim(&self, id: ClaimId) -> Result<Option<ClaimRow>, LedgerError> {
-        let row = sqlx::query(concat!("SELECT ", claim_columns!(), ", offer_id FROM claims WHERE place = ? AND random = ?"))
+        let row = sqlx::query(concat!("SELECT ", claim_columns!(), offer_column!(), " FROM claim_rows WHERE place = ? AND id = ?"))
             .bind(place(id))
-            .bind(id.nonce().cast_signed())
+            .bind(id.to_string())
             .fetch_optional(self.readers())
             .await
             .map_err(LedgerError::sql("read a claim"))?;
@@ -116,13 +118,14 @@ impl Ledger {
         upto: Option<ClaimId>,
         most: usize,
     ) -> Result<Vec<Claim>, LedgerError> {
-        let rows = sqlx::query(concat!("SELECT ", claim_columns!(), " FROM claims WHERE place >= ? AND place <= ? ORDER BY place LIMIT ?"))
-            .bind(after_cursor(offer, after))
-            .bind(upto.map_or_else(|| last_place(offer), place))
-            .bind(i64::try_from(most).unwrap_or(i64::MAX))
-            .fetch_all(self.readers())
-            .await
-            .map_err(LedgerError::sql("page through an offer's claims"))?;
+        let rows =
+            sqlx::query(concat!("SELECT ", claim_columns!(), " FROM claim_rows WHERE place >= ? AND place <= ? ORDER BY place LIMIT ?"))
+                .bind(after_cursor(offer, after))
+                .bind(upto.map_or_else(|| last_place(offer), place))
+                .bind(i64::try_from(most).unwrap_or(i64::MAX))
+                .fetch_all(self.readers())
+                .await
+                .map_err(LedgerError::sql("page through an offer's claims"))?;
         rows.iter().map(claim).collect()
     }
 }

@@ -7,7 +7,6 @@ use crate::timestamp::Timestamp;
 use bunho_domain::claim::Claim;
 use bunho_domain::time::Millis;
 use std::collections::HashSet;
-use std::sync::Arc;
 
 impl Ledger {
     /// Writes `claims` of offer `number` as they are, with their history, and resolves the events about them that were
@@ -15,21 +14,22 @@ impl Ledger {
     pub(crate) async fn write_claims(&self, number: u32, claims: &[&Claim], at: Millis) -> Result<u64, LedgerError> {
         let action = LedgerError::sql("repair claims");
         let mut writing = self.begin_write().await?;
-        let offer_id: Option<String> = sqlx::query_scalar("SELECT id FROM offers WHERE number = ?")
+        let is_defined: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM offers WHERE number = ?)")
             .bind(number)
-            .fetch_optional(&mut *writing)
+            .fetch_one(&mut *writing)
             .await
             .map_err(&action)?;
-        let Some(offer_id) = offer_id else { return Ok(claims.len() as u64) };
+        if !is_defined {
+            return Ok(claims.len() as u64);
+        }
         // Those that free a place first, as the projector does.
         let mut ordered = claims.to_vec();
         ordered.sort_by_key(|claim| claim.status.is_taken());
-        let offer_id = Arc::from(offer_id);
         let journal_offset = read_offset(&mut writing).await?;
         let mut rows = Vec::with_capacity(ordered.len());
         for claim in ordered {
             if !is_twin(&mut writing, claim).await? {
-                rows.push(ClaimRow { offer_id: &offer_id, claim, journal_offset });
+                rows.push(ClaimRow { claim, journal_offset });
             }
         }
         let refused: HashSet<usize> = write_whole(&mut writing, &rows).await?.into_iter().collect();

@@ -4,18 +4,25 @@ use super::Columns;
 use crate::error::LedgerError;
 use crate::words;
 use bunho_domain::claim::{Claim, Standby};
-use bunho_domain::ids::{ClaimId, IdempotencyKey, NONCE_MASK, OfferId, StandbyId, UserId};
+use bunho_domain::ids::{ClaimId, IdempotencyKey, OfferId, StandbyId, UserId};
 use bunho_domain::time::Millis;
 use sqlx::sqlite::SqliteRow;
 
 /// What [`claim`] reads, in its order. A macro, so that statements can be put together at compile time.
 macro_rules! claim_columns {
     () => {
-        "place, random, user_id, quantity, status, version, idempotency_key, attributes, created_ms, updated_ms, hold_expires_ms, \
-         ordinal, granted"
+        "id, user_id, quantity, status, version, idempotency_key, attributes, created_ms, updated_ms, hold_expires_ms, ordinal, granted"
     };
 }
 pub(crate) use claim_columns;
+
+/// What [`claim_row`] reads after them.
+macro_rules! offer_column {
+    () => {
+        ", (SELECT id FROM offers WHERE number = ((place >> 32) & 4294967295)) AS offer_id"
+    };
+}
+pub(crate) use offer_column;
 
 /// What [`standby`] reads, in its order.
 macro_rules! standby_columns {
@@ -40,18 +47,6 @@ pub(crate) const fn last_place(offer: u32) -> i64 {
     first_place(offer) | u32::MAX as i64
 }
 
-/// The id of the claim at `place` whose random bits are `random`; none if these are too many.
-pub(crate) fn id_at(place: i64, random: i64) -> Option<ClaimId> {
-    let (place, random) = (place.cast_unsigned(), random.cast_unsigned());
-    (random <= NONCE_MASK).then(|| ClaimId::new((place >> 32) as u32, place as u32, random))
-}
-
-/// The next two columns, `place` and `random`, as an id.
-pub(crate) fn claim_id(columns: &mut Columns<'_>) -> Result<ClaimId, LedgerError> {
-    let (place, random) = (columns.take()?, columns.take()?);
-    id_at(place, random).ok_or_else(|| LedgerError::Unreadable { table: "claims", column: "random", value: random.to_string() })
-}
-
 /// A claim with the id that its offer has in SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimRow {
@@ -65,7 +60,7 @@ pub(crate) fn claim(row: &SqliteRow) -> Result<Claim, LedgerError> {
     read_claim(&mut Columns::of(row, "claims"))
 }
 
-/// As [`claim`], with `offer_id` after its columns.
+/// As [`claim`], with the offer's id after its columns.
 pub(crate) fn claim_row(row: &SqliteRow) -> Result<ClaimRow, LedgerError> {
     let mut columns = Columns::of(row, "claims");
     let claim = read_claim(&mut columns)?;
@@ -74,7 +69,7 @@ pub(crate) fn claim_row(row: &SqliteRow) -> Result<ClaimRow, LedgerError> {
 
 fn read_claim(columns: &mut Columns<'_>) -> Result<Claim, LedgerError> {
     Ok(Claim {
-        id: claim_id(columns)?,
+        id: columns.id("id", ClaimId::parse)?,
         user: columns.id("user_id", UserId::parse)?,
         quantity: columns.take()?,
         status: columns.parsed("status", words::parse_status)?,

@@ -127,7 +127,7 @@ async fn a_projector_cut_off_anywhere_loses_nothing_and_does_nothing_twice() {
 async fn a_failing_database_is_waited_for() {
     let world = World::new().await;
     let mut shell = world.shell().await;
-    sqlx::query("ALTER TABLE claims RENAME TO elsewhere").execute(&mut shell).await.expect("renamed");
+    sqlx::query("ALTER TABLE claim_rows RENAME TO elsewhere").execute(&mut shell).await.expect("renamed");
     world.happened(sale(50)).await;
     let projector = Arc::new(Projector::new(world.ledger.clone(), world.journal.clone()));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -141,7 +141,7 @@ async fn a_failing_database_is_waited_for() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), noticed).await.expect("the failure is noticed");
-    sqlx::query("ALTER TABLE elsewhere RENAME TO claims").execute(&mut shell).await.expect("renamed");
+    sqlx::query("ALTER TABLE elsewhere RENAME TO claim_rows").execute(&mut shell).await.expect("renamed");
     let target = world.journal.durable();
     tokio::time::timeout(Duration::from_secs(30), world.ledger.projected().wait_for(|&offset| offset >= target))
         .await

@@ -55,6 +55,12 @@ macro_rules! text_id {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// The text, to be shared with whoever keeps it for a while.
+            #[must_use]
+            pub const fn shared(&self) -> &Arc<str> {
+                &self.0
+            }
         }
 
         impl fmt::Display for $name {

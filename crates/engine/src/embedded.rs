@@ -46,6 +46,8 @@ pub struct Embedded {
     /// Held while something is created, edited or deleted, so that what one edit refers to cannot vanish meanwhile.
     numbers: Mutex<Numbers>,
     projected: watch::Receiver<u64>,
+    /// Tells whoever carries the journal into the ledger that somebody waits for this offset.
+    wanted: watch::Sender<u64>,
     /// Last record of before the start.
     replayed: u64,
     random: Randomness,
@@ -187,6 +189,7 @@ impl Embedded {
 
     async fn until_projected(&self, offset: u64) -> Result<(), EngineError> {
         let mut projected = self.projected.clone();
+        self.wanted.send_if_modified(|wanted| std::mem::replace(wanted, offset.max(*wanted)) < offset);
         let wait = projected.wait_for(|projected| *projected >= offset);
         match tokio::time::timeout(LEDGER_WAIT, wait).await {
             Ok(Ok(_)) => Ok(()),

@@ -1,6 +1,9 @@
-//! How fast the projector drains a journal, beside the same rows inserted raw; then how fast they load again.
+//! What projecting a claim costs, and how fast claims load again: processor time above all, which other work on the
+//! machine disturbs less than it does the clock.
 //!
-//! `cargo run --release -p bunho-ledger --example drain_rate -- [claims]`. A figure to compare, not a test.
+//! `cargo run --release -p bunho-ledger --example drain_rate -- [claims] [per second] [versions]`. Figures to compare, not
+//! a test. With no rate (or 0) the journal is full before the projector begins; with one it follows, as in a server.
+//! With 2 versions each claim is held first and confirmed when a thousand others have come.
 
 use bunho_domain::claim::{Claim, Status};
 use bunho_domain::event::{Event, OfferChange, OfferEvent};
@@ -9,87 +12,111 @@ use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_domain::time::Millis;
 use bunho_journal::Journal;
 use bunho_ledger::{Ledger, Projector};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Connection, SqliteConnection};
-use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const START: Millis = Millis(1_767_225_600_000);
+/// As the server has it.
+const GATHER: Duration = Duration::from_millis(50);
+/// Records that come between a claim and its second version.
+const APART: u32 = 1_000;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let claims: u32 = std::env::args().nth(1).map_or(Ok(400_000), |text| text.parse())?;
+async fn main() -> Result<(), Failure> {
+    let arguments = std::env::args().skip(1).map(|text| text.parse()).collect::<Result<Vec<u32>, _>>()?;
+    let argument = |index: usize, otherwise| arguments.get(index).copied().unwrap_or(otherwise);
+    let (claims, rate, versions) = (argument(0, 400_000), argument(1, 0), argument(2, 1));
     let dir = tempfile::tempdir()?;
     let journal = Journal::open(&dir.path().join("journal"))?;
-    let began = Instant::now();
-    fill(&journal, claims)?;
-    println!("journal: {claims} claims in {:.2} s", began.elapsed().as_secs_f64());
-
     let ledger = Ledger::open(&dir.path().join("ledger.db")).await?;
-    let projector = Projector::new(ledger.clone(), journal.clone());
-    let began = Instant::now();
+    let projector = Projector::gathering(ledger.clone(), journal.clone(), if rate == 0 { Duration::ZERO } else { GATHER });
+
+    let filling = {
+        let journal = journal.clone();
+        std::thread::Builder::new().name("fill".to_owned()).spawn(move || fill(&journal, claims, rate, versions))?
+    };
+    let (filling, began) = if rate == 0 { (joined(filling)?, Instant::now()) } else { (Some(filling), Instant::now()) };
+    let before = processor_seconds()?;
+    let target = u64::from(claims) * u64::from(versions) + 1;
     let mut projected = ledger.projected();
-    let target = journal.durable();
     projector.run(async { drop(projected.wait_for(|&offset| offset >= target).await) }).await;
-    report("projector", claims, began);
+    let seconds = began.elapsed().as_secs_f64();
+    println!("projector: {claims} claims of {versions} version(s) in {seconds:.2} s, {:.0} events/s", target as f64 / seconds);
+    let mut sum = 0.0;
+    for (name, after) in processor_seconds()? {
+        let spent = after - before.iter().find(|(other, _)| *other == name).map_or(0.0, |(_, seconds)| *seconds);
+        // Of these the first is the example's own work, and the second the journal's.
+        if name != "fill" && name != "journal" {
+            sum += spent;
+        }
+        println!("  {name}: {:.2} us of processor time an event", spent * 1e6 / target as f64);
+    }
+    println!("  projecting: {:.2} us of processor time an event", sum * 1e6 / target as f64);
+    drop(filling);
 
     for name in ["load, cold", "load, warm"] {
         let mut events = 0_u64;
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), processor_seconds()?);
         ledger.load(&mut |_| events += 1).await?;
-        println!("{name}: {events} events in {:.2} s", began.elapsed().as_secs_f64());
+        let total = |all: &[(String, f64)]| all.iter().map(|(_, seconds)| seconds).sum::<f64>();
+        let spent = total(&processor_seconds()?) - total(&before);
+        println!("{name}: {events} events in {:.2} s, {spent:.2} s of processor time", began.elapsed().as_secs_f64());
     }
+    let bytes = std::fs::metadata(ledger.path())?.len();
+    println!("file: {} bytes a claim", bytes / u64::from(claims.max(1)));
     ledger.close().await;
-    raw(dir.path(), claims).await
-}
-
-/// The limit beside it: the same rows from one file into another with the same schema, inside SQLite, in transactions
-/// of as many records as the projector's, with the same durability.
-async fn raw(dir: &Path, claims: u32) -> Result<(), Box<dyn std::error::Error>> {
-    let path = dir.join("raw.db");
-    Ledger::open(&path).await?.close().await;
-    let options = SqliteConnectOptions::new().filename(&path).pragma("synchronous", "FULL").pragma("cache_size", "-65536");
-    let mut connection = SqliteConnection::connect_with(&options.pragma("wal_autocheckpoint", "8192")).await?;
-    sqlx::query("ATTACH ? AS source").bind(dir.join("ledger.db").display().to_string()).execute(&mut connection).await?;
-    let began = Instant::now();
-    for first in (0..claims).step_by(20_000) {
-        let (from, to) = (ClaimId::new(1, first, 0).to_string(), ClaimId::new(1, first + 20_000, 0).to_string());
-        let mut transaction = connection.begin().await?;
-        for statement in [
-            "INSERT INTO main.claims SELECT * FROM source.claims WHERE id >= ? AND id < ? ORDER BY id",
-            "INSERT INTO main.claim_events SELECT * FROM source.claim_events WHERE claim_id >= ? AND claim_id < ?",
-        ] {
-            sqlx::query(statement).bind(&from).bind(&to).execute(&mut *transaction).await?;
-        }
-        transaction.commit().await?;
-    }
-    report("raw insert", claims, began);
     Ok(())
 }
 
-/// Rows are counted as the tables have them: one of `claims` and one of `claim_events` for each.
-fn report(name: &str, claims: u32, began: Instant) {
-    let seconds = began.elapsed().as_secs_f64();
-    println!("{name}: {claims} claims in {seconds:.2} s, {:.0} rows/s", f64::from(claims) * 2.0 / seconds);
+fn joined(filling: std::thread::JoinHandle<Result<(), Failure>>) -> Result<Option<std::thread::JoinHandle<Result<(), Failure>>>, Failure> {
+    filling.join().map_err(|_| "filling panicked")??;
+    Ok(None)
 }
 
-fn fill(journal: &Journal, claims: u32) -> Result<(), Box<dyn std::error::Error>> {
+/// Processor seconds of this process, by the names of its threads, as Linux counts them.
+fn processor_seconds() -> Result<Vec<(String, f64)>, Failure> {
+    let mut seconds: std::collections::BTreeMap<String, f64> = std::collections::BTreeMap::new();
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let task = task?.path();
+        let name = std::fs::read_to_string(task.join("comm"))?.trim().to_owned();
+        let nanos = std::fs::read_to_string(task.join("schedstat"))?.split(' ').next().map_or(Ok(0), str::parse::<u64>)?;
+        *seconds.entry(name).or_default() += nanos as f64 / 1e9;
+    }
+    Ok(seconds.into_iter().collect())
+}
+
+fn fill(journal: &Journal, claims: u32, rate: u32, versions: u32) -> Result<(), Failure> {
     let settings = OfferSettings::new(OfferId::parse("summer-coupon")?, AppId::parse("default")?, Kind::Coupon, claims);
     let defined = OfferEvent { offer: 1, version: 1, change: OfferChange::Defined(Box::new(settings)) };
-    let mut last = journal.append(START, &[Event::Offer(defined)], None);
-    for seq in 0..claims {
-        let claim = claim(seq)?;
-        let event = OfferEvent { offer: 1, version: u64::from(seq) + 2, change: OfferChange::Claim(Box::new(claim)) };
-        last = journal.append(START, &[Event::Offer(event)], None);
+    drop(journal.append(START, &[Event::Offer(defined)], None));
+    let began = Instant::now();
+    for turn in 0..claims + if versions > 1 { APART } else { 0 } {
+        if turn < claims {
+            append(journal, turn, 1, if versions > 1 { Status::Held } else { Status::Confirmed })?;
+        }
+        if versions > 1 && turn >= APART {
+            append(journal, turn - APART, 2, Status::Confirmed)?;
+        }
+        if rate > 0 && turn % 20 == 0 {
+            let due = Duration::from_secs_f64(f64::from(turn) / f64::from(rate));
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+        }
     }
-    drop(last);
     while journal.durable() < journal.last() {
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
 }
 
-fn claim(seq: u32) -> Result<Claim, Box<dyn std::error::Error>> {
+fn append(journal: &Journal, seq: u32, version: u32, status: Status) -> Result<(), Failure> {
+    let claim = claim(seq, version, status)?;
+    let event = OfferEvent { offer: 1, version: u64::from(seq) + 2, change: OfferChange::Claim(Box::new(claim)) };
+    drop(journal.append(START, &[Event::Offer(event)], None));
+    Ok(())
+}
+
+fn claim(seq: u32, version: u32, status: Status) -> Result<Claim, Failure> {
     // Users in random order, as in life: a multiplication by an odd number spreads them.
     let spread = u64::from(seq).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let at = START.plus_ms(i64::from(seq / 100));
@@ -97,8 +124,8 @@ fn claim(seq: u32) -> Result<Claim, Box<dyn std::error::Error>> {
         id: ClaimId::new(1, seq, spread >> 6),
         user: UserId::parse(&format!("user-{spread:016x}"))?,
         quantity: 1,
-        status: Status::Confirmed,
-        version: 1,
+        status,
+        version,
         key: Some(IdempotencyKey::parse(&format!("key-{spread:016x}"))?),
         attributes: None,
         created_at: at,

@@ -76,5 +76,7 @@ impl LedgerError {
 
 /// Whether a constraint of the schema refused a statement, as against the database being unable to run it.
 pub(crate) fn is_constraint(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(e) if e.is_unique_violation() || e.is_check_violation() || e.is_foreign_key_violation())
+    use sqlx::error::ErrorKind::{CheckViolation, ForeignKeyViolation, NotNullViolation, UniqueViolation};
+    let kind = error.as_database_error().map(sqlx::error::DatabaseError::kind);
+    matches!(kind, Some(UniqueViolation | NotNullViolation | CheckViolation | ForeignKeyViolation))
 }

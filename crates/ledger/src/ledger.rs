@@ -48,6 +48,8 @@ struct Shared {
     writer: SqlitePool,
     readers: SqlitePool,
     projected: watch::Sender<u64>,
+    /// The highest journal offset that somebody waits to see here.
+    wanted: watch::Sender<u64>,
     /// How often claims were written by anyone but the projector, which then has to count them afresh.
     repairs: AtomicU64,
 }
@@ -73,8 +75,9 @@ impl Ledger {
             .connect_with(options.pragma("cache_size", format!("-{READER_CACHE_KIB}")).pragma("query_only", "ON"))
             .await
             .map_err(opening)?;
-        let (projected, _) = watch::channel(0);
-        let ledger = Self { shared: Arc::new(Shared { path: path.to_owned(), writer, readers, projected, repairs: AtomicU64::new(0) }) };
+        let (projected, wanted) = (watch::Sender::new(0), watch::Sender::new(0));
+        let shared = Shared { path: path.to_owned(), writer, readers, projected, wanted, repairs: AtomicU64::new(0) };
+        let ledger = Self { shared: Arc::new(shared) };
         ledger.publish_projected(ledger.projected_offset().await?);
         Ok(ledger)
     }
@@ -89,6 +92,24 @@ impl Ledger {
     #[must_use]
     pub fn projected(&self) -> watch::Receiver<u64> {
         self.shared.projected.subscribe()
+    }
+
+    /// Where to say which journal offset one is about to wait for: a projector that lets records gather then goes on at once.
+    /// What is sent may only rise.
+    #[must_use]
+    pub fn wanted(&self) -> watch::Sender<u64> {
+        self.shared.wanted.clone()
+    }
+
+    /// Says that somebody waits for `offset`.
+    pub fn want(&self, offset: u64) {
+        self.shared.wanted.send_if_modified(|wanted| std::mem::replace(wanted, offset.max(*wanted)) < offset);
+    }
+
+    /// Says that somebody waits for whatever is durable now.
+    pub(crate) fn want_more(&self) {
+        let projected = *self.shared.projected.borrow();
+        self.want(projected + 1);
     }
 
     /// Lets running statements end and closes the file.

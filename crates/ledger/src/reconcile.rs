@@ -141,6 +141,7 @@ impl<'a> Reconciliation<'a> {
                     break;
                 }
                 self.pauses_left -= 1;
+                self.ledger.want_more();
                 tokio::time::sleep(SETTLE_PAUSE).await;
                 let seen: Vec<ClaimId> = differences.iter().map(Difference::id).collect();
                 page = self.page(number, after, &mut engine).await?;

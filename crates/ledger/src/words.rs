@@ -14,6 +14,17 @@ pub(crate) const fn status(status: Status) -> &'static str {
     }
 }
 
+/// The status as a number, in `claims.event` and `claim_history.event`; the migration has the same ones.
+pub(crate) const fn status_code(status: Status) -> i64 {
+    match status {
+        Status::Held => 1,
+        Status::Confirmed => 2,
+        Status::Released => 3,
+        Status::Expired => 4,
+        Status::Returned => 5,
+    }
+}
+
 pub(crate) fn parse_status(text: &str) -> Option<Status> {
     Some(match text {
         "held" => Status::Held,

@@ -132,7 +132,7 @@ impl Node {
             ticket_secret: secrets::ticket_secret(&config.data)?,
             time,
         };
-        let engine = recovery.start(journal.clone(), ledger.projected(), options);
+        let engine = recovery.wanting(ledger.wanted()).start(journal.clone(), ledger.projected(), options);
         tracing::info!(offset, replayed, elapsed_ms = started.elapsed().as_millis() as u64, "state restored from ledger and journal");
         let projector = Arc::new(Projector::gathering(ledger.clone(), journal.clone(), gather(config.ack)));
         let (stop, stopped) = watch::channel(false);
@@ -158,6 +158,7 @@ impl Node {
     pub async fn catch_up(&self) -> Result<(), Failure> {
         let target = self.journal.last();
         let mut projected = self.ledger.projected();
+        self.ledger.want(target);
         while *projected.borrow_and_update() < target {
             if !matches!(tokio::time::timeout(STALLED, projected.changed()).await, Ok(Ok(()))) {
                 return Err(Failure::internal("the ledger does not take what the journal has; the log says why"));
@@ -181,8 +182,8 @@ impl Node {
     }
 }
 
-/// How long the ledger may lag so that claims have the disk for themselves: twenty commits a second. With `ack = ledger`
-/// every answer waits for a commit, so none is put off.
+/// How long the ledger may lag so that claims have the disk for themselves: twenty commits a second, two while a crowd arrives,
+/// and at once if somebody asks for a list. With `ack = ledger` every answer waits for a commit, so none is put off.
 const fn gather(ack: Ack) -> Duration {
     match ack {
         Ack::Engine | Ack::Journal => Duration::from_millis(50),

@@ -36,6 +36,7 @@ pub struct Recovery {
     /// Events about something that was never defined: a ledger or journal that was tampered with.
     orphans: u64,
     random: Randomness,
+    wanted: Option<watch::Sender<u64>>,
 }
 
 impl Recovery {
@@ -136,6 +137,13 @@ impl Recovery {
         self.latest
     }
 
+    /// The engine will say there which journal offset it waits to see projected, and it will only rise.
+    #[must_use]
+    pub fn wanting(mut self, wanted: watch::Sender<u64>) -> Self {
+        self.wanted = Some(wanted);
+        self
+    }
+
     /// Brings the engine to life. Lines listen first; holds whose deadline passed meanwhile expire at once.
     #[must_use]
     pub fn start(self, journal: Journal, projected: watch::Receiver<u64>, options: Options) -> Arc<Embedded> {
@@ -166,6 +174,7 @@ impl Recovery {
             zones: ArcSwap::from_pointee(zones),
             numbers: Mutex::new(self.numbers),
             projected,
+            wanted: self.wanted.unwrap_or_else(|| watch::Sender::new(0)),
             random: self.random,
             nonces: AtomicU64::new(FIRST_NONCE),
         })

@@ -8,3 +8,4 @@ mod harness;
 mod ledger_ack;
 mod model;
 mod rush;
+mod waiting;

@@ -69,42 +69,80 @@ CREATE TABLE offers (
     deleted_at           TEXT
 );
 CREATE UNIQUE INDEX offers_live_id ON offers (id) WHERE deleted_at IS NULL;
+-- From an id to the ranges of its claims.
+CREATE INDEX offers_id ON offers (id);
 
-CREATE TABLE claims (
-    id              TEXT    NOT NULL PRIMARY KEY,
-    offer_id        TEXT    NOT NULL,
+-- Claims as they are written: whole numbers, and only the texts that are somebody's own. People read the view `claims`, which
+-- computes the rest (a column that is generated in the table would be computed with every row that is written). `place` is the
+-- number of the claim's offer in the upper half and its place there in the lower: claims are appended, and an offer is a range
+-- of the primary key.
+CREATE TABLE claim_rows (
+    place           INTEGER NOT NULL PRIMARY KEY,
+    -- A text although it says again what `place` does: who joins tables by it would wait for ever if it were computed.
+    id              TEXT    NOT NULL,
     user_id         TEXT    NOT NULL,
     quantity        INTEGER NOT NULL,
     status          TEXT    NOT NULL,
     version         INTEGER NOT NULL,
     idempotency_key TEXT,
     attributes      TEXT,
-    created_at      TEXT    NOT NULL,
-    hold_expires_at TEXT,
-    updated_at      TEXT    NOT NULL,
-    offer_number    INTEGER NOT NULL,
+    created_ms      INTEGER NOT NULL,
+    hold_expires_ms INTEGER,
+    updated_ms      INTEGER NOT NULL,
     ordinal         INTEGER,
-    granted         TEXT
+    granted         TEXT,
+    -- What the newest event said, apart from the columns above, so that an edit by hand is found out: (version << 35) |
+    -- (quantity << 3) | status (1 held, 2 confirmed, 3 released, 4 expired, 5 returned).
+    event           INTEGER NOT NULL,
+    -- The journal record of that event.
+    journal_offset  INTEGER NOT NULL
 );
--- The last guard against "twice": a user's n-th place in an offer is taken by one claim at a time.
-CREATE UNIQUE INDEX claims_ordinal ON claims (offer_number, user_id, ordinal)
-    WHERE ordinal IS NOT NULL AND status IN ('held', 'confirmed');
--- An Idempotency-Key names one claim of a user and an offer (rows without a key never collide). It also finds the claims of a
--- user: a second index that begins with the user would cost a third of the projector's pace, because users arrive in random
--- order and each row then dirties one more page.
-CREATE UNIQUE INDEX claims_key ON claims (user_id, offer_number, idempotency_key);
-CREATE INDEX claims_offer ON claims (offer_id, status);
+-- The last guard against "twice": a user's n-th place in an offer is taken by one claim at a time, and a key names one claim. Of
+-- the two a taken claim with an ordinal has its ordinal here, any other its Idempotency-Key (rows with neither never collide).
+-- The one pair that it lets by, one key on a taken claim with an ordinal and on another one, the projector looks for in this
+-- same index. It also finds the claims of a user. There is no second index that begins with the user, because users arrive in
+-- random order and each row dirties a page of each such index.
+CREATE UNIQUE INDEX claims_user ON claim_rows (user_id, place >> 32,
+    CASE WHEN ordinal IS NOT NULL AND status IN ('held', 'confirmed') THEN ordinal ELSE idempotency_key END);
 
-CREATE TABLE claim_events (
-    claim_id       TEXT    NOT NULL,
-    version        INTEGER NOT NULL,
-    offer_id       TEXT    NOT NULL,
-    status         TEXT    NOT NULL,
-    quantity       INTEGER NOT NULL,
-    at             TEXT    NOT NULL,
+-- States of claims before the newest, which is in `claim_rows`: most claims of a rush never have another.
+CREATE TABLE claim_history (
+    place          INTEGER NOT NULL,
+    event          INTEGER NOT NULL,
+    at_ms          INTEGER NOT NULL,
     journal_offset INTEGER NOT NULL,
-    PRIMARY KEY (claim_id, version)
+    PRIMARY KEY (place, event)
 ) WITHOUT ROWID;
+CREATE TRIGGER claims_supersede AFTER UPDATE OF event ON claim_rows WHEN OLD.event >> 35 < NEW.event >> 35 BEGIN
+    INSERT OR IGNORE INTO claim_history VALUES (OLD.place, OLD.event, OLD.updated_ms, OLD.journal_offset);
+END;
+
+-- Both directions of the join can be sought: from an offer to its range, and from a claim to its offer.
+CREATE VIEW claims (id, offer_id, user_id, quantity, status, version, idempotency_key, attributes, created_at, hold_expires_at,
+                    updated_at, offer_number, ordinal, granted, place) AS
+    SELECT c.id, o.id, c.user_id, c.quantity, c.status, c.version, c.idempotency_key, c.attributes,
+        strftime('%Y-%m-%dT%H:%M:%fZ', c.created_ms / 1000.0, 'unixepoch'),
+        strftime('%Y-%m-%dT%H:%M:%fZ', c.hold_expires_ms / 1000.0, 'unixepoch'),
+        strftime('%Y-%m-%dT%H:%M:%fZ', c.updated_ms / 1000.0, 'unixepoch'),
+        o.number, c.ordinal, c.granted, c.place
+    FROM claim_rows c JOIN offers o
+    ON o.number = ((c.place >> 32) & 0xffffffff) AND c.place >= o.number << 32 AND c.place <= ((o.number << 32) | 0xffffffff);
+-- What a person mends by hand; `bunho reconcile` then says that it was done by hand.
+CREATE TRIGGER claims_edit INSTEAD OF UPDATE OF user_id, quantity, status, version, ordinal ON claims BEGIN
+    UPDATE claim_rows SET user_id = NEW.user_id, quantity = NEW.quantity, status = NEW.status, version = NEW.version, ordinal = NEW.ordinal
+    WHERE place = OLD.place;
+END;
+CREATE TRIGGER claims_delete INSTEAD OF DELETE ON claims BEGIN
+    DELETE FROM claim_rows WHERE place = OLD.place;
+END;
+
+CREATE VIEW claim_events (claim_id, version, offer_id, status, quantity, at, journal_offset) AS
+    SELECT c.id, e.event >> 35, c.offer_id,
+        CASE e.event & 7 WHEN 1 THEN 'held' WHEN 2 THEN 'confirmed' WHEN 3 THEN 'released' WHEN 4 THEN 'expired' WHEN 5 THEN 'returned' END,
+        (e.event >> 3) & 0xffffffff, strftime('%Y-%m-%dT%H:%M:%fZ', e.at_ms / 1000.0, 'unixepoch'), e.journal_offset
+    FROM claims c JOIN (
+        SELECT place, event, updated_ms AS at_ms, journal_offset FROM claim_rows
+        UNION ALL SELECT place, event, at_ms, journal_offset FROM claim_history) e ON e.place = c.place;
 
 CREATE TABLE standby (
     id           TEXT    NOT NULL PRIMARY KEY,

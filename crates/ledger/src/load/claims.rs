@@ -7,10 +7,12 @@
 use super::{Sink, Versions};
 use crate::error::LedgerError;
 use crate::rows::Columns;
-use crate::{timestamp, words};
+use crate::rows::claim::{first_place, last_place};
+use crate::words;
 use bunho_domain::claim::Claim;
 use bunho_domain::event::{Event, OfferChange, OfferEvent};
 use bunho_domain::ids::{ClaimId, IdempotencyKey, UserId};
+use bunho_domain::time::Millis;
 use sqlx::SqliteConnection;
 
 /// Between columns: US, the unit separator. Ids, keys and times have no control characters, and JSON escapes them.
@@ -21,23 +23,24 @@ const RECORD: char = '\u{1e}';
 /// Claims come in the order of the subquery, which is that of its index; [`take_apart`] makes sure. 500 claims are
 /// some 75 KB, and at most 2 MB with the longest attributes.
 const PAGE: &str = "
-    SELECT max(id), group_concat(line, char(30)) FROM (
-        SELECT id, concat_ws(char(31), id, user_id, quantity, status, version, coalesce(idempotency_key, ''), coalesce(attributes, ''),
-            created_at, updated_at, coalesce(hold_expires_at, ''), coalesce(ordinal, ''), coalesce(granted, '')) AS line
-        FROM claims WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT 500)";
+    SELECT max(place), group_concat(line, char(30)) FROM (
+        SELECT place, concat_ws(char(31), id, user_id, quantity, status, version, coalesce(idempotency_key, ''),
+            coalesce(attributes, ''), created_ms, updated_ms, coalesce(hold_expires_ms, ''), coalesce(ordinal, ''),
+            coalesce(granted, '')) AS line
+        FROM claim_rows WHERE place >= ?1 AND place <= ?2 ORDER BY place LIMIT 500)";
 
-/// One page: the last id, and the claims' lines.
-type Page = Option<(String, String)>;
+/// One page: the last place, and the claims' lines.
+type Page = Option<(i64, String)>;
 
 /// Streams the claims of live offers in the order of their ids. Deleted offers' claims are not even read.
 pub(super) async fn load(snapshot: &mut SqliteConnection, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
     for (first, last) in runs(offers) {
-        let end = format!("{last:08x}.");
-        let mut page = read(snapshot, &format!("{first:08x}"), &end).await?;
+        let end = last_place(last);
+        let mut page = read(snapshot, first_place(first), end).await?;
         while let Some((upto, lines)) = page {
             let (next, taken) = tokio::join!(
                 biased;
-                read(snapshot, &upto, &end),
+                read(snapshot, upto.saturating_add(1), end),
                 async { take_apart(&lines, offers, sink) },
             );
             taken?;
@@ -47,22 +50,22 @@ pub(super) async fn load(snapshot: &mut SqliteConnection, offers: &Versions, sin
     Ok(())
 }
 
-/// Ranges of offer numbers without a deleted one between them.
+/// Ranges of offer numbers without a deleted one between them, and of which the places are in the same order.
 fn runs(offers: &Versions) -> Vec<(u32, u32)> {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for &number in offers.keys() {
         match runs.last_mut() {
-            Some((_, last)) if number == *last + 1 => *last = number,
+            Some((_, last)) if number == *last + 1 && number != 1 << 31 => *last = number,
             _ => runs.push((number, number)),
         }
     }
     runs
 }
 
-async fn read(snapshot: &mut SqliteConnection, after: &str, end: &str) -> Result<Page, LedgerError> {
-    let row = sqlx::query(PAGE).bind(after).bind(end).fetch_one(snapshot).await.map_err(LedgerError::sql("load claims"))?;
+async fn read(snapshot: &mut SqliteConnection, from: i64, end: i64) -> Result<Page, LedgerError> {
+    let row = sqlx::query(PAGE).bind(from).bind(end).fetch_one(snapshot).await.map_err(LedgerError::sql("load claims"))?;
     let mut columns = Columns::of(&row, "claims");
-    let (last, lines): (Option<String>, Option<String>) = (columns.take()?, columns.take()?);
+    let (last, lines): (Option<i64>, Option<String>) = (columns.take()?, columns.take()?);
     Ok(last.zip(lines))
 }
 
@@ -94,9 +97,9 @@ fn claim(line: &str) -> Option<Claim> {
         version: columns.next()?.parse().ok()?,
         key: unless_empty(columns.next()?, |text| IdempotencyKey::parse(text).ok())?,
         attributes: unless_empty(columns.next()?, |text| Some(text.into()))?,
-        created_at: timestamp::parse(columns.next()?)?,
-        updated_at: timestamp::parse(columns.next()?)?,
-        hold_expires_at: unless_empty(columns.next()?, timestamp::parse)?,
+        created_at: Millis(columns.next()?.parse().ok()?),
+        updated_at: Millis(columns.next()?.parse().ok()?),
+        hold_expires_at: unless_empty(columns.next()?, |text| text.parse().ok().map(Millis))?,
         ordinal: unless_empty(columns.next()?, |text| text.parse().ok())?,
         granted: unless_empty(columns.next()?, |text| ClaimId::parse(text).ok())?,
     })
@@ -121,5 +124,6 @@ mod tests {
         check(&[], &[]);
         check(&[1, 2, 3, 5, 7, 8], &[(1, 3), (5, 5), (7, 8)]);
         check(&[u32::MAX], &[(u32::MAX, u32::MAX)]);
+        check(&[0x7fff_ffff, 0x8000_0000], &[(0x7fff_ffff, 0x7fff_ffff), (0x8000_0000, 0x8000_0000)]);
     }
 }

@@ -2,20 +2,21 @@
 //! refuses.
 
 use super::batch::{Batch, OfferDraft};
-use super::claims::{CLAIMS, HISTORY, HistoryRow, NEW_CLAIMS, bind_claim, bind_history, known};
+use super::claims::{self, CLAIMS, ClaimRow, NEW_CLAIMS, bind_claim, known};
 use super::guard::{self, Known, Reason, Working};
 use super::multi_row::MultiRow;
 use super::park::{self, Parked};
 use super::prune::{self, Sweeps};
 use super::settings::{self, Written};
 use super::state::{OfferState, State, keep_ms};
-use super::{tickets, write_offset};
+use super::{tickets, twins, write_offset};
 use crate::error::LedgerError;
 use crate::words;
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange, ZoneEvent};
 use bunho_journal::crash_point;
 use sqlx::SqliteConnection;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 static STANDBY: MultiRow = MultiRow::new(
     "INSERT INTO standby (id, offer_number, offer_id, user_id, quantity, status, version, created_at, updated_at, claim_id) VALUES ",
@@ -70,7 +71,7 @@ pub(crate) async fn apply(connection: &mut SqliteConnection, state: &State, batc
     crash_point!("projector::offers");
     let refused = write_claims(connection, batch, &known, &sorted, &mut working, &mut parked).await?;
     crash_point!("projector::claims");
-    write_history(connection, batch, &refused, &working).await?;
+    write_history(connection, batch, &known, &refused).await?;
     crash_point!("projector::history");
     write_standby(connection, batch, &working, &mut parked).await?;
     crash_point!("projector::standby");
@@ -111,13 +112,13 @@ async fn define_offer(
 ) -> Result<(), LedgerError> {
     for &(version, event) in draft.defined.iter().rev() {
         let (id, quantity) = (event.state.id.as_str(), u64::from(event.state.quantity));
-        let taken = working.get(&number).map_or(0, |offer| offer.taken);
+        let (taken, guards) = working.get(&number).map_or_else(Default::default, |offer| (offer.taken, offer.guards));
         let reason = if taken > quantity {
             Reason::Capacity
         } else if settings::define_offer(connection, number, version, event).await? == Written::Refused {
             Reason::IdInUse
         } else {
-            working.insert(number, OfferState { id: id.into(), quantity, taken });
+            working.insert(number, OfferState { id: id.into(), quantity, taken, guards });
             return Ok(());
         };
         let change = OfferChange::Defined(Box::new(event.state.clone()));
@@ -151,23 +152,39 @@ async fn write_claims(
             Err(reason) => refused.push((index, reason)),
         }
     }
+    for &index in &rows {
+        if let Some(offer) = working.get_mut(&batch.claims[index].offer) {
+            offer.guards.note(batch.claims[index].last());
+        }
+    }
     // Changes before new ones: a place is free again before somebody new takes it, and nothing that is new frees any.
     let (changed, mut new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|index| known.contains_key(index));
-    // In the order of the indexes on users: a third faster than visiting their pages at random.
-    new.sort_by(|a, b| batch.claims[*a].last().user.cmp(&batch.claims[*b].last().user));
-    for (statement, rows) in [(&CLAIMS, changed), (&NEW_CLAIMS, new)] {
+    sort_by_user(batch, &mut new);
+    let mut twice = Vec::new();
+    for (statement, rows) in [(&CLAIMS, &changed), (&NEW_CLAIMS, &new)] {
         let conflicts = statement
-            .write(connection, &rows, |&index, binder| {
+            .write(connection, rows, |&index, binder| {
                 let claim = &batch.claims[index];
-                bind_claim(binder, offer_id(working, claim.offer), claim.last());
+                let newest = claim.newest();
+                let journal_offset = newest.place.offset;
+                bind_claim(&ClaimRow { claim: newest.state, journal_offset }, binder);
             })
             .await
             .map_err(LedgerError::sql("write claims"))?;
-        for conflict in conflicts {
-            let index = rows[conflict];
-            guard::withdraw(&batch.claims[index], known.get(&index), working);
-            refused.push((index, Reason::Duplicate));
-        }
+        twice.extend(conflicts.into_iter().map(|conflict| rows[conflict]));
+    }
+    new.retain(|index| {
+        let claim = &batch.claims[*index];
+        let may_hide_a_key = claim.last().key.is_some() && working.get(&claim.offer).is_some_and(|offer| offer.guards.may_hide_a_key());
+        may_hide_a_key && !twice.contains(index)
+    });
+    for index in twins::find(connection, &batch.claims, &new).await? {
+        twins::remove(connection, &batch.claims[index]).await?;
+        twice.push(index);
+    }
+    for index in twice {
+        guard::withdraw(&batch.claims[index], known.get(&index), working);
+        refused.push((index, Reason::Duplicate));
     }
     for &(index, reason) in &refused {
         let claim = &batch.claims[index];
@@ -177,20 +194,41 @@ async fn write_claims(
     Ok(refused.into_iter().map(|(index, _)| index).collect())
 }
 
+/// In the order of the index on users: a third faster than visiting its pages at random.
+fn sort_by_user(batch: &Batch<'_>, rows: &mut [usize]) {
+    // The first 16 bytes tell nearly all users apart, so that few comparisons look one up.
+    let start = |index: usize| {
+        let mut start = [0; 16];
+        let user = batch.claims[index].last().user.as_str().as_bytes();
+        let length = user.len().min(start.len());
+        start[..length].copy_from_slice(&user[..length]);
+        u128::from_be_bytes(start)
+    };
+    let user = |index: usize| (&batch.claims[index].last().user, batch.claims[index].offer);
+    let mut keyed: Vec<(u128, usize)> = rows.iter().map(|&index| (start(index), index)).collect();
+    keyed.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| user(a.1).cmp(&user(b.1))));
+    for (row, (_, index)) in rows.iter_mut().zip(keyed) {
+        *row = index;
+    }
+}
+
+/// Writes the states that are not the ones in `claim_rows`. What was there before, the schema keeps by itself.
 async fn write_history(
     connection: &mut SqliteConnection,
     batch: &Batch<'_>,
+    known: &HashMap<usize, Known>,
     refused: &HashSet<usize>,
-    working: &Working,
 ) -> Result<(), LedgerError> {
-    let mut rows = Vec::with_capacity(batch.claims.len());
+    let mut rows = Vec::new();
     for (index, claim) in batch.claims.iter().enumerate() {
-        if !refused.contains(&index) {
-            let offer_id = offer_id(working, claim.offer);
-            rows.extend(claim.states.iter().map(|event| HistoryRow { offer_id, claim: event.state, journal_offset: event.place.offset }));
+        let stored = known.get(&index).map_or(0, |known| known.version).max(claim.last().version);
+        // Nearly every claim of a rush has one state.
+        if claim.states[0].state.version < stored && !refused.contains(&index) {
+            let before = claim.states.iter().filter(|event| event.state.version < stored);
+            rows.extend(before.map(|event| ClaimRow { claim: event.state, journal_offset: event.place.offset }));
         }
     }
-    HISTORY.write(connection, &rows, bind_history).await.map(drop).map_err(LedgerError::sql("write the history of claims"))
+    claims::write_history(connection, &rows).await
 }
 
 async fn write_standby(
@@ -202,7 +240,7 @@ async fn write_standby(
     let mut rows = Vec::with_capacity(batch.standby.len());
     for (id, event) in &batch.standby {
         match working.get(&id.offer_number()) {
-            Some(offer) => rows.push((&*offer.id, event.state)),
+            Some(offer) => rows.push((&offer.id, event.state)),
             None => parked.push(Parked::standby(*event, offer_name(working, id.offer_number()), Reason::UnknownOffer)),
         }
     }
@@ -211,7 +249,7 @@ async fn write_standby(
             binder
                 .shown(standby.id)
                 .value(standby.id.offer_number())
-                .text(offer_id)
+                .value(Arc::clone(offer_id))
                 .text(standby.user.as_str())
                 .value(standby.quantity)
                 .value(words::standby(standby.status))
@@ -247,10 +285,6 @@ async fn write_zones(
         }
     }
     Ok(keep)
-}
-
-fn offer_id(working: &Working, number: u32) -> &str {
-    working.get(&number).map_or("", |offer| &offer.id)
 }
 
 /// The offer's id, or its number where it has none here.

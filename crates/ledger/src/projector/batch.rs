@@ -41,8 +41,13 @@ pub(crate) struct ClaimStates<'a> {
 
 impl<'a> ClaimStates<'a> {
     /// The newest of them.
+    pub(crate) fn newest(&self) -> Placed<'a, Claim> {
+        self.states[self.states.len() - 1]
+    }
+
+    /// The newest of them, without its place.
     pub(crate) fn last(&self) -> &'a Claim {
-        self.states[self.states.len() - 1].state
+        self.newest().state
     }
 }
 

@@ -5,6 +5,7 @@ use super::prune::Sweeps;
 use super::read_offset;
 use crate::error::LedgerError;
 use crate::rows::{self, Columns};
+use bunho_domain::claim::Claim;
 use bunho_domain::line::settings::ZoneSettings;
 use sqlx::SqliteConnection;
 use std::collections::HashMap;
@@ -18,6 +19,34 @@ pub(crate) struct OfferState {
     pub(crate) quantity: u64,
     /// Units of held and confirmed claims.
     pub(crate) taken: u64,
+    pub(crate) guards: Guards,
+}
+
+/// What stands, or once stood, in the index `claims_user` of an offer's claims.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Guards {
+    /// Ordinals of taken claims.
+    pub(crate) ordinals: bool,
+    /// Keys, or ordinals above 1.
+    pub(crate) others: bool,
+}
+
+impl Guards {
+    pub(crate) fn note(&mut self, claim: &Claim) {
+        match claim.ordinal {
+            Some(ordinal) if claim.status.is_taken() => {
+                self.ordinals = true;
+                self.others |= ordinal > 1;
+            }
+            _ => self.others |= claim.key.is_some(),
+        }
+    }
+
+    /// Whether two claims of a user may have one key without colliding in the index: never where all are alike, as in a rush
+    /// for one each, or where nobody is limited.
+    pub(crate) fn may_hide_a_key(self) -> bool {
+        self.ordinals && self.others
+    }
 }
 
 /// The projector's memory; always what the last committed transaction left.
@@ -65,10 +94,13 @@ pub(crate) fn keep_ms(settings: &ZoneSettings) -> i64 {
 async fn seed_offers(snapshot: &mut SqliteConnection) -> Result<HashMap<u32, OfferState>, LedgerError> {
     let action = LedgerError::sql("count what is taken");
     let rows = sqlx::query(
-        "SELECT o.number, o.id, o.quantity, coalesce(t.taken, 0) FROM offers o
-         LEFT JOIN (SELECT offer_number, sum(quantity) AS taken FROM claims WHERE status IN ('held', 'confirmed') GROUP BY offer_number) t
-         ON t.offer_number = o.number
-         WHERE o.deleted_at IS NULL",
+        // Each offer is a range of the primary key.
+        "SELECT o.number, o.id, o.quantity, coalesce(sum(c.quantity) FILTER (WHERE c.status IN ('held', 'confirmed')), 0),
+            coalesce(max(c.ordinal IS NOT NULL AND c.status IN ('held', 'confirmed')), 0),
+            coalesce(max(c.ordinal > 1 OR (c.idempotency_key IS NOT NULL
+                AND (c.ordinal IS NULL OR c.status NOT IN ('held', 'confirmed')))), 0)
+         FROM offers o LEFT JOIN claim_rows c ON c.place >= o.number << 32 AND c.place <= (o.number << 32) | 4294967295
+         WHERE o.deleted_at IS NULL GROUP BY o.number",
     )
     .fetch_all(snapshot)
     .await
@@ -79,7 +111,8 @@ async fn seed_offers(snapshot: &mut SqliteConnection) -> Result<HashMap<u32, Off
         let number = columns.take()?;
         let id = Arc::from(columns.take::<&str>()?);
         let (quantity, taken) = (columns.take::<i64>()?.cast_unsigned(), columns.take::<i64>()?.cast_unsigned());
-        offers.insert(number, OfferState { id, quantity, taken });
+        let guards = Guards { ordinals: columns.take()?, others: columns.take()? };
+        offers.insert(number, OfferState { id, quantity, taken, guards });
     }
     Ok(offers)
 }

@@ -3,7 +3,7 @@
 use super::page;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
-use crate::rows::claim::{ClaimRow, claim, claim_columns, claim_row};
+use crate::rows::claim::{ClaimRow, claim, claim_columns, claim_row, first_place, last_place, offer_column, place};
 use crate::words;
 use bunho_domain::claim::{Claim, Status};
 use bunho_domain::ids::{ClaimId, OfferId, UserId};
@@ -40,15 +40,16 @@ impl Ledger {
     /// The database cannot be read.
     pub async fn claims_of_user(&self, query: &ClaimQuery<'_>) -> Result<ClaimPage, LedgerError> {
         let limit = page(query.limit);
-        let cursor = query.cursor.map(|id| id.to_string());
+        let cursor = query.cursor.map(place);
         // ?n is named once and bound once: ?1 user, ?2 offer, ?3 status, ?4 cursor, ?5 limit.
         let rows = sqlx::query(concat!(
             "SELECT ",
             claim_columns!(),
-            ", offer_id FROM claims
+            offer_column!(),
+            " FROM claim_rows
              WHERE user_id = ?1 AND (?2 IS NULL OR offer_id = ?2) AND (?3 IS NULL OR status = ?3)
-             AND (?4 IS NULL OR (created_at, id) < ((SELECT created_at FROM claims WHERE id = ?4), ?4))
-             ORDER BY created_at DESC, id DESC LIMIT ?5"
+             AND (?4 IS NULL OR (created_ms, place) < ((SELECT created_ms FROM claim_rows WHERE place = ?4), ?4))
+             ORDER BY created_ms DESC, place DESC LIMIT ?5"
         ))
         .bind(query.user.as_str())
         .bind(query.offer.map(OfferId::as_str))
@@ -73,15 +74,16 @@ impl Ledger {
         limit: usize,
     ) -> Result<ClaimPage, LedgerError> {
         let limit = page(limit);
-        // Ids begin with the offer's number, so an offer is a range of the primary key. The bounds stand alone and not
+        // Places begin with the offer's number, so an offer is a range of the primary key. The bounds stand alone and not
         // inside an OR: that is what lets SQLite seek to them.
         let rows = sqlx::query(concat!(
             "SELECT ",
             claim_columns!(),
-            ", offer_id FROM claims WHERE id > ?1 AND id < ?2 AND (?3 IS NULL OR status = ?3) ORDER BY id LIMIT ?4"
+            offer_column!(),
+            " FROM claim_rows WHERE place >= ?1 AND place <= ?2 AND (?3 IS NULL OR status = ?3) ORDER BY place LIMIT ?4"
         ))
         .bind(after_cursor(offer, cursor))
-        .bind(end_of(offer))
+        .bind(last_place(offer))
         .bind(status.map(words::status))
         .bind(one_more(limit))
         .fetch_all(self.readers())
@@ -95,7 +97,8 @@ impl Ledger {
     /// # Errors
     /// The database cannot be read.
     pub async fn claim(&self, id: ClaimId) -> Result<Option<ClaimRow>, LedgerError> {
-        let row = sqlx::query(concat!("SELECT ", claim_columns!(), ", offer_id FROM claims WHERE id = ?"))
+        let row = sqlx::query(concat!("SELECT ", claim_columns!(), offer_column!(), " FROM claim_rows WHERE place = ? AND id = ?"))
+            .bind(place(id))
             .bind(id.to_string())
             .fetch_optional(self.readers())
             .await
@@ -115,25 +118,21 @@ impl Ledger {
         upto: Option<ClaimId>,
         most: usize,
     ) -> Result<Vec<Claim>, LedgerError> {
-        let rows = sqlx::query(concat!("SELECT ", claim_columns!(), " FROM claims WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"))
-            .bind(after_cursor(offer, after))
-            .bind(upto.map_or_else(|| end_of(offer), |id| id.to_string()))
-            .bind(i64::try_from(most).unwrap_or(i64::MAX))
-            .fetch_all(self.readers())
-            .await
-            .map_err(LedgerError::sql("page through an offer's claims"))?;
+        let rows =
+            sqlx::query(concat!("SELECT ", claim_columns!(), " FROM claim_rows WHERE place >= ? AND place <= ? ORDER BY place LIMIT ?"))
+                .bind(after_cursor(offer, after))
+                .bind(upto.map_or_else(|| last_place(offer), place))
+                .bind(i64::try_from(most).unwrap_or(i64::MAX))
+                .fetch_all(self.readers())
+                .await
+                .map_err(LedgerError::sql("page through an offer's claims"))?;
         rows.iter().map(claim).collect()
     }
 }
 
-/// Text that is below every id of `offer`, or the cursor's.
-fn after_cursor(offer: u32, cursor: Option<ClaimId>) -> String {
-    cursor.map_or_else(|| format!("{offer:08x}"), |id| id.to_string())
-}
-
-/// Text that is above every id of `offer` and below those of the next: `.` comes after `-`.
-fn end_of(offer: u32) -> String {
-    format!("{offer:08x}.")
+/// The first place that comes after the cursor, or the offer's first.
+fn after_cursor(offer: u32, cursor: Option<ClaimId>) -> i64 {
+    cursor.map_or_else(|| first_place(offer), |id| place(id).saturating_add(1))
 }
 
 /// One entry more than shown tells whether there is a next page.

@@ -13,23 +13,24 @@ const OVERSOLD_MAX: i64 = 100;
 /// dropped or are damaged; the unary plus keeps the statement from reading those very indexes.
 const DUPLICATES: &str = "
     SELECT (SELECT count(*) FROM (
-        SELECT 1 FROM claims WHERE ordinal IS NOT NULL AND status IN ('held', 'confirmed')
-        GROUP BY +offer_number, +user_id, +ordinal HAVING count(*) > 1))
+        SELECT 1 FROM claim_rows WHERE ordinal IS NOT NULL AND status IN ('held', 'confirmed')
+        GROUP BY place >> 32, +user_id, +ordinal HAVING count(*) > 1))
     + (SELECT count(*) FROM (
-        SELECT 1 FROM claims WHERE idempotency_key IS NOT NULL
-        GROUP BY +offer_number, +user_id, +idempotency_key HAVING count(*) > 1))";
+        SELECT 1 FROM claim_rows WHERE idempotency_key IS NOT NULL
+        GROUP BY place >> 32, +user_id, +idempotency_key HAVING count(*) > 1))";
 
 const HISTORY_DIFFERS: &str = "
-    SELECT count(*) FROM claims c
-    WHERE NOT EXISTS (SELECT 1 FROM claim_events e WHERE e.claim_id = c.id AND e.version = c.version
-                      AND e.status = c.status AND e.quantity = c.quantity)
-    OR EXISTS (SELECT 1 FROM claim_events e WHERE e.claim_id = c.id AND e.version > c.version)";
+    SELECT (SELECT count(*) FROM claim_rows WHERE event IS NOT (version << 35) | (quantity << 3) |
+        CASE status WHEN 'held' THEN 1 WHEN 'confirmed' THEN 2 WHEN 'released' THEN 3 WHEN 'expired' THEN 4 WHEN 'returned' THEN 5 END)
+    + (SELECT count(DISTINCT place) FROM claim_history h
+       WHERE NOT EXISTS (SELECT 1 FROM claim_rows c WHERE c.place = h.place AND c.event >> 35 > h.event >> 35))";
 
 const OVERSOLD: &str = "
-    SELECT o.id, o.quantity, t.taken FROM offers o
-    JOIN (SELECT offer_number, sum(quantity) AS taken FROM claims WHERE status IN ('held', 'confirmed') GROUP BY offer_number) t
-    ON t.offer_number = o.number
-    WHERE o.deleted_at IS NULL AND t.taken > o.quantity ORDER BY o.number LIMIT ?";
+    SELECT id, quantity, taken FROM (
+        SELECT number, id, quantity, (SELECT coalesce(sum(c.quantity), 0) FROM claim_rows c
+            WHERE c.place >= number << 32 AND c.place <= (number << 32) | 4294967295 AND c.status IN ('held', 'confirmed')) AS taken
+        FROM offers WHERE deleted_at IS NULL)
+    WHERE taken > quantity ORDER BY number LIMIT ?";
 
 /// Fills in what the ledger alone can tell.
 pub(super) async fn check(ledger: &Ledger, report: &mut Report) -> Result<(), LedgerError> {

@@ -2,7 +2,7 @@
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
-use crate::projector::{HistoryRow, read_offset, write_whole, write_whole_history};
+use crate::projector::{ClaimRow, is_twin, read_offset, write_whole};
 use crate::timestamp::Timestamp;
 use bunho_domain::claim::Claim;
 use bunho_domain::time::Millis;
@@ -15,24 +15,27 @@ impl Ledger {
     pub(crate) async fn write_claims(&self, number: u32, claims: &[&Claim], at: Millis) -> Result<u64, LedgerError> {
         let action = LedgerError::sql("repair claims");
         let mut writing = self.begin_write().await?;
-        let offer_id: Option<String> = sqlx::query_scalar("SELECT id FROM offers WHERE number = ?")
+        let is_defined: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM offers WHERE number = ?)")
             .bind(number)
-            .fetch_optional(&mut *writing)
+            .fetch_one(&mut *writing)
             .await
             .map_err(&action)?;
-        let Some(offer_id) = offer_id else { return Ok(claims.len() as u64) };
+        if !is_defined {
+            return Ok(claims.len() as u64);
+        }
         // Those that free a place first, as the projector does.
         let mut ordered = claims.to_vec();
         ordered.sort_by_key(|claim| claim.status.is_taken());
-        let refused: HashSet<usize> = write_whole(&mut writing, &offer_id, &ordered).await?.into_iter().collect();
         let journal_offset = read_offset(&mut writing).await?;
-        let written: Vec<HistoryRow<'_>> = ordered
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| !refused.contains(index))
-            .map(|(_, claim)| HistoryRow { offer_id: &offer_id, claim, journal_offset })
-            .collect();
-        write_whole_history(&mut writing, &written).await?;
+        let mut rows = Vec::with_capacity(ordered.len());
+        for claim in ordered {
+            if !is_twin(&mut writing, claim).await? {
+                rows.push(ClaimRow { claim, journal_offset });
+            }
+        }
+        let refused: HashSet<usize> = write_whole(&mut writing, &rows).await?.into_iter().collect();
+        let written: Vec<&ClaimRow<'_>> =
+            rows.iter().enumerate().filter(|(index, _)| !refused.contains(index)).map(|(_, row)| row).collect();
         let resolved_at = Timestamp::new(at);
         for row in &written {
             sqlx::query("UPDATE parked_events SET resolved_at = ? WHERE claim_id = ? AND resolved_at IS NULL")
@@ -46,6 +49,6 @@ impl Ledger {
         crash_point!("ledger::repaired");
         self.note_repair();
         writing.commit().await.map_err(&action)?;
-        Ok(refused.len() as u64)
+        Ok((claims.len() - written.len()) as u64)
     }
 }

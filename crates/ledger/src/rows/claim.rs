@@ -5,15 +5,24 @@ use crate::error::LedgerError;
 use crate::words;
 use bunho_domain::claim::{Claim, Standby};
 use bunho_domain::ids::{ClaimId, IdempotencyKey, OfferId, StandbyId, UserId};
+use bunho_domain::time::Millis;
 use sqlx::sqlite::SqliteRow;
 
 /// What [`claim`] reads, in its order. A macro, so that statements can be put together at compile time.
 macro_rules! claim_columns {
     () => {
-        "id, user_id, quantity, status, version, idempotency_key, attributes, created_at, updated_at, hold_expires_at, ordinal, granted"
+        "id, user_id, quantity, status, version, idempotency_key, attributes, created_ms, updated_ms, hold_expires_ms, ordinal, granted"
     };
 }
 pub(crate) use claim_columns;
+
+/// What [`claim_row`] reads after them.
+macro_rules! offer_column {
+    () => {
+        ", (SELECT id FROM offers WHERE number = ((place >> 32) & 4294967295)) AS offer_id"
+    };
+}
+pub(crate) use offer_column;
 
 /// What [`standby`] reads, in its order.
 macro_rules! standby_columns {
@@ -22,6 +31,21 @@ macro_rules! standby_columns {
     };
 }
 pub(crate) use standby_columns;
+
+/// The primary key of a claim: its offer's number, then its place there.
+pub(crate) const fn place(id: ClaimId) -> i64 {
+    first_place(id.offer_number()) | id.seq() as i64
+}
+
+/// The lowest key that a claim of `offer` can have. Offers from 2^31 on come before the others, as SQLite has signed numbers.
+pub(crate) const fn first_place(offer: u32) -> i64 {
+    ((offer as u64) << 32).cast_signed()
+}
+
+/// The highest.
+pub(crate) const fn last_place(offer: u32) -> i64 {
+    first_place(offer) | u32::MAX as i64
+}
 
 /// A claim with the id that its offer has in SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +60,7 @@ pub(crate) fn claim(row: &SqliteRow) -> Result<Claim, LedgerError> {
     read_claim(&mut Columns::of(row, "claims"))
 }
 
-/// As [`claim`], with `offer_id` after its columns.
+/// As [`claim`], with the offer's id after its columns.
 pub(crate) fn claim_row(row: &SqliteRow) -> Result<ClaimRow, LedgerError> {
     let mut columns = Columns::of(row, "claims");
     let claim = read_claim(&mut columns)?;
@@ -52,9 +76,9 @@ fn read_claim(columns: &mut Columns<'_>) -> Result<Claim, LedgerError> {
         version: columns.take()?,
         key: columns.id_or_none("idempotency_key", IdempotencyKey::parse)?,
         attributes: columns.text_or_none()?,
-        created_at: columns.time("created_at")?,
-        updated_at: columns.time("updated_at")?,
-        hold_expires_at: columns.time_or_none("hold_expires_at")?,
+        created_at: Millis(columns.take()?),
+        updated_at: Millis(columns.take()?),
+        hold_expires_at: columns.take::<Option<i64>>()?.map(Millis),
         ordinal: columns.take()?,
         granted: columns.id_or_none("granted", ClaimId::parse)?,
     })

@@ -44,6 +44,24 @@ async fn what_a_guard_refuses_is_parked_and_the_rest_goes_on() {
     check(&[now(2, &first), now(3, &again), now(4, &c)], &["1 a 1 duplicate"], &["a held", "c held"]).await;
     let keyed = |claim: Claim| Claim { key: Some(key("k")), ..claim };
     check(&[now(2, &keyed(a.clone())), now(3, &keyed(held(1, 5, "a")))], &["1 a 1 duplicate"], &["a held"]).await;
+    // The same with a place of a user's as well, on the first, the second or both; the place or the key alone would do.
+    let placed = |claim: Claim, ordinal| keyed(place(claim, ordinal));
+    let second = held(1, 5, "a");
+    check(&[now(2, &placed(a.clone(), 1)), now(3, &placed(second.clone(), 2))], &["1 a 1 duplicate"], &["a held"]).await;
+    check(&[now(2, &placed(a.clone(), 1)), now(3, &keyed(second.clone()))], &["1 a 1 duplicate"], &["a held"]).await;
+    check(&[now(2, &keyed(a.clone())), now(3, &placed(second.clone(), 1))], &["1 a 1 duplicate"], &["a held"]).await;
+    let ended = then(&placed(a.clone(), 1), Status::Released);
+    check(
+        &[now(2, &placed(a.clone(), 1)), now(3, &ended), now(4, &placed(second.clone(), 1)), now(5, &b)],
+        &["1 a 1 duplicate"],
+        &["a released", "b held"],
+    )
+    .await;
+    let other_key = Claim { key: Some(key("1")), ..place(second.clone(), 2) };
+    check(&[now(2, &placed(a.clone(), 1)), now(3, &other_key)], &[], &["a held", "a held"]).await;
+    // Two claims in one place of the offer.
+    let impostor = Claim { id: bunho_domain::ids::ClaimId::new(1, 0, 8), ..held(1, 0, "z") };
+    check(&[now(2, &a), now(3, &impostor), now(4, &b)], &["1 z 1 duplicate"], &["a held", "b held"]).await;
     // An offer that nobody defined.
     check(&[now(2, &held(9, 0, "x")), now(3, &a)], &["1 x 1 unknown_offer"], &["a held"]).await;
 }
@@ -100,4 +118,23 @@ async fn an_id_lives_once_at_a_time() {
     let parked = world.ledger.parked_events(None, 10).await.expect("parked");
     assert_eq!((parked[0].reason.as_str(), parked[0].offer_id.as_deref()), ("id_in_use", Some("summer")));
     assert_eq!(world.ledger.parked_events(Some((parked[0].journal_offset, 0)), 10).await.expect("none"), []);
+}
+
+/// The guards in steps: what the tables hold already counts as what comes in the same batch does.
+#[tokio::test]
+async fn a_key_that_the_tables_hold_is_not_taken_again() {
+    let world = World::new().await;
+    let keyed = |seq, ordinal| Claim { key: Some(key("k")), ..place(held(1, seq, "a"), ordinal) };
+    let first = keyed(0, 1);
+    world.happened([defined(1, 1, goods("summer", 30)), now(2, &first)]).await;
+    assert_eq!(world.projected().await.parked(), 0);
+    world.happened([now(3, &keyed(1, 2))]).await;
+    assert_eq!(world.projected().await.parked(), 1);
+    world.happened([now(4, &then(&first, Status::Released)), now(5, &keyed(2, 2))]).await;
+    assert_eq!(world.projected().await.parked(), 2);
+    world.happened([now(6, &Claim { key: Some(key("k")), ..held(1, 3, "a") }), now(7, &held(1, 4, "a"))]).await;
+    assert_eq!(world.projected().await.parked(), 3);
+    assert_eq!(world.sql("SELECT place & 15, status FROM claims ORDER BY place").await, ["0|released", "4|held"]);
+    let history = "SELECT version, status, quantity, journal_offset FROM claim_events ORDER BY claim_id, version";
+    assert_eq!(world.sql(history).await, ["1|held|1|2", "2|released|1|4", "1|held|1|7"]);
 }

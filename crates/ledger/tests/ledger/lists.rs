@@ -78,9 +78,9 @@ async fn lists_use_their_indexes() {
         let plan = world.sql(&format!("EXPLAIN QUERY PLAN {statement}")).await.join("\n");
         assert!(plan.contains(expected) && !plan.contains("SCAN"), "{statement}\n{plan}");
     };
-    check("SELECT quantity FROM claims WHERE user_id = 'u'", "claims_key (user_id=?)").await;
-    check("SELECT quantity FROM claims WHERE id > '00000001' AND id < '00000001.' ORDER BY id LIMIT 5", "(id>? AND id<?)").await;
-    check("SELECT status, count(*) FROM claims WHERE offer_id = 'o' GROUP BY status", "claims_offer (offer_id=?)").await;
+    check("SELECT status, count(*), sum(quantity) FROM claims WHERE offer_id = 'o' GROUP BY status", "(rowid>? AND rowid<?)").await;
+    check("SELECT quantity FROM claims WHERE user_id = 'u'", "claims_user (user_id=?)").await;
+    check("SELECT quantity FROM claim_rows WHERE place >= 1 AND place <= 9 ORDER BY place LIMIT 5", "(rowid>? AND rowid<?)").await;
 }
 
 #[tokio::test]

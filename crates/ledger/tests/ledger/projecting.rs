@@ -127,7 +127,7 @@ async fn a_projector_cut_off_anywhere_loses_nothing_and_does_nothing_twice() {
 async fn a_failing_database_is_waited_for() {
     let world = World::new().await;
     let mut shell = world.shell().await;
-    sqlx::query("ALTER TABLE claims RENAME TO elsewhere").execute(&mut shell).await.expect("renamed");
+    sqlx::query("ALTER TABLE claim_rows RENAME TO elsewhere").execute(&mut shell).await.expect("renamed");
     world.happened(sale(50)).await;
     let projector = Arc::new(Projector::new(world.ledger.clone(), world.journal.clone()));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -141,7 +141,7 @@ async fn a_failing_database_is_waited_for() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), noticed).await.expect("the failure is noticed");
-    sqlx::query("ALTER TABLE elsewhere RENAME TO claims").execute(&mut shell).await.expect("renamed");
+    sqlx::query("ALTER TABLE elsewhere RENAME TO claim_rows").execute(&mut shell).await.expect("renamed");
     let target = world.journal.durable();
     tokio::time::timeout(Duration::from_secs(30), world.ledger.projected().wait_for(|&offset| offset >= target))
         .await
@@ -220,4 +220,60 @@ async fn a_commit_of_unknown_fate_is_told_of_once_it_is_known() {
     assert_eq!(*world.ledger.projected().borrow(), 0);
     projector.step(None).await.expect("well again");
     assert_eq!(*world.ledger.projected().borrow(), 1);
+}
+
+#[tokio::test]
+async fn whoever_waits_does_not_wait_for_others_to_gather() {
+    let world = World::new().await;
+    let projector = Arc::new(Projector::gathering(world.ledger.clone(), world.journal.clone(), Duration::from_secs(3_600)));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn({
+        let projector = projector.clone();
+        async move { projector.run(async { drop(stopped.await) }).await }
+    });
+    // The first wish is there before the projector rests, the second comes while it does.
+    for offer in 1..=2 {
+        world.happened([defined(offer, 1, goods(&format!("summer-{offer}"), 10))]).await;
+        let target = world.journal.durable();
+        world.ledger.want(target);
+        let waiting = async { world.ledger.projected().wait_for(|&offset| offset >= target).await.map(drop) };
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("in time").expect("projected");
+    }
+    // And whoever stops does not either.
+    world.happened([defined(3, 1, goods("winter", 10))]).await;
+    drop(stop);
+    tokio::time::timeout(Duration::from_secs(30), running).await.expect("in time").expect("it ends");
+    assert_eq!(world.sql("SELECT count(*) FROM offers").await, ["3"]);
+}
+
+#[tokio::test]
+async fn the_texts_of_a_claim_are_what_the_program_would_write() {
+    let world = World::new().await;
+    let mut events = Vec::new();
+    let mut expected = Vec::new();
+    let mut dice = Dice(11);
+    for (offer, seq) in
+        [(1, 0), (1, 0xf), (1, 0x10), (2, 0xffff), (2, 0x1_0000), (0x7fff_ffff, 5), (0x8000_0000, 0xabcd_ef12), (u32::MAX, u32::MAX)]
+    {
+        if !events.iter().any(|event| matches!(event, Event::Offer(event) if event.offer == offer)) {
+            events.push(defined(offer, 1, goods(&format!("offer-{offer}"), 10)));
+        }
+        let nonce = (u64::from(dice.below(u32::MAX)) << 32 | u64::from(dice.below(u32::MAX))) & bunho_domain::ids::NONCE_MASK;
+        let at = START.plus_ms(i64::from(dice.below(u32::MAX)) * 7);
+        let id = bunho_domain::ids::ClaimId::new(offer, seq, nonce);
+        let claim = Claim { id, created_at: at, updated_at: at, hold_expires_at: Some(at.plus_ms(1)), ..held(offer, 0, "u") };
+        events.push(now(2, &claim));
+        let at = at.0;
+        let day = world.sql(&format!("SELECT strftime('%Y-%m-%dT%H:%M:%S', {at} / 1000, 'unixepoch')")).await.remove(0);
+        expected.push((claim, format!("{id}|{day}.{:03}Z|{offer}", at % 1_000)));
+    }
+    world.happened(events).await;
+    assert_eq!(world.projected().await.parked(), 0);
+    for (claim, expected) in expected {
+        let id = claim.id;
+        assert_eq!(world.sql(&format!("SELECT id, created_at, offer_number FROM claims WHERE id = '{id}'")).await, [expected]);
+        assert_eq!(world.ledger.claim(id).await.expect("read").map(|row| row.claim), Some(claim.clone()));
+        let page = world.ledger.claims_between(id.offer_number(), None, Some(id), 10).await.expect("a page");
+        assert_eq!(page.last(), Some(&claim));
+    }
 }

@@ -90,7 +90,7 @@ async fn the_ledger_is_checked_against_itself() {
     for statement in [
         "UPDATE offers SET quantity = 9",
         "UPDATE claims SET status = 'confirmed' WHERE user_id = 'u3'",
-        "DROP INDEX claims_ordinal",
+        "DROP INDEX claims_user",
         "UPDATE claims SET user_id = 'u1', ordinal = 1 WHERE user_id IN ('u1', 'u2')",
     ] {
         sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut shell).await.expect("spoiled");

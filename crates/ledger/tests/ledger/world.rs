@@ -70,6 +70,7 @@ impl World {
             "SELECT * FROM offers ORDER BY number",
             "SELECT * FROM zones ORDER BY number",
             "SELECT * FROM claims ORDER BY id",
+            "SELECT * FROM claim_rows ORDER BY place",
             "SELECT claim_id, version, offer_id, status, quantity, at FROM claim_events ORDER BY claim_id, version",
             "SELECT * FROM standby ORDER BY id",
             "SELECT * FROM tickets ORDER BY zone_number, epoch, seq",

@@ -1,0 +1,102 @@
+//! The part of the guard that the unique index on users cannot see: a key on a taken claim with an ordinal, which stands in
+//! the index under its ordinal, and the same key on another claim of that user and offer.
+//!
+//! Both are found in that index all the same: the other one either stands there under the key, or is one of the claims
+//! there under ordinals, of which a user has no more than the limit of the offer ([`bunho_domain::limits::ORDINAL_LIMIT_MAX`]).
+
+use super::batch::ClaimStates;
+use super::multi_row::{Binder, MultiRow};
+use crate::error::LedgerError;
+use crate::rows::Columns;
+use crate::rows::claim::place;
+use bunho_domain::claim::Claim;
+use sqlx::SqliteConnection;
+use std::collections::{BTreeMap, HashSet};
+
+/// As the index has it.
+macro_rules! guard {
+    () => {
+        "(CASE WHEN c.ordinal IS NOT NULL AND c.status IN ('held', 'confirmed') THEN c.ordinal ELSE c.idempotency_key END)"
+    };
+}
+
+/// Pairs of one of the claims and another claim with its key. In the index every whole number comes before every text, and
+/// nulls are in no comparison; the unary plus keeps a key from being compared as a number.
+static TWINS: MultiRow = MultiRow::new(
+    "WITH new (place) AS (VALUES ",
+    "(?)",
+    concat!(
+        ") SELECT n.place, c.place FROM new CROSS JOIN claim_rows n ON n.place = new.place CROSS JOIN claim_rows c INDEXED BY claims_user \
+         ON c.user_id = n.user_id AND c.place >> 32 = n.place >> 32 AND ",
+        guard!(),
+        " < '' WHERE c.place <> n.place AND c.idempotency_key = n.idempotency_key \
+         UNION ALL \
+         SELECT n.place, c.place FROM new CROSS JOIN claim_rows n ON n.place = new.place CROSS JOIN claim_rows c INDEXED BY claims_user \
+         ON c.user_id = n.user_id AND c.place >> 32 = n.place >> 32 AND ",
+        guard!(),
+        " = +n.idempotency_key WHERE c.place <> n.place AND n.ordinal IS NOT NULL AND n.status IN ('held', 'confirmed')"
+    ),
+);
+
+/// Of the claims just written those whose key another claim had before them, as indexes into `claims` like `new`: the new
+/// ones of offers where that can be ([`super::state::Guards`]), in the order of the index. One that changes keeps its key.
+pub(crate) async fn find(connection: &mut SqliteConnection, claims: &[ClaimStates<'_>], new: &[usize]) -> Result<Vec<usize>, LedgerError> {
+    let action = LedgerError::sql("look for keys used twice");
+    let mut pairs: Vec<(i64, i64)> = Vec::new();
+    let mut rest = new;
+    while !rest.is_empty() {
+        let (text, length) = TWINS.chunk(rest.len());
+        let (chunk, after) = rest.split_at(length);
+        rest = after;
+        let mut binder = Binder::default();
+        for &index in chunk {
+            binder.value(place(claims[index].last().id));
+        }
+        let arguments = binder.finish().map_err(&action)?;
+        for row in sqlx::query_with(text, arguments).fetch_all(&mut *connection).await.map_err(&action)? {
+            let mut columns = Columns::of(&row, "claims");
+            pairs.push((columns.take()?, columns.take()?));
+        }
+    }
+    if pairs.is_empty() {
+        return Ok(Vec::new());
+    }
+    pairs.sort_unstable();
+    let places: BTreeMap<i64, usize> = new.iter().map(|&index| (place(claims[index].last().id), index)).collect();
+    let mut refused = HashSet::new();
+    let mut found = Vec::new();
+    for (one, other) in pairs {
+        let Some(&index) = places.get(&one) else { continue };
+        // Of two new ones the later is refused; of three the first stays.
+        let other_stays = !refused.contains(&other) && (other < one || !places.contains_key(&other));
+        if other_stays && refused.insert(one) {
+            found.push(index);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether another claim has the key of `claim`; in a repair, before it is written.
+pub(crate) async fn is_twin(connection: &mut SqliteConnection, claim: &Claim) -> Result<bool, LedgerError> {
+    let Some(key) = &claim.key else { return Ok(false) };
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM claim_rows WHERE user_id = ? AND place >> 32 = ? >> 32 AND idempotency_key = ? AND place <> ?)",
+    )
+    .bind(claim.user.as_str())
+    .bind(place(claim.id))
+    .bind(key.as_str())
+    .bind(place(claim.id))
+    .fetch_one(connection)
+    .await
+    .map_err(LedgerError::sql("look for keys used twice"))
+}
+
+/// Takes back the row of a claim that [`find`] found.
+pub(crate) async fn remove(connection: &mut SqliteConnection, claim: &ClaimStates<'_>) -> Result<(), LedgerError> {
+    sqlx::query("DELETE FROM claim_rows WHERE place = ?")
+        .bind(place(claim.last().id))
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(LedgerError::sql("take back a claim whose key is used twice"))
+}

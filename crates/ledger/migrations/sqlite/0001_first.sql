@@ -128,8 +128,9 @@ CREATE VIEW claims (id, offer_id, user_id, quantity, status, version, idempotenc
     FROM claim_rows c JOIN offers o
     ON o.number = ((c.place >> 32) & 0xffffffff) AND c.place >= o.number << 32 AND c.place <= ((o.number << 32) | 0xffffffff);
 -- What a person mends by hand; `bunho reconcile` then says that it was done by hand.
-CREATE TRIGGER claims_edit INSTEAD OF UPDATE OF user_id, quantity, status, version, ordinal ON claims BEGIN
-    UPDATE claim_rows SET user_id = NEW.user_id, quantity = NEW.quantity, status = NEW.status, version = NEW.version, ordinal = NEW.ordinal
+CREATE TRIGGER claims_edit INSTEAD OF UPDATE OF user_id, quantity, status, version, attributes, ordinal ON claims BEGIN
+    UPDATE claim_rows SET user_id = NEW.user_id, quantity = NEW.quantity, status = NEW.status, version = NEW.version,
+        attributes = NEW.attributes, ordinal = NEW.ordinal
     WHERE place = OLD.place;
 END;
 CREATE TRIGGER claims_delete INSTEAD OF DELETE ON claims BEGIN

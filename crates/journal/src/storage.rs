@@ -95,8 +95,10 @@ impl Storage {
 
     /// As [`Witness::acknowledge`].
     pub(crate) fn acknowledge(&self, acknowledged: u64) {
-        if let Self::Fjall { witness, .. } = self {
-            witness.acknowledge(acknowledged);
+        match self {
+            Self::Fjall { witness, .. } => witness.acknowledge(acknowledged),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => {}
         }
     }
 
@@ -139,8 +141,10 @@ impl Storage {
 
     /// As [`Witness::close`].
     pub(crate) fn close(&self) {
-        if let Self::Fjall { witness, .. } = self {
-            witness.close();
+        match self {
+            Self::Fjall { witness, .. } => witness.close(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => {}
         }
     }
 }

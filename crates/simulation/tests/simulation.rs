@@ -13,8 +13,8 @@ use bunho_simulation::{retell, run};
 
 /// Steps of each world here; the reported runs have 20,000.
 const STEPS: u64 = 8_000;
-/// Seeds in which nothing may be found, and in which everything planted must be.
-const SEEDS: std::ops::RangeInclusive<u64> = 1..=40;
+/// Seeds within which everything planted must be found. The rarest needs a crash between two writes of one batch: some twenty worlds.
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=160;
 /// Seeds that are run as they are.
 const HONEST_SEEDS: std::ops::RangeInclusive<u64> = 1..=20;
 

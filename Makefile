@@ -28,7 +28,7 @@ lint:
 	cargo clippy --workspace --locked -- -D warnings
 
 docs:
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --document-private-items --locked --quiet
 
 # Licences, sources and duplicates need no network. Advisories need a database that is fetched from outside: checked where it
 # is already on the machine.

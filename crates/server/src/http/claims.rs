@@ -219,6 +219,8 @@ mod tests {
     #[test]
     fn attributes_are_compact_sorted_and_bounded() {
         assert_eq!(kept(r#"{"b": 1, "a": {"d": null, "c": "x"}}"#), Ok(Some(r#"{"a":{"c":"x","d":null},"b":1}"#.into())));
+        let shown = kept(r#"{"n":1234567892145678901234567890}"#).ok().flatten().expect("a number");
+        assert_eq!(kept(&shown), Ok(Some(shown)), "what is shown is the same attempt");
         assert_eq!(kept("{}"), Ok(None));
         assert_eq!(kept("null"), Ok(None));
         let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));

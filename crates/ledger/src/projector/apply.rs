@@ -152,11 +152,6 @@ async fn write_claims(
             Err(reason) => refused.push((index, reason)),
         }
     }
-    for &index in &rows {
-        if let Some(offer) = working.get_mut(&batch.claims[index].offer) {
-            offer.guards.note(batch.claims[index].last());
-        }
-    }
     // Changes before new ones: a place is free again before somebody new takes it, and nothing that is new frees any.
     let (changed, mut new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|index| known.contains_key(index));
     sort_by_user(batch, &mut new);
@@ -173,12 +168,10 @@ async fn write_claims(
             .map_err(LedgerError::sql("write claims"))?;
         twice.extend(conflicts.into_iter().map(|conflict| rows[conflict]));
     }
-    new.retain(|index| {
-        let claim = &batch.claims[*index];
-        let may_hide_a_key = claim.last().key.is_some() && working.get(&claim.offer).is_some_and(|offer| offer.guards.may_hide_a_key());
-        may_hide_a_key && !twice.contains(index)
-    });
-    for index in twins::find(connection, &batch.claims, &new).await? {
+    if !twice.is_empty() {
+        new.retain(|index| !twice.contains(index));
+    }
+    for index in twins::find(connection, &batch.claims, &new, working).await? {
         twins::remove(connection, &batch.claims[index]).await?;
         twice.push(index);
     }

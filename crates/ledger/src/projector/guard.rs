@@ -66,6 +66,9 @@ pub(crate) fn working(state: &State, batch: &Batch<'_>) -> Working {
 pub(crate) fn sort(batch: &Batch<'_>, known: &HashMap<usize, Known>, working: &mut Working) -> Sorted {
     let mut sorted = Sorted::default();
     for (index, claim) in batch.claims.iter().enumerate() {
+        if let Some(offer) = working.get_mut(&claim.offer) {
+            offer.guards.note(claim.last());
+        }
         let before = known.get(&index);
         if before.is_some_and(|before| before.version >= claim.last().version) {
             continue;

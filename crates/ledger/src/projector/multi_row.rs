@@ -91,8 +91,12 @@ async fn execute<R>(
     bind: impl Fn(&R, &mut Binder),
 ) -> Result<(), sqlx::Error> {
     let mut binder = Binder::default();
-    for row in rows {
+    for (index, row) in rows.iter().enumerate() {
         bind(row, &mut binder);
+        if index == 0 {
+            // All rows have as many values as the first.
+            binder.arguments.reserve(binder.arguments.len() * (rows.len() - 1), 0);
+        }
     }
     sqlx::query_with(text, binder.finish()?).execute(connection).await.map(drop)
 }

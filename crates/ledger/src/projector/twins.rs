@@ -5,6 +5,7 @@
 //! there under ordinals, of which a user has no more than the limit of the offer ([`bunho_domain::limits::ORDINAL_LIMIT_MAX`]).
 
 use super::batch::ClaimStates;
+use super::guard::Working;
 use super::multi_row::{Binder, MultiRow};
 use crate::error::LedgerError;
 use crate::rows::Columns;
@@ -38,12 +39,24 @@ static TWINS: MultiRow = MultiRow::new(
     ),
 );
 
-/// Of the claims just written those whose key another claim had before them, as indexes into `claims` like `new`: the new
-/// ones of offers where that can be ([`super::state::Guards`]), in the order of the index. One that changes keeps its key.
-pub(crate) async fn find(connection: &mut SqliteConnection, claims: &[ClaimStates<'_>], new: &[usize]) -> Result<Vec<usize>, LedgerError> {
+/// Of the claims just written those whose key another claim had before them, as indexes into `claims` like `new`, which
+/// are looked at where that can be ([`super::state::Guards`]). One that changes keeps its key.
+pub(crate) async fn find(
+    connection: &mut SqliteConnection,
+    claims: &[ClaimStates<'_>],
+    new: &[usize],
+    working: &Working,
+) -> Result<Vec<usize>, LedgerError> {
     let action = LedgerError::sql("look for keys used twice");
+    let may_hide_a_key = |index: &&usize| {
+        let claim = &claims[**index];
+        claim.last().key.is_some() && working.get(&claim.offer).is_some_and(|offer| offer.guards.may_hide_a_key())
+    };
+    // Asked of the offers first, of which there are fewer.
+    let any = working.values().any(|offer| offer.guards.may_hide_a_key());
+    let new: Vec<usize> = if any { new.iter().filter(may_hide_a_key).copied().collect() } else { Vec::new() };
     let mut pairs: Vec<(i64, i64)> = Vec::new();
-    let mut rest = new;
+    let mut rest: &[usize] = &new;
     while !rest.is_empty() {
         let (text, length) = TWINS.chunk(rest.len());
         let (chunk, after) = rest.split_at(length);

@@ -23,6 +23,7 @@ use crate::crash_point;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 const LOCK: &str = "lock";
@@ -48,13 +49,17 @@ pub(crate) struct Folder {
     _lock: File,
 }
 
+/// Half a second in all.
+const LOCK_ATTEMPTS: u32 = 26;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 impl Folder {
     /// Creates the folder where it is missing, locks it, and finishes a replacement that a crash cut short.
     pub(crate) fn lock(dir: &Path) -> Result<Self, JournalError> {
         fs::create_dir_all(dir).map_err(JournalError::io("create", dir))?;
         let path = dir.join(LOCK);
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(JournalError::io("open", &path))?;
-        match lock.try_lock() {
+        match try_lock(&lock) {
             // For whoever comes second; the lock holds without it.
             Ok(()) => drop(lock.set_len(0).and_then(|()| (&lock).write_all(std::process::id().to_string().as_bytes()))),
             Err(TryLockError::WouldBlock) => return Err(JournalError::Locked { dir: dir.into(), by: read_holder(&path) }),
@@ -171,6 +176,17 @@ impl Folder {
         sync(&path)?;
         sync(&self.dir)
     }
+}
+
+/// Tries for a moment: a process that starts another one lends it the lock until that one runs its own program.
+fn try_lock(lock: &File) -> Result<(), TryLockError> {
+    for _ in 1..LOCK_ATTEMPTS {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            done => return done,
+        }
+    }
+    lock.try_lock()
 }
 
 fn read_holder(lock: &Path) -> String {

@@ -9,6 +9,7 @@
 use super::{LinePlay, PLAIN, Play, Scenario, ShopPlay, Thing, UNTIL_DONE, probability, random_seed};
 use crate::cli::{SeedArgs, SeedNumber};
 use crate::exit::Failure;
+use crate::judge::wording;
 use crate::plan::{Model, Stages};
 use crate::record::{Call, Published, Record};
 use hdrhistogram::Histogram;
@@ -19,10 +20,10 @@ use std::time::Duration;
 ///
 /// The four stages are 72.0 million user-seconds (half of 600,000 × 10 s, three quarters × 110 s, all × 30 s, half × 10 s). Each user first
 /// sleeps 1.5 s on average, which leaves 71.1 million. Far back in the line the server keeps one part in eleven of
-/// the longest interval for its jitter, so polls are P = 7,800 × 10/11 = 7,091 ms apart on average. A user who is there for T seconds
-/// makes T/P + ½ calls on average, the first being the one that joins: 71.1 M / 7.091 s + 0.3 M = 10.3 million, a little above the
-/// 10.13 million of the source. At the full number that is 84,600 calls a second.
-const POLL_MAX_MS: f64 = 7_800.0;
+/// the longest interval for its jitter, so polls are P = 7,950 × 10/11 = 7,227 ms apart on average. A user who is there for T seconds
+/// makes T/P + ½ calls on average, the first being the one that joins: 71.1 M / 7.227 s + 0.3 M = 10.14 million, as many as
+/// the 10.13 million of the source. At the full number that is 83,000 calls a second.
+const POLL_MAX_MS: f64 = 7_950.0;
 /// As in the source's script, which waits three seconds where it is told nothing else.
 const POLL_MS: f64 = 3_000.0;
 /// The script sleeps up to this before it joins.
@@ -174,8 +175,8 @@ fn waiting_room(record: &Record) -> Vec<Published> {
     let at = |quantile| format!("{:.2} ms", all.as_ref().map_or(0, |all| all.value_at_quantile(quantile)) as f64 / 1_000.0);
     let users = record.seconds.iter().map(|second| second.waiting).max().unwrap_or(0);
     vec![
-        figure("virtual users waiting at a time", "600,000", users.to_string()),
-        figure("API calls", "10,130,000", count.to_string()),
+        figure("virtual users waiting at a time", "600,000", wording::count(users)),
+        figure("API calls", "10,130,000", wording::count(count)),
         figure("mean answer time", "9.94 ms", format!("{mean_ms:.2} ms")),
         figure("median", "2.74 ms", at(0.5)),
         figure("P90", "19.40 ms", at(0.9)),

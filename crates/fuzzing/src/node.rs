@@ -28,14 +28,34 @@ const CALLS_MAX: u32 = 20_000;
 
 /// A node with something of everything in it.
 pub(crate) struct Rig {
-    runtime: Runtime,
-    router: Router,
+    live: Option<Live>,
     /// What stands in an input for what only this node can give: `@ticket` and the like.
     names: Vec<(&'static str, String)>,
     calls: u32,
-    _stop: watch::Sender<bool>,
-    _node: Node,
     _data: TempDir,
+}
+
+/// What must end in order.
+struct Live {
+    runtime: Runtime,
+    router: Router,
+    stop: watch::Sender<bool>,
+    node: Node,
+}
+
+impl Drop for Rig {
+    /// Connections of the ledger want a runtime around them when they end; a thread that ends has none to give any more.
+    fn drop(&mut self) {
+        let Some(Live { runtime, router, stop, node }) = self.live.take() else { return };
+        let ended = std::thread::spawn(move || {
+            stop.send_replace(true);
+            runtime.block_on(async move {
+                drop(router);
+                node.close().await;
+            });
+        });
+        let _ = ended.join();
+    }
 }
 
 /// What came back.
@@ -98,7 +118,8 @@ impl Rig {
         let data = tempfile::tempdir().expect("a folder");
         let (node, app, stop) = runtime.block_on(app(config(&data)));
         let router = runtime.block_on(async { router::public(app) });
-        let mut rig = Self { runtime, router, names: Vec::new(), calls: 0, _stop: stop, _node: node, _data: data };
+        let live = Some(Live { runtime, router, stop, node });
+        let mut rig = Self { live, names: Vec::new(), calls: 0, _data: data };
         for (path, body) in [
             ("zones/LINE", json!({"entry_limit_per_minute": 0})),
             ("zones/OPEN", json!({"entry_limit_per_minute": null})),
@@ -141,8 +162,9 @@ impl Rig {
     pub(crate) fn send(&self, request: Request<Body>) -> Answer {
         let what = format!("{} {}", request.method(), request.uri());
         let head = request.method() == axum::http::Method::HEAD;
-        let (parts, bytes) = self.runtime.block_on(async {
-            let (parts, mut body) = self.router.clone().oneshot(request).await.expect("infallible").into_parts();
+        let Live { runtime, router, .. } = self.live.as_ref().expect("it lives until it is dropped");
+        let (parts, bytes) = runtime.block_on(async {
+            let (parts, mut body) = router.clone().oneshot(request).await.expect("infallible").into_parts();
             let endless = parts.headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
             let bytes = if endless {
                 let frame = body.frame().await.expect("a stream says something at once").expect("bytes");

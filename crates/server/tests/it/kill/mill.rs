@@ -87,7 +87,7 @@ impl Mill {
         server.put_zone("QUEUE", queue_settings(Some(0))).await;
         let (status, _) = server.claim("mended", "mender", None, json!({"quantity": 1})).await;
         assert_eq!(status, StatusCode::CREATED);
-        let secret: [u8; 32] = std::fs::read(server.data().join("keys/ticket.key")).unwrap().try_into().unwrap();
+        let secret: [u8; 32] = *std::fs::read(server.data().join("keys/ticket.key")).unwrap().first_chunk().unwrap();
         let books = Books { name: Some("name".into()), ..Books::default() };
         let mut mill = Self {
             server,

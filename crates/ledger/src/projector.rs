@@ -49,9 +49,9 @@ const NAME: &str = "ledger";
 const BATCH_RECORDS_MAX: usize = 20_000;
 /// The journal is trimmed when this many of its records have been projected since the last time.
 const TRIM_EVERY_RECORDS: u64 = 50_000;
-/// With so many records waiting after [`Projector::gathering`]'s time, more are on their way, and it is worth to wait on: a batch
-/// of 10,000 claims costs a quarter of the processor time of ten of 1,000, since claims that share an index page share the
-/// work of writing it.
+/// With so many records waiting after [`Projector::gathering`]'s time, more are on their way, and it is worth to wait on:
+/// claims that share an index page share the work of writing it. In SQLite alone, with two indexes on users and 300,000 rows, a
+/// claim was measured to take 21 us of processor time in batches of 1,000 and 4.4 in batches of 20,000.
 const CROWD_RECORDS: u64 = 100;
 /// So many are enough; those that arrive while they are being written join the same batch.
 const ENOUGH_RECORDS: u64 = BATCH_RECORDS_MAX as u64 / 2;

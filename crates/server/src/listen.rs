@@ -252,6 +252,8 @@ async fn connection(
         })
     };
     let mut builder = http1::Builder::new();
+    // The answers to questions in one breath leave in one packet.
+    builder.pipeline_flush(true);
     builder.max_buf_size((limits.header_bytes_max * HEAD_ROOM).max(HEAD_BYTES_MIN));
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(Pulsed::new(stream, pulse.clone())), service));
     let mut watch = Watch::new(&pulse, limits.header_timeout);

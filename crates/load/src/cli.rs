@@ -61,9 +61,9 @@ pub struct How {
     /// Connections that all users share
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: Option<u32>,
-    /// Calls under way on one connection
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub pipeline: u32,
+    /// Calls under way on one connection [default: 1; seed 002: 8]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub pipeline: Option<u32>,
     /// Seed of the random choices [default: another each time, printed]
     #[arg(long)]
     pub seed: Option<u64>,

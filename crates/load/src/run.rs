@@ -79,7 +79,7 @@ pub fn play(scenario: &Scenario, target: &Target, outside: &mut Outside<'_>) -> 
     let plan = Drive {
         address: target.address,
         connections: scenario.connections as usize,
-        pipeline: scenario.how.pipeline as usize,
+        pipeline: scenario.pipeline as usize,
         model: scenario.model.clone(),
         think_us: scenario.think_us,
         finish_us: scenario.finish_us,
@@ -194,8 +194,8 @@ fn record(scenario: &Scenario, began_unix_ms: i64, driven: Driven) -> Record {
 fn settings(scenario: &Scenario) -> Vec<(String, String)> {
     let mut settings = vec![("target".to_string(), scenario.place.target.clone()), ("model".into(), scenario.model.words())];
     settings.push(("connections".into(), scenario.connections.to_string()));
-    if scenario.how.pipeline > 1 {
-        settings.push(("calls under way on each".into(), scenario.how.pipeline.to_string()));
+    if scenario.pipeline > 1 {
+        settings.push(("calls under way on each".into(), scenario.pipeline.to_string()));
     }
     if let Play::Line(play) | Play::Mixed(play, _) = &scenario.play {
         for (name, probability) in [("leave without a word", play.leave), ("leave with a call", play.leave_openly)] {

@@ -34,6 +34,8 @@ pub struct Scenario {
     pub think_us: u64,
     /// How long those who have begun may go on after the last stage.
     pub finish_us: u64,
+    /// Calls under way on one connection at most.
+    pub pipeline: u32,
     /// Seed of random choices.
     pub random_seed: u64,
     /// Part of the names of everything that is made, so that two runs do not meet.
@@ -158,6 +160,7 @@ pub fn of(command: &Command) -> Result<Scenario, Failure> {
         model: model(much, &usual)?,
         think_us: much.think * 1_000,
         finish_us: usual.finish.as_micros() as u64,
+        pipeline: how.pipeline.unwrap_or(1),
         random_seed: random_seed(how),
         run,
         play,

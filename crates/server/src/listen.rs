@@ -8,6 +8,7 @@
 //! every one of those few has a request under way is the newcomer told to come again.
 
 mod pulse;
+mod stream;
 
 use crate::auth::Peer;
 use crate::config::Limits;
@@ -16,7 +17,7 @@ use axum::Router;
 use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use pulse::{Awaited, Pulse, Pulsed, Verdict, Watch};
+use pulse::{Awaited, Pulse, Verdict, Watch};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -25,6 +26,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+use stream::Stream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
@@ -238,24 +240,18 @@ async fn connection(
         hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let (router, call, pulse) = (router.clone(), pulse.begin(), pulse.clone());
             async move {
-                // Questions in one breath are answered in as many turns: else a thousand connections with sixteen questions each
-                // would all be served before somebody's one.
-                if call.is_pipelined {
-                    tokio::task::yield_now().await;
-                }
+                call.let_others_pass().await;
                 let mut request = request.map(|body| Body::new(Awaited::new(body, pulse)));
                 request.extensions_mut().insert(Peer(peer));
                 let answer: Result<_, Infallible> = router.oneshot(request).await;
-                drop(call);
+                call.answered(answer.as_ref().map_or(None, |answer| http_body::Body::size_hint(answer.body()).exact()));
                 answer
             }
         })
     };
     let mut builder = http1::Builder::new();
-    // The answers to questions in one breath leave in one packet.
-    builder.pipeline_flush(true);
     builder.max_buf_size((limits.header_bytes_max * HEAD_ROOM).max(HEAD_BYTES_MIN));
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(Pulsed::new(stream, pulse.clone())), service));
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(Stream::new(stream, pulse.clone())), service));
     let mut watch = Watch::new(&pulse, limits.header_timeout);
     let mut stopping = false;
     loop {

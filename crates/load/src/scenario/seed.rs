@@ -31,6 +31,9 @@ const PAUSE_US: f64 = 3_000_000.0;
 /// An admission is answered when its journal batch is on the disk, and holds its connection as long. A slot of six seconds lets in
 /// 600 people in one moment: over 64 connections they would wait for ten such batches one after the other, with everybody behind them.
 const CONNECTIONS: u32 = 256;
+/// Users of `002` who are due in one moment share a packet. The source spread its users over twenty generators; here they share two cores
+/// with the server, and at 88,000 calls a second a packet for each call and one for each answer take most of both.
+const PIPELINE: u32 = 8;
 
 /// A document's experiment.
 pub(super) fn of(arguments: &SeedArgs, run: String) -> Result<Scenario, Failure> {
@@ -71,6 +74,7 @@ pub(super) fn of(arguments: &SeedArgs, run: String) -> Result<Scenario, Failure>
         seed: Some(number),
         place: arguments.place.clone(),
         connections: arguments.how.connections.unwrap_or(connections),
+        pipeline: arguments.how.pipeline.unwrap_or(if number == SeedNumber::Line { PIPELINE } else { 1 }),
         random_seed: random_seed(&arguments.how),
         how: arguments.how.clone(),
         model: Model::Closed { users: stages, total },

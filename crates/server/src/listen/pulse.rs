@@ -7,16 +7,14 @@
 //!
 //! The same look tells which connections are of least use, for when there are too many.
 
+use super::stream::HELD_BYTES_MAX;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// Looks per limit: a head is cut off at most a fifth late.
@@ -43,6 +41,10 @@ pub(super) struct Pulse {
     half: AtomicBool,
     /// [`NEWCOMERS`] when it was last of use: made, asked or answered.
     used_at: AtomicU64,
+    /// The request under way lets others go first and has not begun its work.
+    lets_pass: AtomicBool,
+    /// The last answer is small and whole: nothing more of it will come.
+    is_whole: AtomicBool,
     /// It was told to end.
     closes: AtomicBool,
 }
@@ -58,7 +60,7 @@ const HALF_LOOKS: u32 = 2;
 pub(super) struct Call {
     pulse: Arc<Pulse>,
     /// It lay in the buffer behind another one.
-    pub(super) is_pipelined: bool,
+    is_pipelined: bool,
 }
 
 impl Pulse {
@@ -75,7 +77,30 @@ impl Pulse {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.used();
         let is_pipelined = !self.fresh.swap(false, Ordering::Relaxed);
+        self.lets_pass.store(is_pipelined, Ordering::Relaxed);
         Call { pulse: self.clone(), is_pipelined }
+    }
+
+    /// Bytes came.
+    pub(super) fn came(&self, bytes: usize) {
+        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.fresh.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes went.
+    pub(super) fn went(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// What is to be sent need not leave before the connection is read again: it is whole, and nobody is working on the next.
+    pub(super) fn can_hold(&self) -> bool {
+        let works = self.calls.load(Ordering::Relaxed) > 0 && !self.lets_pass();
+        !works && self.is_whole.load(Ordering::Relaxed)
+    }
+
+    /// The request under way is about to begin its work.
+    pub(super) fn lets_pass(&self) -> bool {
+        self.lets_pass.load(Ordering::Relaxed)
     }
 
     fn used(&self) {
@@ -96,6 +121,22 @@ impl Pulse {
     /// It is about to end.
     pub(super) fn closing(&self) {
         self.closes.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Call {
+    /// Questions in one breath are answered in as many turns: else a thousand connections with sixteen questions each would all
+    /// be served before somebody's one.
+    pub(super) async fn let_others_pass(&self) {
+        if self.is_pipelined {
+            tokio::task::yield_now().await;
+            self.pulse.lets_pass.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// The answer is there, with a body of so many bytes; none: it comes bit by bit.
+    pub(super) fn answered(self, bytes: Option<u64>) {
+        self.pulse.is_whole.store(bytes.is_some_and(|bytes| bytes <= HELD_BYTES_MAX as u64), Ordering::Relaxed);
     }
 }
 
@@ -215,65 +256,6 @@ impl<'a> Watch<'a> {
         } else {
             Verdict::Fine
         }
-    }
-}
-
-/// A stream that counts what passes.
-#[derive(Debug)]
-pub(super) struct Pulsed {
-    stream: TcpStream,
-    pulse: Arc<Pulse>,
-}
-
-impl Pulsed {
-    pub(super) fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
-        Self { stream, pulse }
-    }
-}
-
-impl AsyncRead for Pulsed {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let read = buffer.filled().len() - before;
-        if read > 0 {
-            self.pulse.read.fetch_add(read as u64, Ordering::Relaxed);
-            self.pulse.fresh.store(true, Ordering::Relaxed);
-        }
-        polled
-    }
-}
-
-impl Pulsed {
-    fn count(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(written)) = &polled {
-            self.pulse.written.fetch_add(*written as u64, Ordering::Relaxed);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Pulsed {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buffer);
-        self.count(polled)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffers: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
-        self.count(polled)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -147,3 +147,50 @@ async fn who_comes_when_nobody_is_busy_gets_the_place_of_the_least_useful() {
     idle.write_all(GET.as_bytes()).await.expect("it is open");
     assert!(idle.read(&mut answer).await.expect("an answer") > 0, "the idle one was kept");
 }
+
+/// Reads until so many answers end in `hello`.
+async fn hellos(stream: &mut TcpStream, count: usize) -> String {
+    let (mut text, mut bytes) = (String::new(), [0; 4_096]);
+    while text.matches("hello").count() < count {
+        let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut bytes)).await.expect("an answer").expect("it is open");
+        assert!(read > 0, "the server closed after {text}");
+        text.push_str(&String::from_utf8_lossy(&bytes[..read]));
+    }
+    text
+}
+
+#[tokio::test]
+async fn questions_in_one_breath_are_answered_whatever_lies_behind_them() {
+    let stream = || async {
+        let first = futures_util::stream::once(async { Ok::<_, Infallible>("hello") });
+        Body::from_stream(futures_util::StreamExt::chain(first, futures_util::stream::pending()))
+    };
+    let large = || async { format!("{}hello", "x".repeat(3 * stream::HELD_BYTES_MAX)) };
+    let never = || async { std::future::pending::<String>().await };
+    let router = Router::new()
+        .route("/", get(|| async { "hello" }))
+        .route("/stream", get(stream))
+        .route("/large", get(large))
+        .route("/never", get(never));
+    let served = serving(router, Limits { header_timeout: Duration::from_secs(30), ..limits() });
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+
+    let mut many = send(served.address, &GET.repeat(100)).await;
+    assert_eq!(hellos(&mut many, 100).await.matches("HTTP/1.1 200").count(), 100);
+    let mut half = send(served.address, &format!("{GET}GET / HTTP/1.1\r\nhos")).await;
+    hellos(&mut half, 1).await;
+    half.write_all(b"t: x\r\n\r\n").await.expect("it is open");
+    hellos(&mut half, 1).await;
+    // A stream's pieces come while further questions wait for its end, and so does an answer before one that takes its time.
+    let mut streamed = send(served.address, &format!("{}{GET}{GET}", ask("/stream"))).await;
+    hellos(&mut streamed, 1).await;
+    let mut before = send(served.address, &format!("{GET}{}{GET}", ask("/never"))).await;
+    hellos(&mut before, 1).await;
+    let mut mixed = send(served.address, &[GET, &ask("/large"), GET, &ask("/large"), GET].concat()).await;
+    assert!(hellos(&mut mixed, 5).await.len() > 6 * stream::HELD_BYTES_MAX);
+    let mut last = send(served.address, &format!("{GET}{GET}GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n{GET}")).await;
+    assert_eq!(rest(&mut last).await.matches("hello").count(), 3, "nothing is answered after the last one");
+    let mut broken = send(served.address, &format!("{GET}{GET}nonsense\r\n\r\n")).await;
+    let text = rest(&mut broken).await;
+    assert_eq!((text.matches("hello").count(), text.matches("HTTP/1.1 400").count()), (2, 1), "{text}");
+}

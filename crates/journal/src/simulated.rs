@@ -177,7 +177,8 @@ impl Disk {
     }
 
     /// The latest time that was noted.
-    pub(crate) fn time(&self) -> Millis {
+    #[must_use]
+    pub fn time(&self) -> Millis {
         self.0.lock().time
     }
 

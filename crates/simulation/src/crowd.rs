@@ -317,7 +317,7 @@ impl Crowd {
     /// A process begins at this time at the earliest. The requests of the one before ended with it, and ranks begin afresh.
     pub fn restarted(&mut self, at_ms: i64) {
         for visitor in self.visitors.values_mut() {
-            // With a clock that was set back across the restart, silence is counted from then (a known gap).
+            // With a clock that was set back across the restart, silence is counted from what it is floored by.
             visitor.touched_ms = visitor.touched_ms.min(at_ms);
             visitor.asking = 0;
             visitor.rank = None;

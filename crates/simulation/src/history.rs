@@ -136,11 +136,12 @@ impl History {
         zone.feed(record.at.0, event, self.offset)
     }
 
-    /// A process starts that finds the ledger at `projected`. Its clock is floored by what ARCHITECTURE.md says: claims, standby, tickets
-    /// and the records that are replayed. A definition that the ledger has alone does not count (a known gap).
-    pub fn restarted(&mut self, projected: u64, clock_ms: i64) {
+    /// A process starts that finds the ledger at `projected`, and `noted` beside the journal. Its clock is floored by what ARCHITECTURE.md
+    /// says: the noted time, claims, standby, tickets and the records that are replayed. A definition that the ledger has
+    /// alone, of the second before a kill, does not count (a known gap).
+    pub fn restarted(&mut self, projected: u64, noted: i64, clock_ms: i64) {
         let replayed = self.times.iter().skip(projected as usize).copied().max();
-        self.at = self.floor.max(replayed.unwrap_or(0));
+        self.at = self.floor.max(replayed.unwrap_or(0)).max(noted);
         for zone in self.zones.values_mut() {
             zone.restarted(clock_ms);
         }

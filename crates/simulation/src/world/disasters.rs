@@ -103,6 +103,7 @@ impl World {
     /// The process starts, and must know exactly what has happened.
     pub(super) fn start(&mut self) -> Result<(), Finding> {
         self.lives += 1;
+        let noted = self.machine.disk.time();
         let node = self.machine.start(self.seed.wrapping_mul(1_000_003).wrapping_add(self.lives))?;
         self.history.clock_max = self.history.clock_max.max(self.machine.now_ms());
         let durable = node.journal.durable();
@@ -126,7 +127,7 @@ impl World {
             }
         }
         let now_ms = self.machine.now_ms();
-        self.history.restarted(*node.ledger.projected().borrow(), now_ms);
+        self.history.restarted(*node.ledger.projected().borrow(), noted.0, now_ms);
         self.crowd.restarted(self.history.at.max(now_ms));
         self.node = Some(node);
         Ok(())

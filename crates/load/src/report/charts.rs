@@ -239,10 +239,13 @@ fn claims(record: &Record) -> Option<Chart> {
     Some(groups.chart("chart-claims", "Claims", "Answers that gave a claim.", "per second", lines))
 }
 
+/// A server's counter of processor time may count whole seconds only, as Bunho's does: the difference over one would be 0 or 1.
+const CPU_SPAN_MS: u64 = 10_000;
+
 fn processors(record: &Record) -> Option<Chart> {
     let groups = Groups::of(record)?;
     let mut lines = vec![series("generator", Style::Line, 2, groups.mean(|s| f64::from(s.own_cpu_millicores) / 1_000.0))];
-    let server = sampled(&groups, &record.server, |a, b| {
+    let server = sampled(&groups, &record.server, CPU_SPAN_MS, |a, b| {
         let seconds = (b.at_ms.saturating_sub(a.at_ms)) as f64 / 1_000.0;
         // A restart begins again at zero.
         (seconds > 0.0 && b.cpu_seconds >= a.cpu_seconds).then(|| (b.cpu_seconds - a.cpu_seconds) / seconds)
@@ -250,27 +253,32 @@ fn processors(record: &Record) -> Option<Chart> {
     if server.iter().any(Option::is_some) {
         lines.insert(0, series("server", Style::Line, 1, server));
     }
-    let about = "Cores in use: the generator shares the machine with the server where both run on one.";
+    let about = "Cores in use, the server's over ten seconds each; the generator shares the machine with it where both run on one.";
     Some(groups.chart("chart-cpu", "Processor", about, "cores", lines))
 }
 
 fn memory(record: &Record) -> Option<Chart> {
     let groups = Groups::of(record)?;
-    let server = sampled(&groups, &record.server, |_, sample| Some(sample.resident_bytes as f64 / 1e6));
+    let server = sampled(&groups, &record.server, 0, |_, sample| Some(sample.resident_bytes as f64 / 1e6));
     server.iter().any(Option::is_some).then(|| {
         let lines = vec![series("server, resident", Style::Area, 1, server)];
         groups.chart("chart-memory", "Memory of the server", "As its own metrics tell.", "megabytes", lines)
     })
 }
 
-/// A value of each group, from the last sample before it and the last one within it. A sample that is late by a moment leaves no gap: the
+/// A value of each group, from the last sample `back_ms` before it and the last one within it. A sample that is late by a moment leaves no gap: the
 /// two before it stand in.
-fn sampled(groups: &Groups<'_>, samples: &[ServerSample], value: impl Fn(&ServerSample, &ServerSample) -> Option<f64>) -> Vec<Option<f64>> {
+fn sampled(
+    groups: &Groups<'_>,
+    samples: &[ServerSample],
+    back_ms: u64,
+    value: impl Fn(&ServerSample, &ServerSample) -> Option<f64>,
+) -> Vec<Option<f64>> {
     let last = samples.last().map_or(0, |sample| sample.at_ms);
     let of_group = |from: usize| {
         let (from, to) = (from as u64 * 1_000, (from + groups.size) as u64 * 1_000);
         let end = samples.partition_point(|sample| sample.at_ms < to).checked_sub(1)?;
-        let start = samples.partition_point(|sample| sample.at_ms < from).min(end).saturating_sub(1);
+        let start = samples.partition_point(|sample| sample.at_ms < from.saturating_sub(back_ms)).min(end).saturating_sub(1);
         if from > last { None } else { value(&samples[start], &samples[end]) }
     };
     (0..groups.seconds.len()).step_by(groups.size).map(of_group).collect()

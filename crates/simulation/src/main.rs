@@ -2,59 +2,39 @@
 
 use bunho_domain::planted::{self, Bug};
 use bunho_simulation::tally::Tally;
+use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
-const USAGE: &str = "\
-simulate [--seed S] [--steps N] [--per-world N] [--planted NAME] [--story]
-  --seed S        first seed (default 1); each world takes the next one
-  --steps N       steps in all (default 1000000)
-  --per-world N   steps of one world (default 20000)
-  --planted NAME  switches a planted bug on
-  --story         runs one world and tells the last things that happened before a finding";
-
+/// Plays worlds of the real engine, journal and projector, and breaks what it can
+#[derive(Parser)]
+#[command(name = "simulate")]
 struct Arguments {
+    /// First seed; each world takes the next one
+    #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Steps in all
+    #[arg(long, default_value_t = 1_000_000)]
     steps: u64,
+    /// Steps of one world
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     per_world: u64,
+    /// Switch a planted bug on
+    #[arg(long, value_name = "NAME", value_parser = bug)]
     planted: Option<Bug>,
+    /// Play one world and tell the last things that happened before a finding
+    #[arg(long)]
     story: bool,
 }
 
-fn arguments() -> Result<Arguments, String> {
-    let mut arguments = Arguments { seed: 1, steps: 1_000_000, per_world: 20_000, planted: None, story: false };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        if word == "--story" {
-            arguments.story = true;
-            continue;
-        }
-        let value = words.next().ok_or_else(|| format!("{word} wants a value"))?;
-        let number = || value.parse().map_err(|_| format!("{word} wants a number, not {value}"));
-        match word.as_str() {
-            "--seed" => arguments.seed = number()?,
-            "--steps" => arguments.steps = number()?,
-            "--per-world" => arguments.per_world = number()?.max(1),
-            "--planted" => {
-                let bug = Bug::ALL.into_iter().find(|bug| bug.name() == value);
-                let names = Bug::ALL.map(Bug::name).join(", ");
-                arguments.planted = Some(bug.ok_or_else(|| format!("{value} is not one of {names}"))?);
-            }
-            _ => return Err(format!("{word} is unknown")),
-        }
-    }
-    Ok(arguments)
+fn bug(name: &str) -> Result<Bug, String> {
+    let names = || Bug::ALL.map(Bug::name).join(", ");
+    Bug::ALL.into_iter().find(|bug| bug.name() == name).ok_or_else(|| format!("it is one of {}", names()))
 }
 
 fn main() -> ExitCode {
-    let arguments = match arguments() {
-        Ok(arguments) => arguments,
-        Err(mistake) => {
-            eprintln!("{mistake}\n{USAGE}");
-            return ExitCode::from(64);
-        }
-    };
+    let arguments = Arguments::parse();
     planted::plant(arguments.planted);
     match simulate(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

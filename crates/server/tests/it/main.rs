@@ -5,6 +5,7 @@
 //! * `contract`: every row of the API's tables, hostile input included.
 //! * `hostile`: sockets that idle, drip, hang up, do not read, pipeline and flood, beside normal users.
 //! * `commands`: the command line.
+//! * `linear`: histories of concurrent clients, and an order of calls that explains every answer.
 //! * `load`: `bunho-load`, the client that judges, small.
 //! * `disk`: damaged files, full and read-only disks.
 //! * `clock`: a system clock that steps while a server runs, and between two starts.
@@ -20,6 +21,7 @@ mod contract;
 mod disk;
 mod hostile;
 mod kill;
+mod linear;
 mod load;
 mod seed_000;
 mod seed_001;

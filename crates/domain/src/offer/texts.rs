@@ -159,7 +159,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_come_back(records in proptest::collection::vec([proptest::option::of(".{0,200}"), proptest::option::of(".{0,5000}")], 0..60)) {
+        fn records_come_back(
+            records in proptest::collection::vec([proptest::option::of(".{0,200}"), proptest::option::of(".{0,5000}")], 0..60),
+        ) {
             check(&records);
         }
     }

@@ -104,6 +104,22 @@ text_id!(
     IdempotencyKey, is_key, Key
 );
 
+impl UserId {
+    /// Takes `text`, which is that of an id that was checked before.
+    pub(crate) fn known(text: &str) -> Self {
+        debug_assert!(is_user(text), "{text:?}");
+        Self(text.into())
+    }
+}
+
+impl IdempotencyKey {
+    /// Takes `text`, which is that of a key that was checked before.
+    pub(crate) fn known(text: &str) -> Self {
+        debug_assert!(is_key(text), "{text:?}");
+        Self(text.into())
+    }
+}
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -5,12 +5,15 @@
 //! events through the same [`Offer::apply`], so a restarted engine cannot differ from the one that ran.
 
 mod book;
+mod deadlines;
 mod decide;
 mod edit;
+mod index;
 pub mod refusal;
 pub mod settings;
 mod slab;
 mod standby;
+mod texts;
 mod waits;
 
 use crate::claim::{Claim, Standby};
@@ -18,10 +21,9 @@ use crate::event::{Event, OfferChange, OfferEvent};
 use crate::ids::{ClaimId, IdempotencyKey, OfferId, StandbyId, UserId};
 use crate::time::Millis;
 use book::Book;
+use deadlines::Deadlines;
 use refusal::Refusal;
 use settings::OfferSettings;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use waits::Waits;
 
 /// One offer and all its claims.
@@ -33,8 +35,7 @@ pub struct Offer {
     deleted: bool,
     book: Book,
     waits: Waits,
-    /// Deadlines of holds, earliest first. Entries outlive holds that ended early; they are checked when they fall due.
-    deadlines: BinaryHeap<Reverse<(Millis, u32)>>,
+    deadlines: Deadlines,
 }
 
 /// What surrounds one decision.
@@ -167,7 +168,7 @@ impl Offer {
             deleted: false,
             book: Book::new(number),
             waits: Waits::new(number),
-            deadlines: BinaryHeap::new(),
+            deadlines: Deadlines::default(),
         }
     }
 
@@ -225,7 +226,7 @@ impl Offer {
     pub fn next_deadline(&self) -> Option<Millis> {
         // Whoever waits may be served when the offer opens, or at once where an edit made that possible.
         let serving = self.first_is_served().then(|| self.settings.opens_at.unwrap_or(Millis(0)));
-        let expiring = self.deadlines.peek().map(|Reverse((at, _))| *at);
+        let expiring = self.deadlines.first().map(|(at, _)| at);
         serving.into_iter().chain(expiring).min()
     }
 
@@ -248,10 +249,9 @@ impl Offer {
                 }
             }
             OfferChange::Claim(claim) => {
-                if self.book.put(claim)
-                    && let (crate::claim::Status::Held, Some(deadline)) = (claim.status, claim.hold_expires_at)
-                {
-                    self.deadlines.push(Reverse((deadline, claim.id.seq())));
+                if self.book.put(claim) && claim.status == crate::claim::Status::Held && claim.hold_expires_at.is_some() {
+                    let seq = claim.id.seq();
+                    self.deadlines.push((self.book.deadline(seq), seq));
                 }
             }
             OfferChange::Standby(place) => {

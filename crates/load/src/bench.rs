@@ -30,8 +30,10 @@ pub struct Sizes {
     pub waiting: &'static [u32],
     /// How long latency is measured in the open model.
     pub latency: Duration,
-    /// People and claims whose memory is measured; claims that are there at the restart.
+    /// People whose memory is measured; claims that are held when those of the restart's backlog come.
     pub live: u32,
+    /// The first of those claims, which fill caches before the memory of the others is measured.
+    pub filling: u32,
     /// Claims that the ledger does not have at the restart.
     pub replayed: u32,
 }
@@ -42,10 +44,25 @@ const WHOLE: Sizes = Sizes {
     waiting: &[10_000, 100_000, 1_000_000],
     latency: Duration::from_secs(15),
     live: 1_000_000,
+    filling: 300_000,
     replayed: 100_000,
 };
-const QUICK: Sizes =
-    Sizes { turn: Duration::from_secs(1), turns: 2, waiting: &[10_000], latency: Duration::from_secs(2), live: 20_000, replayed: 2_000 };
+const QUICK: Sizes = Sizes {
+    turn: Duration::from_secs(1),
+    turns: 2,
+    waiting: &[10_000],
+    latency: Duration::from_secs(2),
+    live: 20_000,
+    filling: 6_000,
+    replayed: 2_000,
+};
+
+impl Sizes {
+    /// Claims whose memory is measured.
+    const fn measured(self) -> u32 {
+        self.live - self.filling
+    }
+}
 
 /// Measures everything, prints the page, and writes it if asked to.
 ///

@@ -11,7 +11,6 @@ use crate::ids::{ClaimId, UserId};
 use crate::limits::{ENDED_PER_USER_MAX, REFUSAL_CLAIMS_MAX, SETTLE_MOST};
 use crate::planted::{self, Bug};
 use crate::time::Millis;
-use std::cmp::Reverse;
 
 impl Offer {
     /// Takes units for a user.
@@ -105,7 +104,7 @@ impl Offer {
     /// the world nor make one enormous record.
     pub fn settle(&mut self, most: usize, step: &mut Step<'_>) -> bool {
         let mut left = most;
-        while let Some(&Reverse((deadline, seq))) = self.deadlines.peek() {
+        while let Some((deadline, seq)) = self.deadlines.first() {
             let due = deadline <= step.now && !(deadline == step.now && planted::is(Bug::DeadlineInclusive));
             if !due {
                 break;
@@ -113,7 +112,7 @@ impl Offer {
             if left == 0 {
                 return true;
             }
-            self.deadlines.pop();
+            self.deadlines.pop(|seq| self.book.deadline(seq));
             if self.book.is_due(seq, deadline)
                 && let Some(claim) = self.book.claim_at(seq)
             {

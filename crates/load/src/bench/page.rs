@@ -123,11 +123,13 @@ impl Page {
 
     fn sizes_and_times(&self, text: &mut String) {
         text.push_str("\n## Sizes and times\n\n| what | measured | goal |\n|---|---:|---:|\n");
-        let live = self.sizes.live;
-        for (what, bytes, goal) in [("waiting ticket", self.bytes_per_waiting, 120.0), ("held claim", self.bytes_per_claim, 250.0)] {
+        for (what, count, bytes, goal) in [
+            ("waiting ticket", self.sizes.live, self.bytes_per_waiting, 120.0),
+            ("held claim", self.sizes.measured(), self.bytes_per_claim, 250.0),
+        ] {
             if let Some(bytes) = bytes {
                 let _ =
-                    writeln!(text, "| resident bytes of a {what}, {live} of them | {bytes:.0} B | ≤ {goal} B: {} |", met(bytes <= goal));
+                    writeln!(text, "| resident bytes of a {what}, {count} of them | {bytes:.0} B | ≤ {goal} B: {} |", met(bytes <= goal));
             }
         }
         if let Some((records, took)) = self.ledger {
@@ -146,6 +148,14 @@ impl Page {
         text.push_str(
             "\nResident bytes: `VmRSS` of the server after, less before, divided; so what its journal and its ledger keep in memory counts as well.\n",
         );
+        if self.bytes_per_claim.is_some() {
+            let filling = self.sizes.filling;
+            let _ = writeln!(
+                text,
+                "Those of claims are counted after {filling} others on the same server: they fill the caches of a fixed size that the journal and the\n\
+                 ledger have, so that what is counted is what more claims cost. At the restart all of them are live."
+            );
+        }
         if let Some((.., Some(said))) = &self.restart {
             let _ = writeln!(text, "Of its restart the server said: `{}`.", said.trim().replace('`', "'"));
         }

@@ -1,5 +1,7 @@
 //! Names, keys and attributes of every length that is allowed come back as they went in, whoever else has which.
 
+#![expect(clippy::unwrap_used, reason = "a test says what failed by its line")]
+
 use bunho_domain::claim::{Claim, Status};
 use bunho_domain::event::{Event, OfferChange};
 use bunho_domain::ids::{AppId, IdempotencyKey, OfferId, UserId};

@@ -103,7 +103,7 @@ mod tests {
             queue.push(due);
             heap.push(Reverse(due));
             assert_eq!(queue.first(), heap.peek().map(|due| due.0));
-            if seq as usize % pop_every == 0 {
+            if (seq as usize).is_multiple_of(pop_every) {
                 assert_eq!(queue.pop(deadline_of), heap.pop().map(|due| due.0));
             }
         }

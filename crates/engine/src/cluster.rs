@@ -40,7 +40,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use tag::{Answer, Order, Repeat, Tag, To, Until};
+use tag::{Answer, Left, Order, Repeat, Tag, To, Until};
 use tokio::sync::{mpsc, oneshot};
 
 /// Where an offer lives, and as whom the node knows it.
@@ -182,10 +182,34 @@ impl Cluster {
         Ok(Self { options, link: Arc::new(link), shipper, tags: Mutex::default() })
     }
 
-    /// Ships what a tag's outbox still holds, whoever wrote it. For a node's background, and before state is loaded anew.
-    pub async fn relay(&self, tag: u32) -> Result<(), ClusterError> {
-        let order = tag::relay(tag, EntryId::default());
-        self.tag(tag).send(order).await.map_err(|_| ClusterError::Overloaded)
+    /// Ships what a tag's outbox still holds, whoever wrote it, some hundred entries at a time. For a node's background.
+    ///
+    /// # Errors
+    /// [`ClusterError::Overloaded`].
+    pub fn relay(&self, tag: u32) -> Result<(), ClusterError> {
+        self.tag(tag).try_send(tag::relay(tag, EntryId::default(), Left::Now)).map_err(|_| ClusterError::Overloaded)
+    }
+
+    /// Ships and removes what a tag's outbox still holds, what an epoch that has ended left included, until it is empty. For the
+    /// time between suspending offers and loading them anew.
+    ///
+    /// # Errors
+    /// [`ClusterError::Indeterminate`]: the journal did not take it in time.
+    pub async fn drain(&self, tag: u32) -> Result<(), ClusterError> {
+        let give_up = tokio::time::Instant::now() + self.options.durable_within;
+        let home = Home { tag, offer: tag, epoch: 0 };
+        loop {
+            let answer = self.ask(home, tag::read_outbox(tag, EntryId::default()), Repeat::Yes, Until::Decided).await?;
+            let left = tag::done(&answer, tag)?.map_err(|_| Malformed("reading the outbox was refused"))?.array()?;
+            if left == 0 {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > give_up {
+                return Err(ClusterError::Indeterminate("the outbox is not empty yet".into()));
+            }
+            self.tag(tag).try_send(tag::relay(tag, EntryId::default(), Left::Ever)).map_err(|_| ClusterError::Overloaded)?;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// The time that commands are given, where tests set it.

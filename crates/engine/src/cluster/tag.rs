@@ -75,7 +75,16 @@ pub(super) enum To {
     /// This task: these entries should be gone now.
     Removal(Vec<EntryId>),
     /// This task: entries to ship for others.
-    Relay,
+    Relay(Left),
+}
+
+/// What of the outbox a relay ships.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// What was decided under the epoch that the offer still has.
+    Now,
+    /// What an earlier epoch left as well: before state is loaded anew.
+    Ever,
 }
 
 struct Waiting {
@@ -106,6 +115,8 @@ pub(super) struct Tag {
     unshipped: Vec<Arc<Entry>>,
     /// Entries that this task has and that may still be in the outbox.
     mine: BTreeSet<EntryId>,
+    /// Of these, what is removed whatever epoch its offer has.
+    drained: BTreeSet<EntryId>,
     /// Every entry of the outbox before this one is gone.
     head: EntryId,
     waiting: BTreeMap<EntryId, Vec<Waiting>>,
@@ -140,6 +151,7 @@ impl Tag {
             ship_from: now,
             unshipped: Vec::new(),
             mine: BTreeSet::new(),
+            drained: BTreeSet::new(),
             head: EntryId::default(),
             waiting: BTreeMap::new(),
             looked: now,
@@ -265,7 +277,7 @@ impl Tag {
                 self.give_up(&ids);
                 self.relay_due = Some(Instant::now() + self.gathering.relay_after);
             }
-            To::Relay => self.relay_due = Some(Instant::now() + self.gathering.relay_after),
+            To::Relay(_) => self.relay_due = Some(Instant::now() + self.gathering.relay_after),
         }
     }
 
@@ -294,7 +306,7 @@ impl Tag {
     fn answer(&mut self, order: Order, depends: Option<EntryId>, answer: Vec<u8>) {
         match order.to {
             To::Removal(ids) => self.removed(ids, &answer),
-            To::Relay => self.relay(&answer),
+            To::Relay(left) => self.relay(&answer, left),
             // More is due than one run may settle: its turn comes again.
             To::Caller(_) if matches!(wire::verdict(&answer, order.offer), Ok(Verdict::Again)) => self.queue.push_back(order),
             To::Caller(to) => match depends.filter(|id| order.until == Until::Shipped && *id >= self.head) {
@@ -336,13 +348,14 @@ impl Tag {
             self.ship_from = Instant::now() + SHIP_AGAIN;
             return;
         }
-        let mut by_decider: BTreeMap<(u32, u32), Vec<&Entry>> = BTreeMap::new();
+        let mut by_decider: BTreeMap<(u32, u32, bool), Vec<&Entry>> = BTreeMap::new();
         for entry in &entries {
-            by_decider.entry((entry.offer, entry.epoch)).or_default().push(entry);
+            let draining = self.drained.remove(&entry.id);
+            by_decider.entry((entry.offer, entry.epoch, draining)).or_default().push(entry);
         }
-        for ((offer, epoch), entries) in by_decider {
+        for ((offer, epoch, draining), entries) in by_decider {
             for entries in entries.chunks(ENTRIES_MOST) {
-                self.queue.push_front(removal(offer, epoch, entries));
+                self.queue.push_front(removal(offer, epoch, draining, entries));
             }
         }
     }
@@ -380,22 +393,28 @@ impl Tag {
         let foreign = self.waiting.iter().find(|(id, _)| !self.mine.contains(*id)).and_then(|(_, waiting)| waiting.first());
         let late = foreign.is_some_and(|waiting| now >= waiting.since + self.gathering.relay_after);
         if late || self.relay_due.is_some_and(|due| now >= due) {
-            if self.runs == 0 && self.queue.iter().all(|order| !matches!(order.to, To::Relay)) {
+            if self.runs == 0 && self.queue.iter().all(|order| !matches!(order.to, To::Relay(_))) {
                 self.relay_due = None;
-                self.queue.push_front(relay(self.number, self.head));
+                self.queue.push_front(relay(self.number, self.head, Left::Now));
             }
         } else if !self.waiting.is_empty() && self.runs == 0 && self.queue.is_empty() && now >= self.looked + PEEK {
             self.run(Vec::new());
         }
     }
 
-    fn relay(&mut self, answer: &[u8]) {
+    fn relay(&mut self, answer: &[u8], left: Left) {
         let Ok(Verdict::Done(mut reader)) = wire::verdict(answer, self.number) else { return };
         let Ok(count) = reader.array() else { return };
         for _ in 0..count / 2 {
             let (Ok(id), Ok(packed)) = (reader.bytes(), reader.bytes()) else { return };
             match (super::link::entry_id(id), wire::written(packed)) {
-                (Some(id), Ok(written)) => self.take_entry(id, written),
+                (Some(id), Ok(written)) => {
+                    if left == Left::Ever && !self.mine.contains(&id) {
+                        self.give_up(&[id]);
+                        self.drained.insert(id);
+                    }
+                    self.take_entry(id, written);
+                }
                 _ => tracing::error!(tag = self.number, "an entry of the outbox cannot be read"),
             }
         }
@@ -412,18 +431,23 @@ pub(super) fn start(name: &str, offer: u32, epoch: u32, arguments: usize) -> Wri
     Writer::default().array(5 + arguments).text(name).int(offer.into()).int(epoch.into())
 }
 
-fn removal(offer: u32, epoch: u32, entries: &[&Entry]) -> Order {
-    let mut command = start("shipped", offer, epoch, 1).none().none().array(2 * entries.len());
+fn removal(offer: u32, epoch: u32, draining: bool, entries: &[&Entry]) -> Order {
+    let mut command = start("shipped", offer, epoch, 2).none().none().array(2 * entries.len());
     for entry in entries {
         command = command.text(&entry.id.to_string()).int(entry.version as i64);
     }
+    command = command.bool(draining);
     let to = To::Removal(entries.iter().map(|entry| entry.id).collect());
     Order { command: command.finish(), offer, repeat: Repeat::Yes, until: Until::Decided, tries: 0, to }
 }
 
-pub(super) fn relay(tag: u32, from: EntryId) -> Order {
-    let command = start("outbox", tag, 0, 2).none().none().text(&from.to_string()).int(ENTRIES_MOST as i64);
-    Order { command: command.finish(), offer: tag, repeat: Repeat::Yes, until: Until::Decided, tries: 0, to: To::Relay }
+/// Entries of a tag's outbox from an id on.
+pub(super) fn read_outbox(tag: u32, from: EntryId) -> Vec<u8> {
+    start("outbox", tag, 0, 2).none().none().text(&from.to_string()).int(ENTRIES_MOST as i64).finish()
+}
+
+pub(super) fn relay(tag: u32, from: EntryId, left: Left) -> Order {
+    Order { command: read_outbox(tag, from), offer: tag, repeat: Repeat::Yes, until: Until::Decided, tries: 0, to: To::Relay(left) }
 }
 
 /// Whether an answer says that nothing was found to read.

@@ -217,20 +217,20 @@ function plain.load(o, _, c)
 end
 
 -- Removes entries that the journal has: id and the offer's version after it, in turn. Where Redis knows an older version than the journal,
--- it has stepped back, and the offer stops at once.
+-- it has stepped back, and the offer stops at once. Draining removes what an earlier epoch left as well: its answers were never given.
 function plain.shipped(o, _, c)
-  local entries = c[6]
+  local entries, draining = c[6], c[7]
   local ids, stale = {}, false
   for i = 1, #entries, 2 do
     ids[#ids + 1] = entries[i]
     if o and entries[i + 1] > o.version then stale = true end
   end
-  if not o then return { UNKNOWN } end
-  if stale and not o.suspended then
+  if not o and not draining then return { UNKNOWN } end
+  if o and stale and not draining and not o.suspended then
     o.suspended, o.dirty = true, true
   end
-  if c[3] ~= o.epoch then return { EPOCH, o.epoch } end
-  if stale then return { STALE, o.version } end
+  if not draining and c[3] ~= o.epoch then return { EPOCH, o.epoch } end
+  if stale and not draining then return { STALE, o.version } end
   if #ids > 0 then write('XDEL', run.outbox, unpack(ids)) end
   return { OK }
 end

@@ -33,13 +33,20 @@ local function time_for(o, g, given)
   return now
 end
 
+-- Of the plain commands, those whose answers show what must be durable first. What stands in the way of deciding shows nothing.
+local told = { create = true, claims = true }
+
+-- The answer, and the offers whose last entries it depends on.
 local function decide(c, room)
   local o = offer_of(c[2])
   local command = plain[c[1]]
-  if command then return command(o, c[4] or run.now, c), o end
+  if command then
+    local answer = command(o, c[4] or run.now, c)
+    return answer, told[c[1]] and run.offers[c[2]]
+  end
   local g = o and granted_by(o)
   local hindered = hindrance(o, g, c, room)
-  if hindered then return hindered, o, g end
+  if hindered then return hindered end
   local now = time_for(o, g, c[4])
   if settle_rounds(o, now) then return { AGAIN }, o, g end
   if c[1] == 'settle' then return { OK, next_deadline(o) }, o, g end
@@ -59,14 +66,14 @@ local function decided()
     answers[#answers + 1] = { of and (of.record or of.last) or '', granted and (granted.record or granted.last) or '', pack(answer) }
   end
   local entries, ids = flush()
-  local told = {}
+  local replies = {}
   for i, answer in ipairs(answers) do
     local own, granted = ids[answer[1]] or answer[1], ids[answer[2]] or answer[2]
-    told[2 * i - 1] = later(own, granted)
-    told[2 * i] = answer[3]
+    replies[2 * i - 1] = later(own, granted)
+    replies[2 * i] = answer[3]
   end
   local head = call('XRANGE', run.outbox, '-', '+', 'COUNT', 1)[1]
-  if head then return { head[1], 1, told, entries } end
+  if head then return { head[1], 1, replies, entries } end
   local last = ''
   if call('EXISTS', run.outbox) == 1 then
     local info = call('XINFO', 'STREAM', run.outbox)
@@ -74,7 +81,7 @@ local function decided()
       if info[i] == 'last-generated-id' then last = info[i + 1] end
     end
   end
-  return { last, 0, told, entries }
+  return { last, 0, replies, entries }
 end
 
 for _, key in ipairs(KEYS) do run.declared[key] = true end

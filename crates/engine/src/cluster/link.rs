@@ -110,7 +110,9 @@ impl Link {
         loop {
             let command = command(whole, keys, arguments);
             let again = match self.attempt(slot, asked.as_ref(), &command).await {
-                Attempt::Done(Ok(value)) => return Reply::parse(value).ok_or_else(|| RunError::MayHaveRun("an answer of another form".into())),
+                Attempt::Done(Ok(value)) => {
+                    return Reply::parse(value).ok_or_else(|| RunError::MayHaveRun("an answer of another form".into()));
+                }
                 Attempt::Done(Err(error)) => match error.code() {
                     Some("NOSCRIPT") => {
                         whole = true;

@@ -34,14 +34,14 @@ const LOAD_MOST: usize = 512;
 macro_rules! read {
     ($self:ident, $home:ident, $command:expr, $repeat:expr, $reader:ident => $read:expr) => {
         async {
-        let answer = $self.ask($home, $command, $repeat, Until::Shipped).await?;
-        match done(&answer, $home.offer)? {
-            Ok(mut reader) => {
-                let $reader = &mut reader;
-                Ok(Ok($read))
+            let answer = $self.ask($home, $command, $repeat, Until::Shipped).await?;
+            match done(&answer, $home.offer)? {
+                Ok(mut reader) => {
+                    let $reader = &mut reader;
+                    Ok(Ok($read))
+                }
+                Err(refusal) => Ok(Err(refusal)),
             }
-            Err(refusal) => Ok(Err(refusal)),
-        }
         }
         .await
     };

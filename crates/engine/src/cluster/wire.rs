@@ -112,12 +112,8 @@ impl Writer {
     /// Who did it, as bytes of their own that the script passes on.
     pub(super) fn audit(self, audit: Option<&Audit>) -> Self {
         let Some(Audit { actor, action, target, detail, request_id }) = audit else { return self.none() };
-        let packed = Self::default()
-            .text(actor)
-            .text(action)
-            .text(target)
-            .text_or_none(detail.as_deref())
-            .text_or_none(request_id.as_deref());
+        let packed =
+            Self::default().text(actor).text(action).text(target).text_or_none(detail.as_deref()).text_or_none(request_id.as_deref());
         self.bytes(&packed.finish())
     }
 }

@@ -172,3 +172,58 @@ async fn what_is_no_cluster_is_not_opened() {
     let options = ClusterOptions::new(vec!["redis://127.0.0.1:1".into()]);
     assert!(matches!(Cluster::open(options, Shipper::Channel(shipments)).await, Err(ClusterError::Unreachable(_))));
 }
+
+/// The node that has a slot, by asking each.
+fn owner(key: &str) -> &'static crate::redis::Node {
+    nodes().iter().find(|node| !ask(node.port, &format!("XLEN {key}")).starts_with("-MOVED")).unwrap()
+}
+
+fn node_id(port: u16) -> String {
+    ask(port, "CLUSTER MYID").lines().nth(1).unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moves_to_another_node_takes_its_offers_along() {
+    let home = fresh_home();
+    let (cluster, journal) = open(ClusterOptions::new(seeds())).await;
+    let cluster = Arc::new(cluster);
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 1_000_000), &audit()).await.unwrap();
+    let outbox = format!("bunho:{{{}}}:outbox", home.tag);
+    let from = owner(&outbox);
+    let to = nodes().iter().find(|node| node.port != from.port).unwrap();
+    let slot = ask(from.port, &format!("CLUSTER KEYSLOT {outbox}"))[1..].trim().to_owned();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let claims: Vec<_> = (0..8)
+        .map(|caller| {
+            let (cluster, stopped) = (cluster.clone(), stopped.clone());
+            tokio::spawn(async move {
+                let mut taken = 0;
+                while !*stopped.borrow() {
+                    claim(&cluster, home, &format!("{caller}-{taken}"), None).await.unwrap().unwrap();
+                    taken += 1;
+                }
+                taken
+            })
+        })
+        .collect();
+    assert_eq!(ask(to.port, &format!("CLUSTER SETSLOT {slot} IMPORTING {}", node_id(from.port))), "+OK\r\n");
+    assert_eq!(ask(from.port, &format!("CLUSTER SETSLOT {slot} MIGRATING {}", node_id(to.port))), "+OK\r\n");
+    // One key at a time, so that for a while each node has a part of the offer.
+    for key in [format!("bunho:{{{0}}}:{0}", home.tag), outbox.clone()] {
+        let moved = ask(from.port, &format!("MIGRATE 127.0.0.1 {} {key} 0 5000", to.port));
+        assert_eq!(moved, "+OK\r\n");
+    }
+    for node in [to, from].into_iter().chain(nodes()) {
+        assert_eq!(ask(node.port, &format!("CLUSTER SETSLOT {slot} NODE {}", node_id(to.port))), "+OK\r\n");
+    }
+    let before = cluster.offer(home).await.unwrap().stock.confirmed;
+    while cluster.offer(home).await.unwrap().stock.confirmed < before + 50 {}
+    stop.send_replace(true);
+    let mut taken = 0;
+    for claims in claims {
+        taken += claims.await.unwrap();
+    }
+    assert_eq!(owner(&outbox).port, to.port);
+    assert_eq!(cluster.offer(home).await.unwrap().stock.confirmed, taken);
+    assert_eq!(versions(&shipped(&journal, home.tag)), (1..=u64::from(taken) + 1).collect::<Vec<u64>>());
+}

@@ -19,16 +19,32 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 #[derive(Clone, Debug)]
 enum Command {
-    Claim { offer: usize, user: u8, quantity: u32, key: Option<u8>, attributes: bool, pass: u8 },
+    Claim {
+        offer: usize,
+        user: u8,
+        quantity: u32,
+        key: Option<u8>,
+        attributes: bool,
+        pass: u8,
+    },
     Confirm(usize, Index, Who),
     Release(usize, Index, Who),
     Read(usize, Index, Who),
     TakeBack(usize, Index, bool),
-    Join { offer: usize, user: u8, quantity: u32, pass: u8 },
+    Join {
+        offer: usize,
+        user: u8,
+        quantity: u32,
+        pass: u8,
+    },
     ReadStandby(usize, Index, Who),
     Leave(usize, Index, Who),
     Restock(usize, i64),
-    Edit { offer: usize, terms: Terms, if_revision: Option<u32> },
+    Edit {
+        offer: usize,
+        terms: Terms,
+        if_revision: Option<u32>,
+    },
     Close(usize),
     Delete(usize),
     Settle(usize),
@@ -64,7 +80,8 @@ struct Terms {
 fn terms() -> impl Strategy<Value = Terms> {
     let counts = (0..8_u32, proptest::option::of(1..4_u32), prop_oneof![4 => Just(1_u32), 1 => Just(2)], 0..3_u32, 0..3_u32);
     let times = (proptest::option::weighted(0.2, 0..2_000_i64), proptest::option::weighted(0.3, 2_000..20_000_i64));
-    let choices = (any::<bool>(), proptest::bool::weighted(0.2), proptest::bool::weighted(0.8), proptest::bool::weighted(0.1), any::<bool>());
+    let choices =
+        (any::<bool>(), proptest::bool::weighted(0.2), proptest::bool::weighted(0.8), proptest::bool::weighted(0.1), any::<bool>());
     (counts, times, choices, 0..=i64::MAX as u64).prop_map(|(counts, times, choices, price)| Terms {
         quantity: counts.0,
         limit: counts.1,

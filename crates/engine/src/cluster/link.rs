@@ -4,7 +4,7 @@
 //! without a key that is asked twice may be taken twice. Here what certainly did not run is asked again, and what may have
 //! run is said to be so.
 
-use super::script::SCRIPT;
+use super::script::Script;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
@@ -103,12 +103,12 @@ impl Link {
         Ok(link)
     }
 
-    /// Runs the script over packed commands whose keys are all in `slot`.
-    pub(super) async fn run(&self, slot: u16, keys: &[String], arguments: &[Vec<u8>]) -> Result<Reply, RunError> {
+    /// Runs a script over packed commands whose keys are all in `slot`.
+    pub(super) async fn run(&self, script: &Script, slot: u16, keys: &[String], arguments: &[Vec<u8>]) -> Result<Reply, RunError> {
         let give_up = Instant::now() + self.patience.cluster;
         let (mut whole, mut asked) = (false, None);
         loop {
-            let command = command(whole, keys, arguments);
+            let command = command(script, whole, keys, arguments);
             let again = match self.attempt(slot, asked.as_ref(), &command).await {
                 Attempt::Done(Ok(value)) => {
                     return Reply::parse(value).ok_or_else(|| RunError::MayHaveRun("an answer of another form".into()));
@@ -274,9 +274,9 @@ fn range_of(row: Value) -> Option<(u16, u16, String, u16)> {
     Some((first, last, host.unwrap_or_default(), redis::from_redis_value(primary.next()?).ok()?))
 }
 
-fn command(whole: bool, keys: &[String], arguments: &[Vec<u8>]) -> Cmd {
+fn command(script: &Script, whole: bool, keys: &[String], arguments: &[Vec<u8>]) -> Cmd {
     let mut command = redis::cmd(if whole { "EVAL" } else { "EVALSHA" });
-    command.arg(if whole { SCRIPT.source } else { &SCRIPT.sha1 }).arg(keys.len()).arg(keys);
+    command.arg(if whole { script.source } else { &script.sha1 }).arg(keys.len()).arg(keys);
     for argument in arguments {
         command.arg(&argument[..]);
     }

@@ -7,15 +7,18 @@ use sha1::{Digest, Sha1};
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-/// The first line makes Redis check before the first command whether it has the memory to write (a script without it
-/// would be stopped in the middle).
-const SOURCE: &str = concat!(
-    "#!lua\n",
-    include_str!("lua/prelude.lua"),
-    include_str!("lua/rules.lua"),
-    include_str!("lua/commands.lua"),
-    include_str!("lua/main.lua")
-);
+macro_rules! with_first_line {
+    ($line:literal) => {
+        concat!(
+            $line,
+            "\n",
+            include_str!("lua/prelude.lua"),
+            include_str!("lua/rules.lua"),
+            include_str!("lua/commands.lua"),
+            include_str!("lua/main.lua")
+        )
+    };
+}
 
 /// The script and its SHA-1.
 pub(super) struct Script {
@@ -23,14 +26,21 @@ pub(super) struct Script {
     pub(super) sha1: String,
 }
 
-pub(super) static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
-    let sha1 = Sha1::digest(SOURCE.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+/// For every command. Its first line makes Redis check before the first command whether it has the memory to write; a script
+/// without that line would be stopped in the middle.
+pub(super) static SCRIPT: LazyLock<Script> = LazyLock::new(|| named(with_first_line!("#!lua")));
+
+/// For removals alone, when Redis is full: they free memory, and without them it would stay full.
+pub(super) static WHEN_FULL: LazyLock<Script> = LazyLock::new(|| named(with_first_line!("#!lua flags=allow-oom")));
+
+fn named(source: &'static str) -> Script {
+    let sha1 = Sha1::digest(source.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
         // Writing to a string cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex
     });
-    Script { source: SOURCE, sha1 }
-});
+    Script { source, sha1 }
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@
 use super::ClusterError;
 use super::link::{EntryId, Link, Reply, RunError, slot_of};
 use super::msgpack::{Reader, Writer};
+use super::script::{SCRIPT, WHEN_FULL};
 use super::shipper::{Entry, Shipper};
 use super::wire::{self, Verdict};
 use futures_util::future::BoxFuture;
@@ -121,6 +122,9 @@ pub(super) struct Tag {
     head: EntryId,
     waiting: BTreeMap<EntryId, Vec<Waiting>>,
     looked: Instant,
+    relayed: Instant,
+    /// Redis had no memory for the last run.
+    full: bool,
     /// An answer was lost, and with it perhaps entries that nobody ships.
     relay_due: Option<Instant>,
 }
@@ -155,6 +159,8 @@ impl Tag {
             head: EntryId::default(),
             waiting: BTreeMap::new(),
             looked: now,
+            relayed: now,
+            full: false,
             relay_due: None,
         }
     }
@@ -213,13 +219,17 @@ impl Tag {
             if self.runs > 0 && !full && !waited {
                 return;
             }
-            let orders: Vec<Order> = self.queue.drain(..self.queue.len().min(self.gathering.commands_max)).collect();
+            // Removals stand in front. When Redis is full they run alone, so that it need not stay so.
+            let removals = self.queue.iter().take_while(|order| matches!(order.to, To::Removal(_))).count();
+            let alone = self.full && removals > 0;
+            let most = if alone { removals } else { self.queue.len() };
+            let orders: Vec<Order> = self.queue.drain(..most.min(self.gathering.commands_max)).collect();
             self.gathering_since = (!self.queue.is_empty()).then(Instant::now);
-            self.run(orders);
+            self.run(orders, alone);
         }
     }
 
-    fn run(&mut self, orders: Vec<Order>) {
+    fn run(&mut self, orders: Vec<Order>, removals_alone: bool) {
         self.runs += 1;
         self.looked = Instant::now();
         let base = self.outbox.strip_suffix("outbox").unwrap_or_default();
@@ -232,7 +242,8 @@ impl Tag {
         arguments.extend(orders.iter().map(|order| order.command.clone()));
         let (link, slot) = (self.link.clone(), self.slot);
         self.steps.push(Box::pin(async move {
-            let result = link.run(slot, &keys, &arguments).await;
+            let script = if removals_alone { &WHEN_FULL } else { &SCRIPT };
+            let result = link.run(script, slot, &keys, &arguments).await;
             Step::Landed(orders, result)
         }));
     }
@@ -240,7 +251,16 @@ impl Tag {
     fn landed(&mut self, orders: Vec<Order>, result: Result<Reply, RunError>) {
         self.runs -= 1;
         match result {
-            Ok(reply) => self.answered(orders, reply),
+            Ok(reply) => {
+                self.full &= orders.iter().all(|order| matches!(order.to, To::Removal(_)));
+                self.answered(orders, reply);
+            }
+            Err(RunError::Full) => {
+                self.full = true;
+                let (removals, others): (Vec<Order>, Vec<Order>) = orders.into_iter().partition(|order| matches!(order.to, To::Removal(_)));
+                others.into_iter().for_each(|order| self.fail(order, &RunError::Full));
+                removals.into_iter().for_each(|order| self.queue.push_front(order));
+            }
             Err(RunError::MayHaveRun(reason)) => {
                 tracing::warn!(tag = self.number, reason, "a run of commands may or may not have happened");
                 self.relay_due.get_or_insert(Instant::now() + self.gathering.relay_after);
@@ -391,14 +411,16 @@ impl Tag {
             !waiting.is_empty()
         });
         let foreign = self.waiting.iter().find(|(id, _)| !self.mine.contains(*id)).and_then(|(_, waiting)| waiting.first());
-        let late = foreign.is_some_and(|waiting| now >= waiting.since + self.gathering.relay_after);
+        let relay_after = self.gathering.relay_after;
+        let late = foreign.is_some_and(|waiting| now >= waiting.since + relay_after) && now >= self.relayed + relay_after;
         if late || self.relay_due.is_some_and(|due| now >= due) {
             if self.runs == 0 && self.queue.iter().all(|order| !matches!(order.to, To::Relay(_))) {
                 self.relay_due = None;
+                self.relayed = now;
                 self.queue.push_front(relay(self.number, self.head, Left::Now));
             }
         } else if !self.waiting.is_empty() && self.runs == 0 && self.queue.is_empty() && now >= self.looked + PEEK {
-            self.run(Vec::new());
+            self.run(Vec::new(), false);
         }
     }
 

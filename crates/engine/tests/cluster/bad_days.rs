@@ -227,3 +227,27 @@ async fn a_slot_that_moves_to_another_node_takes_its_offers_along() {
     assert_eq!(cluster.offer(home).await.unwrap().stock.confirmed, taken);
     assert_eq!(versions(&shipped(&journal, home.tag)), (1..=u64::from(taken) + 1).collect::<Vec<u64>>());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_redis_refuses_claims_and_still_lets_the_outbox_drain() {
+    let home = fresh_home();
+    let nodes = crate::redis::start();
+    let all = |command: &str| nodes.iter().for_each(|node| assert_eq!(ask(node.port, command), "+OK\r\n"));
+    let (cluster, journal) = open(ClusterOptions::new(crate::redis::seeds_of(&nodes))).await;
+    let cluster = Arc::new(cluster);
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
+    journal.set_open(false);
+    let waits = tokio::spawn({
+        let cluster = cluster.clone();
+        async move { claim(&cluster, home, "a", None).await }
+    });
+    let outbox = format!("XLEN bunho:{{{}}}:outbox", home.tag);
+    crate::redis::until("the claim is decided", || nodes.iter().any(|node| ask(node.port, &outbox).starts_with(":1")));
+    all("CONFIG SET maxmemory 1");
+    assert!(matches!(claim(&cluster, home, "b", None).await, Err(ClusterError::Overloaded)));
+    journal.set_open(true);
+    assert_eq!(waits.await.unwrap().unwrap().unwrap().user.as_str(), "a");
+    all("CONFIG SET maxmemory 0");
+    assert_eq!(claim(&cluster, home, "b", None).await.unwrap().unwrap().user.as_str(), "b");
+    assert_eq!(versions(&shipped(&journal, home.tag)), [1, 2, 3]);
+}

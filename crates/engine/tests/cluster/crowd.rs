@@ -1,7 +1,7 @@
 //! Many people, two nodes, one offer: nobody has anything twice, everything is sold, and the journal has it all once.
 
 use crate::pair::shipped;
-use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, seeds, until};
+use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, seeds, seeds_of, until};
 use bunho_domain::claim::{Claim, Status};
 use bunho_domain::event::{Event, OfferChange, OfferEvent};
 use bunho_domain::ids::{ClaimId, IdempotencyKey, UserId};
@@ -15,6 +15,7 @@ use bunho_journal::Record;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 pub async fn claim(cluster: &Cluster, home: Home, user: &str, key: Option<&str>) -> Result<Result<Claim, Refusal>, ClusterError> {
     static NONCES: AtomicU64 = AtomicU64::new(1);
@@ -43,19 +44,26 @@ enum Trouble {
     ScriptFlush,
     /// Every connection is cut.
     CutConnections,
+    /// Every server crashes and comes back with its log.
+    Crash,
 }
 
 /// 1,000 users ask for 100 coupons through two nodes, each twice with the same key.
 async fn rush(trouble: Trouble) {
     let tag = fresh_tag();
     let home = Home { tag, offer: tag, epoch: 1 };
+    let own = (trouble == Trouble::Crash).then(crate::redis::start);
+    let nodes = own.as_deref().unwrap_or_else(|| nodes());
     // Under a name of its own, so that cutting these connections leaves other tests alone.
-    for node in nodes() {
+    for node in nodes {
         assert_eq!(ask(node.port, "ACL SETUSER crowd on >secret ~* &* +@all"), "+OK\r\n");
     }
-    let seeds: Vec<String> = seeds().iter().map(|seed| seed.replace("//", "//crowd:secret@")).collect();
-    let (one, one_journal) = open(ClusterOptions::new(seeds.clone())).await;
-    let (other, other_journal) = open(ClusterOptions::new(seeds)).await;
+    let named = seeds_of(nodes).iter().map(|seed| seed.replace("//", "//crowd:secret@")).collect();
+    let mut options = ClusterOptions::new(named);
+    options.patience.cluster = Duration::from_secs(10);
+    options.durable_within = Duration::from_secs(20);
+    let (one, one_journal) = open(options.clone()).await;
+    let (other, other_journal) = open(options).await;
     one.create(home, &offer_settings("drop", Kind::Coupon, 100), &audit()).await.unwrap();
     let both = [Arc::new(one), Arc::new(other)];
     let calls: Vec<_> = (0..2_000)
@@ -78,11 +86,13 @@ async fn rush(trouble: Trouble) {
     while trouble != Trouble::None && calls.iter().filter(|call| call.is_finished()).count() < 200 {
         tokio::task::yield_now().await;
     }
-    for node in nodes() {
+    for node in nodes {
         match trouble {
             Trouble::None => {}
             Trouble::ScriptFlush => assert_eq!(ask(node.port, "SCRIPT FLUSH"), "+OK\r\n"),
             Trouble::CutConnections => assert!(ask(node.port, "CLIENT KILL USER crowd").starts_with(':')),
+            // The connection ends with the server.
+            Trouble::Crash => crate::redis::tell(node.port, "DEBUG CRASH-AND-RECOVER 100"),
         }
     }
     let (mut winners, mut ids) = (BTreeSet::new(), BTreeSet::new());
@@ -118,7 +128,7 @@ fn shipped_by_either(
     let entries = one.entries().into_iter().chain(other.entries());
     let mut all: Shipped = entries.filter(|entry| entry.tag == tag).map(|entry| (entry.id, entry.record.clone())).collect();
     all.sort_by_key(|(id, _)| *id);
-    if trouble != Trouble::CutConnections {
+    if matches!(trouble, Trouble::None | Trouble::ScriptFlush) {
         assert!(all.windows(2).all(|pair| pair[0].0 != pair[1].0), "an entry was shipped twice, though no answer was lost");
     }
     all
@@ -137,6 +147,11 @@ async fn a_crowd_does_not_notice_that_redis_forgot_the_script() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_whose_answers_were_lost_learns_them_by_asking_again() {
     rush(Trouble::CutConnections).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_outlives_a_crash_of_every_server() {
+    rush(Trouble::Crash).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

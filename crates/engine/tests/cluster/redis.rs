@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-const GUARD: &str = r#"cd "$1" && redis-server --port "$2" --cluster-port "$3" --bind 127.0.0.1 --dir "$1" --cluster-enabled yes \
+const GUARD: &str = r#"cd "$1" && "$(command -v redis-server)" --port "$2" --cluster-port "$3" --bind 127.0.0.1 --dir "$1" --cluster-enabled yes \
  --cluster-node-timeout 2000 --save "" --appendonly yes --appendfsync no --daemonize no --loglevel warning --enable-debug-command local \
  >redis.log 2>&1 & pid=$!; exec 2>/dev/null; read -r _; kill -9 $pid; wait $pid; rm -rf "$1""#;
 
@@ -30,10 +30,15 @@ pub fn nodes() -> &'static [Node] {
 }
 
 pub fn seeds() -> Vec<String> {
-    nodes().iter().map(|node| format!("redis://127.0.0.1:{}", node.port)).collect()
+    seeds_of(nodes())
 }
 
-fn start() -> Vec<Node> {
+pub fn seeds_of(nodes: &[Node]) -> Vec<String> {
+    nodes.iter().map(|node| format!("redis://127.0.0.1:{}", node.port)).collect()
+}
+
+/// One more cluster, for a test that would disturb the others; it stops when it is dropped.
+pub fn start() -> Vec<Node> {
     let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
     let nodes: Vec<Node> = ports
         .iter()
@@ -76,6 +81,16 @@ pub fn ask(port: u16, command: &str) -> String {
     let mut buffer = vec![0; 65_536];
     let len = stream.read(&mut buffer).unwrap();
     String::from_utf8_lossy(&buffer[..len]).into_owned()
+}
+
+/// Sends one inline command that nothing answers.
+pub fn tell(port: u16, command: &str) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+    // Its end shows that the command was read.
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert_eq!(String::from_utf8_lossy(&answer), "");
 }
 
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {

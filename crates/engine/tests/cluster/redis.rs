@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-const GUARD: &str = r#"cd "$1" && "$(command -v redis-server)" --port "$2" --cluster-port "$3" --bind 127.0.0.1 --dir "$1" --cluster-enabled yes \
+const GUARD: &str = r#"trap : TERM INT HUP; cd "$1" && "$(command -v redis-server)" --port "$2" --cluster-port "$3" --bind 127.0.0.1 --dir "$1" --cluster-enabled yes \
  --cluster-node-timeout 2000 --save "" --appendonly yes --appendfsync no --daemonize no --loglevel warning --enable-debug-command local \
  >redis.log 2>&1 & pid=$!; exec 2>/dev/null; read -r _; kill -9 $pid; wait $pid; rm -rf "$1""#;
 

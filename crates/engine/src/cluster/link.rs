@@ -1,0 +1,359 @@
+//! The way to Redis: which node has a slot, one connection to each, and what an error says about whether the script ran.
+//!
+//! The last is the reason why this is written here. A client library's cluster mode asks again by itself after a broken connection, and a claim
+//! without a key that is asked twice may be taken twice. Here what certainly did not run is asked again, and what may have
+//! run is said to be so.
+
+use super::script::Script;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, Value};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Slots of a cluster.
+const SLOTS: usize = 16_384;
+/// Between two attempts at what cannot run at the moment (a failover, a loading node, a slot on its way).
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long things may take.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// For a connection.
+    pub connect: Duration,
+    /// For an answer, before the connection counts as broken.
+    pub respond: Duration,
+    /// For a cluster that cannot run a command at the moment, before the command is refused.
+    pub cluster: Duration,
+}
+
+/// Why a run brought no answers.
+#[derive(Debug)]
+pub(super) enum RunError {
+    /// It certainly did not run.
+    NotRun(String),
+    /// It may have run.
+    MayHaveRun(String),
+    /// Redis has no memory for it, or cannot write; it did not run.
+    Full,
+    /// It ran into a bug before it wrote anything.
+    Fault(String),
+    /// It ran into a bug after it had written: its offers have stopped.
+    Broken(String),
+}
+
+/// The id of an entry of the outbox; later entries have greater ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId {
+    /// Redis's clock when it was written.
+    pub ms: u64,
+    /// Counts within the millisecond.
+    pub seq: u64,
+}
+
+impl std::fmt::Display for EntryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+/// What a run answered.
+pub(super) struct Reply {
+    /// Every entry of the outbox before this one is gone.
+    pub(super) head: EntryId,
+    /// What each answer depends on, and the answer.
+    pub(super) answers: Vec<(Option<EntryId>, Vec<u8>)>,
+    /// What the run appended to the outbox.
+    pub(super) entries: Vec<(EntryId, Vec<u8>)>,
+}
+
+pub(super) struct Link {
+    seeds: Vec<ConnectionInfo>,
+    patience: Patience,
+    /// Replicas that should have what a run wrote before it is answered; none: no waiting.
+    replicas: Option<usize>,
+    known: Mutex<Known>,
+}
+
+/// What is known of the cluster.
+#[derive(Default)]
+struct Known {
+    /// First slot of each range and who has it, up to the next range; none: nobody.
+    ranges: BTreeMap<u16, Option<Address>>,
+    connections: BTreeMap<Address, MultiplexedConnection>,
+}
+
+type Address = (String, u16);
+
+enum Attempt {
+    Done(RedisResult<Value>),
+    NoConnection(RedisError),
+}
+
+impl Link {
+    /// Finds the cluster.
+    ///
+    /// # Errors
+    /// No seed answers, or what answers is not a cluster.
+    pub(super) async fn open(seeds: &[String], patience: Patience, replicas: Option<usize>) -> RedisResult<Self> {
+        let seeds = seeds.iter().map(|seed| seed.as_str().into_connection_info()).collect::<RedisResult<_>>()?;
+        let link = Self { seeds, patience, replicas, known: Mutex::default() };
+        link.refresh().await?;
+        Ok(link)
+    }
+
+    /// Runs a script over packed commands whose keys are all in `slot`.
+    pub(super) async fn run(&self, script: &Script, slot: u16, keys: &[String], arguments: &[Vec<u8>]) -> Result<Reply, RunError> {
+        let give_up = Instant::now() + self.patience.cluster;
+        let (mut whole, mut asked) = (false, None);
+        loop {
+            let command = command(script, whole, keys, arguments);
+            let again = match self.attempt(slot, asked.as_ref(), &command).await {
+                Attempt::Done(Ok(value)) => {
+                    return Reply::parse(value).ok_or_else(|| RunError::MayHaveRun("an answer of another form".into()));
+                }
+                Attempt::Done(Err(error)) => match error.code() {
+                    Some("NOSCRIPT") => {
+                        whole = true;
+                        continue;
+                    }
+                    Some("MOVED") => {
+                        asked = None;
+                        self.moved(slot, &error);
+                        error
+                    }
+                    Some("ASK") => {
+                        asked = target(&error);
+                        continue;
+                    }
+                    Some("TRYAGAIN" | "BUSY" | "NOREPLICAS") => pause(error).await,
+                    Some("CLUSTERDOWN" | "MASTERDOWN" | "LOADING" | "READONLY") => {
+                        asked = None;
+                        let error = pause(error).await;
+                        let _ = self.refresh().await;
+                        error
+                    }
+                    Some("OOM" | "MISCONF") => {
+                        tracing::error!(%error, "Redis refuses to write");
+                        return Err(RunError::Full);
+                    }
+                    Some("FAULT") => return Err(RunError::Fault(error.to_string())),
+                    Some("BROKEN") => return Err(RunError::Broken(error.to_string())),
+                    Some("NOPERM" | "NOAUTH" | "CROSSSLOT") => return Err(RunError::NotRun(error.to_string())),
+                    _ => {
+                        self.forget(slot, asked.as_ref());
+                        return Err(RunError::MayHaveRun(error.to_string()));
+                    }
+                },
+                Attempt::NoConnection(error) => {
+                    asked = None;
+                    let error = pause(error).await;
+                    let _ = self.refresh().await;
+                    error
+                }
+            };
+            if Instant::now() > give_up {
+                return Err(RunError::NotRun(again.to_string()));
+            }
+        }
+    }
+
+    async fn attempt(&self, slot: u16, asked: Option<&Address>, command: &Cmd) -> Attempt {
+        let address = asked.cloned().or_else(|| self.address_of(slot));
+        let Some(address) = address else { return Attempt::NoConnection(error("no node has this slot")) };
+        let mut connection = match self.connection(&address).await {
+            Ok(connection) => connection,
+            Err(error) => return Attempt::NoConnection(error),
+        };
+        let mut pipeline = redis::Pipeline::new();
+        if asked.is_some() {
+            pipeline.cmd("ASKING");
+        }
+        pipeline.add_command(command.clone());
+        if let Some(replicas) = self.replicas {
+            // A replica that does not answer within this time is not waited for: the journal has it anyhow.
+            pipeline.cmd("WAIT").arg(replicas).arg(50);
+        }
+        let offset = usize::from(asked.is_some());
+        let count = 1 + usize::from(self.replicas.is_some());
+        let first = |values: Vec<Value>| values.into_iter().next().ok_or_else(|| error("no answer")).and_then(Value::extract_error);
+        Attempt::Done(connection.send_packed_commands(&pipeline, offset, count).await.and_then(first))
+    }
+
+    fn address_of(&self, slot: u16) -> Option<Address> {
+        self.known.lock().ranges.range(..=slot).next_back().and_then(|(_, address)| address.clone())
+    }
+
+    async fn connection(&self, address: &Address) -> RedisResult<MultiplexedConnection> {
+        if let Some(connection) = self.known.lock().connections.get(address) {
+            return Ok(connection.clone());
+        }
+        let seed = self.seeds.first().ok_or_else(|| error("no address of the cluster is set"))?;
+        let connection = self.connect(seed.clone().set_addr(ConnectionAddr::Tcp(address.0.clone(), address.1))).await?;
+        Ok(self.known.lock().connections.entry(address.clone()).or_insert(connection).clone())
+    }
+
+    fn connect(&self, info: ConnectionInfo) -> BoxFuture<'_, RedisResult<MultiplexedConnection>> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.patience.connect))
+            .set_response_timeout(Some(self.patience.respond));
+        Box::pin(async move { redis::Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await })
+    }
+
+    /// A connection that failed is not used again.
+    fn forget(&self, slot: u16, asked: Option<&Address>) {
+        if let Some(address) = asked.cloned().or_else(|| self.address_of(slot)) {
+            self.known.lock().connections.remove(&address);
+        }
+    }
+
+    /// One slot has another node, at once; the rest is learnt by the next refresh.
+    fn moved(&self, slot: u16, error: &RedisError) {
+        let Some(target) = target(error) else { return };
+        let mut known = self.known.lock();
+        let after = known.ranges.range(..=slot).next_back().and_then(|(_, address)| address.clone());
+        if usize::from(slot) + 1 < SLOTS {
+            known.ranges.entry(slot + 1).or_insert(after);
+        }
+        known.ranges.insert(slot, Some(target));
+    }
+
+    /// Asks any node who has which slots.
+    pub(super) async fn refresh(&self) -> RedisResult<()> {
+        let nodes: Vec<Address> = self.known.lock().connections.keys().cloned().collect();
+        let seeds = self.seeds.iter().filter_map(|seed| match seed.addr() {
+            ConnectionAddr::Tcp(host, port) => Some((host.clone(), *port)),
+            _ => None,
+        });
+        let mut last = error("no address of the cluster is set");
+        for address in nodes.into_iter().chain(seeds) {
+            match self.slots(&address).await {
+                Ok(ranges) => {
+                    self.known.lock().ranges = ranges;
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.known.lock().connections.remove(&address);
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn slots(&self, from: &Address) -> RedisResult<BTreeMap<u16, Option<Address>>> {
+        let mut connection = self.connection(from).await?;
+        let rows: Vec<Value> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
+        let mut ranges = BTreeMap::from([(0, None)]);
+        for row in rows {
+            let (first, last, host, port) = range_of(row).ok_or_else(|| error("CLUSTER SLOTS answered in another form"))?;
+            // A node that does not know its own name stands as the one that was asked.
+            let host = if host.is_empty() { from.0.clone() } else { host };
+            ranges.insert(first, Some((host, port)));
+            if usize::from(last) + 1 < SLOTS {
+                ranges.entry(last + 1).or_insert(None);
+            }
+        }
+        Ok(ranges)
+    }
+}
+
+/// First and last slot, and the host and port of the primary.
+fn range_of(row: Value) -> Option<(u16, u16, String, u16)> {
+    let (first, last, primary): (u16, u16, Vec<Value>) = match row {
+        Value::Array(mut row) if row.len() >= 3 => {
+            let primary = redis::from_redis_value(row.swap_remove(2)).ok()?;
+            let last = redis::from_redis_value(row.swap_remove(1)).ok()?;
+            (redis::from_redis_value(row.swap_remove(0)).ok()?, last, primary)
+        }
+        _ => return None,
+    };
+    let mut primary = primary.into_iter();
+    let host: Option<String> = redis::from_redis_value(primary.next()?).ok()?;
+    Some((first, last, host.unwrap_or_default(), redis::from_redis_value(primary.next()?).ok()?))
+}
+
+fn command(script: &Script, whole: bool, keys: &[String], arguments: &[Vec<u8>]) -> Cmd {
+    let mut command = redis::cmd(if whole { "EVAL" } else { "EVALSHA" });
+    command.arg(if whole { script.source } else { &script.sha1 }).arg(keys.len()).arg(keys);
+    for argument in arguments {
+        command.arg(&argument[..]);
+    }
+    command
+}
+
+fn target(error: &RedisError) -> Option<Address> {
+    error.redirect_node().and_then(|(node, _)| {
+        let (host, port) = node.rsplit_once(':')?;
+        Some((host.to_owned(), port.parse().ok()?))
+    })
+}
+
+fn error(reason: &'static str) -> RedisError {
+    RedisError::from((redis::ErrorKind::Client, reason))
+}
+
+async fn pause(error: RedisError) -> RedisError {
+    tokio::time::sleep(PAUSE).await;
+    error
+}
+
+/// The slot of a key whose hash tag is `tag`: CRC-16/XMODEM, as the specification of Redis Cluster has it.
+pub(super) fn slot_of(tag: &str) -> u16 {
+    let crc = tag.bytes().fold(0_u16, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
+    });
+    crc % SLOTS as u16
+}
+
+pub(super) fn entry_id(text: &[u8]) -> Option<EntryId> {
+    let (ms, seq) = std::str::from_utf8(text).ok()?.split_once('-')?;
+    Some(EntryId { ms: ms.parse().ok()?, seq: seq.parse().ok()? })
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+impl Reply {
+    fn parse(value: Value) -> Option<Self> {
+        let Value::Array(parts) = value else { return None };
+        let [at, kept, answers, entries]: [Value; 4] = parts.try_into().ok()?;
+        let at = bytes(at)?;
+        let head = match (at.is_empty(), kept) {
+            (true, _) => EntryId::default(),
+            (false, Value::Int(1)) => entry_id(&at)?,
+            // Empty: the last one that it gave is gone too.
+            (false, _) => entry_id(&at).map(|EntryId { ms, seq }| EntryId { ms, seq: seq + 1 })?,
+        };
+        let answers = pairs(answers)?.into_iter().map(|(id, answer)| (entry_id(&id), answer)).collect();
+        let entries = pairs(entries)?.into_iter().map(|(id, entry)| Some((entry_id(&id)?, entry))).collect::<Option<_>>()?;
+        Some(Self { head, answers, entries })
+    }
+}
+
+fn pairs(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let Value::Array(values) = value else { return None };
+    let mut values = values.into_iter();
+    let mut pairs = Vec::with_capacity(values.len() / 2);
+    while let Some(first) = values.next() {
+        pairs.push((bytes(first)?, bytes(values.next()?)?));
+    }
+    Some(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_redis() {
+        // From the specification, and `CLUSTER KEYSLOT`.
+        assert_eq!(slot_of("123456789"), 0x31c3);
+        assert_eq!(slot_of("foo"), 12_182);
+    }
+}

@@ -1,0 +1,397 @@
+//! What goes to the script and what comes back, between the domain's types and the script's packed lists.
+//!
+//! The layouts are the script's (`lua/prelude.lua` names the columns, `lua/commands.lua` the arguments and answers).
+
+use super::msgpack::{Malformed, Reader, Writer};
+use bunho_domain::claim::{Claim, Standby, StandbyStatus, Status};
+use bunho_domain::event::{Event, OfferChange, OfferEvent};
+use bunho_domain::ids::{AppId, ClaimId, IdempotencyKey, NONCE_MASK, OfferId, StandbyId, UserId, ZoneId};
+use bunho_domain::offer::refusal::Refusal;
+use bunho_domain::offer::settings::{ConfirmBy, Kind, OfferSettings};
+use bunho_domain::offer::{Actor, OfferState, Pass, StandbyView, Stock};
+use bunho_domain::time::Millis;
+use bunho_journal::{Audit, Record};
+
+impl Writer {
+    pub(super) fn nonce(self, nonce: u64) -> Self {
+        self.bytes(&(nonce & NONCE_MASK).to_be_bytes())
+    }
+
+    pub(super) fn time(self, at: Option<Millis>) -> Self {
+        self.int_or_none(at.map(|at| at.0))
+    }
+
+    pub(super) fn actor(self, actor: Actor<'_>) -> Self {
+        match actor {
+            Actor::User(user) => self.int(0).text(user.as_str()),
+            Actor::Service(Some(user)) => self.int(1).text(user.as_str()),
+            Actor::Service(None) => self.int(2).none(),
+        }
+    }
+
+    pub(super) fn pass(self, pass: Pass) -> Self {
+        self.int(match pass {
+            Pass::Valid => 0,
+            Pass::Missing => 1,
+            Pass::Invalid => 2,
+        })
+    }
+
+    /// The fifteen columns of the terms. What the rules do not read is packed by itself and comes back as it is.
+    pub(super) fn settings(self, settings: &OfferSettings) -> Self {
+        let rest = Self::default()
+            .text(settings.id.as_str())
+            .text(settings.app.as_str())
+            .text(&settings.name)
+            .int(match settings.kind {
+                Kind::Coupon => 0,
+                Kind::Goods => 1,
+                Kind::Booking => 2,
+            })
+            .bytes(&settings.unit_price.to_be_bytes())
+            .text_or_none(settings.zone.as_ref().map(ZoneId::as_str))
+            .text_or_none(settings.grants.as_ref().map(OfferId::as_str));
+        self.array(15)
+            .int(settings.quantity.into())
+            .int_or_none(settings.per_user_limit.map(Into::into))
+            .int(settings.min_per_claim.into())
+            .int(settings.max_per_claim.into())
+            .int(settings.hold_seconds.into())
+            .time(settings.opens_at)
+            .time(settings.closes_at)
+            .bool(settings.zone.is_some())
+            .bool(settings.grants.is_some())
+            .bool(settings.grant_only)
+            .bool(settings.standby)
+            .int(settings.standby_hold_seconds.into())
+            .bool(settings.confirm_by == ConfirmBy::User)
+            .int(settings.revision.into())
+            .bytes(&rest.finish())
+    }
+
+    /// A claim as the state keeps it, linked to none.
+    pub(super) fn claim(self, claim: &Claim) -> Self {
+        self.array(14)
+            .text(claim.user.as_str())
+            .int(claim.quantity.into())
+            .int(status_number(claim.status))
+            .int(claim.version.into())
+            .text_or_none(claim.key.as_ref().map(IdempotencyKey::as_str))
+            .text_or_none(claim.attributes.as_deref())
+            .int(claim.created_at.0)
+            .int(claim.updated_at.0)
+            .time(claim.hold_expires_at)
+            .int(claim.ordinal.unwrap_or(0).into())
+            .bytes_or_none(claim.granted.as_ref().map(|id| &id.as_bytes()[..]))
+            .nonce(claim.id.nonce())
+            .int(-1)
+            .int(-1)
+    }
+
+    pub(super) fn standby(self, place: &Standby) -> Self {
+        let with_claim = |writer: Self| match place.claim {
+            Some(claim) => writer.int(claim.seq().into()).nonce(claim.nonce()),
+            None => writer.int(-1).bytes(b""),
+        };
+        let writer = self
+            .array(9)
+            .text(place.user.as_str())
+            .int(place.quantity.into())
+            .int(match place.status {
+                StandbyStatus::Waiting => 0,
+                StandbyStatus::Served => 1,
+                StandbyStatus::Left => 2,
+                StandbyStatus::Passed => 3,
+            })
+            .int(place.version.into())
+            .int(place.created_at.0)
+            .int(place.updated_at.0);
+        with_claim(writer).nonce(place.id.nonce())
+    }
+
+    /// Who did it, as bytes of their own that the script passes on.
+    pub(super) fn audit(self, audit: Option<&Audit>) -> Self {
+        let Some(Audit { actor, action, target, detail, request_id }) = audit else { return self.none() };
+        let packed =
+            Self::default().text(actor).text(action).text(target).text_or_none(detail.as_deref()).text_or_none(request_id.as_deref());
+        self.bytes(&packed.finish())
+    }
+}
+
+const fn status_number(status: Status) -> i64 {
+    match status {
+        Status::Held => 0,
+        Status::Confirmed => 1,
+        Status::Released => 2,
+        Status::Expired => 3,
+        Status::Returned => 4,
+    }
+}
+
+/// An id that was checked where it came in, read back.
+fn id<T, E>(parsed: Result<T, E>) -> Result<T, Malformed> {
+    parsed.map_err(|_| Malformed("an id is not valid"))
+}
+
+impl Reader<'_> {
+    fn nonce(&mut self) -> Result<u64, Malformed> {
+        let bytes = self.bytes()?.try_into().map_err(|_| Malformed("a nonce has another length"))?;
+        Ok(u64::from_be_bytes(bytes))
+    }
+
+    fn time(&mut self) -> Result<Option<Millis>, Malformed> {
+        Ok(self.int_or_none()?.map(Millis))
+    }
+
+    fn status(&mut self) -> Result<Status, Malformed> {
+        Ok(match self.int()? {
+            0 => Status::Held,
+            1 => Status::Confirmed,
+            2 => Status::Released,
+            3 => Status::Expired,
+            4 => Status::Returned,
+            _ => return Err(Malformed("no status has this number")),
+        })
+    }
+
+    pub(super) fn settings(&mut self) -> Result<OfferSettings, Malformed> {
+        self.columns(15)?;
+        let quantity = self.number_as()?;
+        let per_user_limit = self.int_or_none()?.map(u32::try_from).transpose().map_err(|_| Malformed("a limit is out of range"))?;
+        let (min_per_claim, max_per_claim, hold_seconds) = (self.number_as()?, self.number_as()?, self.number_as()?);
+        let (opens_at, closes_at) = (self.time()?, self.time()?);
+        let _wants_pass = self.bool()?;
+        let _grants = self.bool()?;
+        let (grant_only, standby) = (self.bool()?, self.bool()?);
+        let standby_hold_seconds = self.number_as()?;
+        let confirm_by = if self.bool()? { ConfirmBy::User } else { ConfirmBy::Service };
+        let revision = self.number_as()?;
+        let mut rest = Reader::new(self.bytes()?);
+        Ok(OfferSettings {
+            id: id(OfferId::parse(rest.text()?))?,
+            app: id(AppId::parse(rest.text()?))?,
+            name: rest.text()?.into(),
+            kind: match rest.int()? {
+                0 => Kind::Coupon,
+                1 => Kind::Goods,
+                2 => Kind::Booking,
+                _ => return Err(Malformed("no kind has this number")),
+            },
+            unit_price: u64::from_be_bytes(rest.bytes()?.try_into().map_err(|_| Malformed("a price has another length"))?),
+            zone: rest.text_or_none()?.map(|text| id(ZoneId::parse(text))).transpose()?,
+            grants: rest.text_or_none()?.map(|text| id(OfferId::parse(text))).transpose()?,
+            quantity,
+            per_user_limit,
+            min_per_claim,
+            max_per_claim,
+            hold_seconds,
+            opens_at,
+            closes_at,
+            grant_only,
+            standby,
+            standby_hold_seconds,
+            confirm_by,
+            revision,
+        })
+    }
+
+    pub(super) fn claim(&mut self, offer: u32, seq: u32) -> Result<Claim, Malformed> {
+        self.columns(14)?;
+        let user = id(UserId::parse(self.text()?))?;
+        let (quantity, status, version) = (self.number_as()?, self.status()?, self.number_as()?);
+        let key = self.text_or_none()?.map(|text| id(IdempotencyKey::parse(text))).transpose()?;
+        let attributes = self.text_or_none()?.map(Into::into);
+        let (created_at, updated_at) = (Millis(self.int()?), Millis(self.int()?));
+        let hold_expires_at = self.time()?;
+        let ordinal = Some(self.number_as()?).filter(|&ordinal| ordinal != 0);
+        let granted = self.bytes_or_none()?.map(|bytes| bytes.try_into().map(ClaimId::from_bytes)).transpose();
+        let granted = granted.map_err(|_| Malformed("an id has another length"))?;
+        let id = ClaimId::new(offer, seq, self.nonce()?);
+        let _links = (self.int()?, self.int()?);
+        Ok(Claim { id, user, quantity, status, version, key, attributes, created_at, updated_at, hold_expires_at, ordinal, granted })
+    }
+
+    pub(super) fn standby(&mut self, offer: u32, seq: u32) -> Result<Standby, Malformed> {
+        self.columns(9)?;
+        let user = id(UserId::parse(self.text()?))?;
+        let quantity = self.number_as()?;
+        let status = match self.int()? {
+            0 => StandbyStatus::Waiting,
+            1 => StandbyStatus::Served,
+            2 => StandbyStatus::Left,
+            3 => StandbyStatus::Passed,
+            _ => return Err(Malformed("no standby's status has this number")),
+        };
+        let version = self.number_as()?;
+        let (created_at, updated_at) = (Millis(self.int()?), Millis(self.int()?));
+        let claim = match u32::try_from(self.int()?) {
+            Ok(claim) => Some(ClaimId::new(offer, claim, self.nonce()?)),
+            Err(_) => {
+                self.bytes()?;
+                None
+            }
+        };
+        let id = StandbyId::new(offer, seq, self.nonce()?);
+        Ok(Standby { id, user, quantity, status, version, created_at, updated_at, claim })
+    }
+
+    fn columns(&mut self, wanted: usize) -> Result<(), Malformed> {
+        if self.array()? == wanted { Ok(()) } else { Err(Malformed("a row has another number of columns")) }
+    }
+
+    fn audit(&mut self) -> Result<Option<Audit>, Malformed> {
+        let Some(packed) = self.bytes_or_none()? else { return Ok(None) };
+        let mut packed = Reader::new(packed);
+        Ok(Some(Audit {
+            actor: packed.text()?.into(),
+            action: packed.text()?.into(),
+            target: packed.text()?.into(),
+            detail: packed.text_or_none()?.map(Into::into),
+            request_id: packed.text_or_none()?.map(Into::into),
+        }))
+    }
+
+    fn event(&mut self) -> Result<Event, Malformed> {
+        self.columns(5)?;
+        let kind = self.int()?;
+        let offer = self.number_as()?;
+        let version = self.number_as()?;
+        let seq = self.number_as()?;
+        let state = self.bytes_or_none()?;
+        let whole = || Ok(Reader::new(state.ok_or(Malformed("an event has no state"))?));
+        let change = match kind {
+            0 => OfferChange::Defined(Box::new(whole()?.settings()?)),
+            1 => OfferChange::Claim(Box::new(whole()?.claim(offer, seq)?)),
+            2 => OfferChange::Standby(Box::new(whole()?.standby(offer, seq)?)),
+            3 => OfferChange::Deleted,
+            _ => return Err(Malformed("no event has this number")),
+        };
+        Ok(Event::Offer(OfferEvent { offer, version, change }))
+    }
+}
+
+/// An entry of the outbox without its id: the record that the journal keeps, and the offer that decided with its epoch and version.
+pub(super) struct Written {
+    pub(super) record: Record,
+    pub(super) offer: u32,
+    pub(super) epoch: u32,
+    pub(super) version: u64,
+}
+
+pub(super) fn written(packed: &[u8]) -> Result<Written, Malformed> {
+    let mut reader = Reader::new(packed);
+    let at = Millis(reader.int()?);
+    let audit = reader.audit()?;
+    let events = (0..reader.array()?).map(|_| reader.event()).collect::<Result<_, _>>()?;
+    let record = Record { at, events, audit };
+    Ok(Written { record, offer: reader.number_as()?, epoch: reader.number_as()?, version: reader.number_as()? })
+}
+
+/// What the script said to one command, before its own part.
+pub(super) enum Verdict<'a> {
+    /// Done; what follows is the command's own.
+    Done(Reader<'a>),
+    Refused(Refusal),
+    /// There is no such offer in Redis.
+    Unknown,
+    Suspended,
+    /// The offer has another epoch.
+    Epoch(u32),
+    Overloaded,
+    /// More is due than one run may settle.
+    Again,
+    /// A clock was given for an offer that was not created for it.
+    Clock,
+    Conflict(u32),
+    Exists,
+    /// Redis knows an older version of the offer than the journal.
+    Stale,
+}
+
+pub(super) fn verdict(packed: &[u8], offer: u32) -> Result<Verdict<'_>, Malformed> {
+    let mut reader = Reader::new(packed);
+    reader.array()?;
+    Ok(match reader.int()? {
+        0 => Verdict::Done(reader),
+        1 => Verdict::Refused(refusal(&mut reader, offer)?),
+        2 => Verdict::Unknown,
+        3 => Verdict::Suspended,
+        4 => Verdict::Epoch(reader.number_as()?),
+        5 => Verdict::Overloaded,
+        6 => Verdict::Again,
+        7 => Verdict::Clock,
+        8 => Verdict::Conflict(reader.number_as()?),
+        9 => Verdict::Exists,
+        10 => Verdict::Stale,
+        _ => return Err(Malformed("no answer has this number")),
+    })
+}
+
+fn refusal(reader: &mut Reader<'_>, offer: u32) -> Result<Refusal, Malformed> {
+    Ok(match reader.int()? {
+        0 => Refusal::NotOpen { opens_at: Millis(reader.int()?) },
+        1 => Refusal::Closed,
+        2 => Refusal::PassRequired,
+        3 => Refusal::PassInvalid,
+        4 => Refusal::Forbidden,
+        5 => {
+            let pairs = reader.array()? / 2;
+            let mut claims = Vec::with_capacity(pairs.min(bunho_domain::limits::REFUSAL_CLAIMS_MAX));
+            for _ in 0..pairs {
+                claims.push(ClaimId::new(offer, reader.number_as()?, reader.nonce()?));
+            }
+            Refusal::LimitReached { claims }
+        }
+        6 => Refusal::QuantityInvalid { min: reader.number_as()?, max: reader.number_as()? },
+        7 => Refusal::SoldOut { standby_possible: reader.bool()?, held: reader.number_as()?, remaining: reader.number_as()? },
+        8 => Refusal::KeyReused,
+        9 => Refusal::NotHeld { status: reader.status()? },
+        10 => Refusal::DeadlinePassed,
+        11 => Refusal::UnknownClaim,
+        12 => Refusal::UnknownStandby,
+        13 => Refusal::NoStandby,
+        14 => Refusal::QuantityTaken { taken: reader.number_as()? },
+        15 => Refusal::InUse,
+        _ => return Err(Malformed("no refusal has this number")),
+    })
+}
+
+/// A claim in an answer, and whether it answers an earlier request with the same key.
+pub(super) fn claim_answer(reader: &mut Reader<'_>, offer: u32) -> Result<(Claim, bool), Malformed> {
+    let seq = reader.number_as()?;
+    let claim = Reader::new(reader.bytes()?).claim(offer, seq)?;
+    Ok((claim, reader.bool()?))
+}
+
+pub(super) fn view_answer(reader: &mut Reader<'_>, offer: u32) -> Result<StandbyView, Malformed> {
+    let seq = reader.number_as()?;
+    let standby = Reader::new(reader.bytes()?).standby(offer, seq)?;
+    Ok(StandbyView { standby, position: reader.number_as()? })
+}
+
+/// An offer's settings, its offer, and when it should next be settled.
+pub(super) fn offer_answer(reader: &mut Reader<'_>) -> Result<(OfferSettings, Stock, Option<Millis>), Malformed> {
+    let settings = Reader::new(reader.bytes()?).settings()?;
+    let (remaining, held, confirmed, standby) = (reader.number_as()?, reader.number_as()?, reader.number_as()?, reader.number_as()?);
+    let version = reader.number_as()?;
+    let state = match reader.int()? {
+        0 => OfferState::NotOpen,
+        1 => OfferState::Open,
+        2 => OfferState::SoldOut,
+        3 => OfferState::Closed,
+        _ => return Err(Malformed("no state has this number")),
+    };
+    let stock = Stock { quantity: settings.quantity, remaining, held, confirmed, standby, version, state };
+    Ok((settings, stock, reader.time()?))
+}
+
+/// Claims in their order, and the sequence number to go on from.
+pub(super) fn claims_answer(reader: &mut Reader<'_>, offer: u32) -> Result<(Vec<Claim>, Option<u32>), Malformed> {
+    let mut claims = Vec::new();
+    for _ in 0..reader.array()? / 2 {
+        let seq = reader.number_as()?;
+        claims.push(Reader::new(reader.bytes()?).claim(offer, seq)?);
+    }
+    let more = reader.int_or_none()?.map(u32::try_from).transpose().map_err(|_| Malformed("a number is out of range"))?;
+    Ok((claims, more))
+}

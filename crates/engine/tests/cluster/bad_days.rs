@@ -1,0 +1,253 @@
+//! What happens when the journal is out, a node dies with entries unshipped, Redis steps back or an offer is suspended.
+
+use crate::crowd::{claim, versions};
+use crate::pair::shipped;
+use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, seeds};
+use bunho_domain::offer::refusal::Refusal;
+use bunho_domain::offer::settings::Kind;
+use bunho_engine::cluster::{Cluster, ClusterClock, ClusterError, ClusterOptions, Gathering, Home, Shipper};
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+fn fresh_home() -> Home {
+    let tag = fresh_tag();
+    Home { tag, offer: tag, epoch: 1 }
+}
+
+/// A node that is told after a short while that the result is unknown.
+fn hasty() -> ClusterOptions {
+    ClusterOptions { durable_within: Duration::from_millis(300), ..ClusterOptions::new(seeds()) }
+}
+
+#[tokio::test]
+async fn a_refusal_waits_for_the_claim_that_it_is_because_of() {
+    let home = fresh_home();
+    let (cluster, journal) = open(hasty()).await;
+    let cluster = Arc::new(cluster);
+    cluster.create(home, &offer_settings("one", Kind::Coupon, 1), &audit()).await.unwrap();
+    journal.set_open(false);
+    assert!(matches!(claim(&cluster, home, "a", Some("k")).await, Err(ClusterError::Indeterminate(_))));
+    assert!(matches!(claim(&cluster, home, "b", None).await, Err(ClusterError::Indeterminate(_))), "sold out is not durable yet");
+    assert!(matches!(cluster.offer(home).await, Err(ClusterError::Indeterminate(_))), "nor is the stock");
+    let waits = tokio::spawn({
+        let cluster = cluster.clone();
+        async move { claim(&cluster, home, "b", None).await }
+    });
+    tokio::task::yield_now().await;
+    journal.set_open(true);
+    assert!(matches!(waits.await.unwrap(), Ok(Err(Refusal::SoldOut { .. }))));
+    // The key tells what became of the claim in doubt.
+    assert_eq!(claim(&cluster, home, "a", Some("k")).await.unwrap().unwrap().user.as_str(), "a");
+    assert_eq!(versions(&shipped(&journal, home.tag)), [1, 2]);
+}
+
+#[tokio::test]
+async fn a_full_outbox_refuses_before_anything_is_decided() {
+    let home = fresh_home();
+    let options = hasty();
+    let gathering = Gathering { outbox_max: 5, ..options.gathering.clone() };
+    let (cluster, journal) = open(ClusterOptions { gathering, ..options }).await;
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 100), &audit()).await.unwrap();
+    journal.set_open(false);
+    let names: Vec<String> = (0..20).map(|user| format!("u{user}")).collect();
+    let calls = names.iter().map(|name| claim(&cluster, home, name, None));
+    let told = futures_util::future::join_all(calls).await;
+    let (mut doubtful, mut shed) = (0, 0);
+    for told in told {
+        match told {
+            Err(ClusterError::Indeterminate(_)) => doubtful += 1,
+            Err(ClusterError::Overloaded) => shed += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((doubtful, shed), (5, 15));
+    journal.set_open(true);
+    assert_eq!(until_read(&cluster, home).await, 5, "what was shed did not happen, what was in doubt did");
+    assert_eq!(versions(&shipped(&journal, home.tag)), [1, 2, 3, 4, 5, 6]);
+}
+
+/// Confirmed units, once the offer can be read.
+async fn until_read(cluster: &Cluster, home: Home) -> u32 {
+    for _ in 0..50 {
+        match cluster.offer(home).await {
+            Ok(read) => return read.stock.confirmed,
+            Err(ClusterError::Overloaded | ClusterError::Indeterminate(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the offer could not be read");
+}
+
+/// A node whose journal takes nothing, as one that dies between deciding and shipping.
+async fn dying() -> Cluster {
+    let (shipments, receiver) = mpsc::channel(1);
+    drop(receiver);
+    Cluster::open(hasty(), Shipper::Channel(shipments)).await.unwrap()
+}
+
+#[tokio::test]
+async fn another_node_ships_what_a_dead_one_left() {
+    let home = fresh_home();
+    let (cluster, journal) = open(ClusterOptions::new(seeds())).await;
+    cluster.create(home, &offer_settings("one", Kind::Coupon, 1), &audit()).await.unwrap();
+    let dead = dying().await;
+    assert!(matches!(claim(&dead, home, "a", Some("k")).await, Err(ClusterError::Indeterminate(_))));
+    assert!(matches!(claim(&cluster, home, "b", None).await, Ok(Err(Refusal::SoldOut { .. }))));
+    assert_eq!(claim(&cluster, home, "a", Some("k")).await.unwrap().unwrap().user.as_str(), "a");
+    assert_eq!(versions(&shipped(&journal, home.tag)), [1, 2], "what was said is in the journal");
+}
+
+#[tokio::test]
+async fn a_suspended_offer_refuses_and_what_its_old_epoch_left_is_drained() {
+    let home = fresh_home();
+    let (cluster, journal) = open(hasty()).await;
+    let cluster = Arc::new(cluster);
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
+    journal.set_open(false);
+    let waits = tokio::spawn({
+        let cluster = cluster.clone();
+        async move { claim(&cluster, home, "a", None).await }
+    });
+    let (other, other_journal) = open(ClusterOptions::new(seeds())).await;
+    until_version(home, 2);
+    let risen = Home { epoch: 2, ..home };
+    other.suspend(home, 2).await.unwrap();
+    journal.set_open(true);
+    assert!(matches!(waits.await.unwrap(), Err(ClusterError::Indeterminate(_))), "shipped, but under an epoch that has ended");
+    assert!(matches!(claim(&other, risen, "b", None).await, Err(ClusterError::Suspended)));
+    other.drain(home.tag).await.unwrap();
+    assert_eq!(versions(&shipped(&other_journal, home.tag)), [2]);
+    other.resume(risen).await.unwrap();
+    assert!(matches!(claim(&cluster, home, "b", None).await, Err(ClusterError::Epoch { current: 2 })));
+    assert_eq!(claim(&cluster, risen, "b", None).await.unwrap().unwrap().id.seq(), 1, "the claim in doubt stands");
+}
+
+/// Waits until the outbox has an entry.
+fn until_version(home: Home, entries: usize) {
+    let wanted = format!("entries-added\r\n:{entries}\r\n");
+    let outbox = format!("XINFO STREAM bunho:{{{}}}:outbox", home.tag);
+    crate::redis::until("the claim is decided", || nodes().iter().any(|node| ask(node.port, &outbox).contains(&wanted)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_that_stepped_back_stops_when_that_is_seen() {
+    let home = fresh_home();
+    let (cluster, journal) = open(hasty()).await;
+    let cluster = Arc::new(cluster);
+    let settings = offer_settings("drop", Kind::Coupon, 10);
+    cluster.create(home, &settings, &audit()).await.unwrap();
+    journal.set_open(false);
+    let waits = tokio::spawn({
+        let cluster = cluster.clone();
+        async move { claim(&cluster, home, "a", None).await }
+    });
+    until_version(home, 2);
+    // As a replica that had not heard of the claim would stand there.
+    let (other, _) = open(ClusterOptions::new(seeds())).await;
+    other.suspend(home, 1).await.unwrap();
+    other.forget(home).await.unwrap();
+    other.create_suspended(home, &settings).await.unwrap();
+    other.resume(home).await.unwrap();
+    journal.set_open(true);
+    assert!(matches!(waits.await.unwrap(), Err(ClusterError::Indeterminate(_))));
+    assert!(matches!(claim(&other, home, "b", None).await, Err(ClusterError::Suspended)));
+}
+
+#[tokio::test]
+async fn only_an_offer_that_was_made_for_it_obeys_a_clock_that_is_set() {
+    let home = fresh_home();
+    let (cluster, _) = open(ClusterOptions::new(seeds())).await;
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
+    let clock = ClusterClock::Manual(Arc::new(AtomicI64::new(5)));
+    let (liar, _) = open(ClusterOptions { clock, ..ClusterOptions::new(seeds()) }).await;
+    assert!(matches!(claim(&liar, home, "a", None).await, Err(ClusterError::Clock)));
+    assert_eq!(cluster.offer(home).await.unwrap().stock.remaining, 10);
+}
+
+#[tokio::test]
+async fn what_is_no_cluster_is_not_opened() {
+    let (shipments, _receiver) = mpsc::channel(1);
+    let options = ClusterOptions::new(vec!["redis://127.0.0.1:1".into()]);
+    assert!(matches!(Cluster::open(options, Shipper::Channel(shipments)).await, Err(ClusterError::Unreachable(_))));
+}
+
+/// The node that has a slot, by asking each.
+fn owner(key: &str) -> &'static crate::redis::Node {
+    nodes().iter().find(|node| !ask(node.port, &format!("XLEN {key}")).starts_with("-MOVED")).unwrap()
+}
+
+fn node_id(port: u16) -> String {
+    ask(port, "CLUSTER MYID").lines().nth(1).unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moves_to_another_node_takes_its_offers_along() {
+    let home = fresh_home();
+    let (cluster, journal) = open(ClusterOptions::new(seeds())).await;
+    let cluster = Arc::new(cluster);
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 1_000_000), &audit()).await.unwrap();
+    let outbox = format!("bunho:{{{}}}:outbox", home.tag);
+    let from = owner(&outbox);
+    let to = nodes().iter().find(|node| node.port != from.port).unwrap();
+    let slot = ask(from.port, &format!("CLUSTER KEYSLOT {outbox}"))[1..].trim().to_owned();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let claims: Vec<_> = (0..8)
+        .map(|caller| {
+            let (cluster, stopped) = (cluster.clone(), stopped.clone());
+            tokio::spawn(async move {
+                let mut taken = 0;
+                while !*stopped.borrow() {
+                    claim(&cluster, home, &format!("{caller}-{taken}"), None).await.unwrap().unwrap();
+                    taken += 1;
+                }
+                taken
+            })
+        })
+        .collect();
+    assert_eq!(ask(to.port, &format!("CLUSTER SETSLOT {slot} IMPORTING {}", node_id(from.port))), "+OK\r\n");
+    assert_eq!(ask(from.port, &format!("CLUSTER SETSLOT {slot} MIGRATING {}", node_id(to.port))), "+OK\r\n");
+    // One key at a time, so that for a while each node has a part of the offer.
+    for key in [format!("bunho:{{{0}}}:{0}", home.tag), outbox.clone()] {
+        let moved = ask(from.port, &format!("MIGRATE 127.0.0.1 {} {key} 0 5000", to.port));
+        assert_eq!(moved, "+OK\r\n");
+    }
+    for node in [to, from].into_iter().chain(nodes()) {
+        assert_eq!(ask(node.port, &format!("CLUSTER SETSLOT {slot} NODE {}", node_id(to.port))), "+OK\r\n");
+    }
+    let before = cluster.offer(home).await.unwrap().stock.confirmed;
+    while cluster.offer(home).await.unwrap().stock.confirmed < before + 50 {}
+    stop.send_replace(true);
+    let mut taken = 0;
+    for claims in claims {
+        taken += claims.await.unwrap();
+    }
+    assert_eq!(owner(&outbox).port, to.port);
+    assert_eq!(cluster.offer(home).await.unwrap().stock.confirmed, taken);
+    assert_eq!(versions(&shipped(&journal, home.tag)), (1..=u64::from(taken) + 1).collect::<Vec<u64>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_redis_refuses_claims_and_still_lets_the_outbox_drain() {
+    let home = fresh_home();
+    let nodes = crate::redis::start();
+    let all = |command: &str| nodes.iter().for_each(|node| assert_eq!(ask(node.port, command), "+OK\r\n"));
+    let (cluster, journal) = open(ClusterOptions::new(crate::redis::seeds_of(&nodes))).await;
+    let cluster = Arc::new(cluster);
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
+    journal.set_open(false);
+    let waits = tokio::spawn({
+        let cluster = cluster.clone();
+        async move { claim(&cluster, home, "a", None).await }
+    });
+    let outbox = format!("XLEN bunho:{{{}}}:outbox", home.tag);
+    crate::redis::until("the claim is decided", || nodes.iter().any(|node| ask(node.port, &outbox).starts_with(":1")));
+    all("CONFIG SET maxmemory 1");
+    assert!(matches!(claim(&cluster, home, "b", None).await, Err(ClusterError::Overloaded)));
+    journal.set_open(true);
+    assert_eq!(waits.await.unwrap().unwrap().unwrap().user.as_str(), "a");
+    all("CONFIG SET maxmemory 0");
+    assert_eq!(claim(&cluster, home, "b", None).await.unwrap().unwrap().user.as_str(), "b");
+    assert_eq!(versions(&shipped(&journal, home.tag)), [1, 2, 3]);
+}

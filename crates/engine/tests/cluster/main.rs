@@ -1,0 +1,9 @@
+//! Tests of the cluster engine on a real Redis Cluster that this binary starts: three primaries on loopback.
+
+#![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
+mod bad_days;
+mod conformance;
+mod crowd;
+mod pair;
+mod redis;

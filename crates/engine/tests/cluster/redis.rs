@@ -1,0 +1,121 @@
+//! A Redis Cluster of three primaries with ports and a folder of its own.
+//!
+//! Each server runs under a shell that waits for the end of its input and then stops it by its process id and removes its folder.
+//! The input ends when this process does, however it ends.
+
+use bunho_domain::ids::{AppId, OfferId};
+use bunho_domain::offer::settings::{Kind, OfferSettings};
+use bunho_engine::cluster::{Cluster, ClusterOptions, MemoryJournal, Shipper};
+use bunho_journal::Audit;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+const GUARD: &str = r#"trap : TERM INT HUP; cd "$1" && "$(command -v redis-server)" --port "$2" --cluster-port "$3" --bind 127.0.0.1 --dir "$1" --cluster-enabled yes \
+ --cluster-node-timeout 2000 --save "" --appendonly yes --appendfsync no --daemonize no --loglevel warning --enable-debug-command local \
+ >redis.log 2>&1 & pid=$!; exec 2>/dev/null; read -r _; kill -9 $pid; wait $pid; rm -rf "$1""#;
+
+pub struct Node {
+    pub port: u16,
+    _guard: Child,
+}
+
+/// The cluster of this process.
+pub fn nodes() -> &'static [Node] {
+    static NODES: OnceLock<Vec<Node>> = OnceLock::new();
+    NODES.get_or_init(start)
+}
+
+pub fn seeds() -> Vec<String> {
+    seeds_of(nodes())
+}
+
+pub fn seeds_of(nodes: &[Node]) -> Vec<String> {
+    nodes.iter().map(|node| format!("redis://127.0.0.1:{}", node.port)).collect()
+}
+
+/// One more cluster, for a test that would disturb the others; it stops when it is dropped.
+pub fn start() -> Vec<Node> {
+    let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
+    let nodes: Vec<Node> = ports
+        .iter()
+        .map(|&(port, bus)| {
+            let dir = tempfile::tempdir().unwrap().keep();
+            let guard = Command::new("sh")
+                .args(["-c", GUARD, "sh", dir.to_str().unwrap(), &port.to_string(), &bus.to_string()])
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+            Node { port, _guard: guard }
+        })
+        .collect();
+    for (i, &(port, _)) in ports.iter().enumerate() {
+        until("a server answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let (first, last) = (i * 16_384 / 3, (i + 1) * 16_384 / 3 - 1);
+        assert_eq!(ask(port, &format!("CLUSTER ADDSLOTSRANGE {first} {last}")), "+OK\r\n");
+        assert_eq!(ask(port, &format!("CLUSTER SET-CONFIG-EPOCH {}", i + 1)), "+OK\r\n");
+    }
+    for &(port, bus) in &ports[1..] {
+        assert_eq!(ask(ports[0].0, &format!("CLUSTER MEET 127.0.0.1 {port} {bus}")), "+OK\r\n");
+    }
+    let ready = |port: u16| {
+        let info = ask(port, "CLUSTER INFO");
+        info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+    };
+    until("the cluster is whole", || ports.iter().all(|&(port, _)| ready(port)));
+    nodes
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Sends one inline command; returns what came first.
+pub fn ask(port: u16, command: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+    let mut buffer = vec![0; 65_536];
+    let len = stream.read(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..len]).into_owned()
+}
+
+/// Sends one inline command that nothing answers.
+pub fn tell(port: u16, command: &str) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+    // Its end shows that the command was read.
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert_eq!(String::from_utf8_lossy(&answer), "");
+}
+
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "in 30 s it never came to be that {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A tag that no other test of this process uses, with room for ten offers.
+pub fn fresh_tag() -> u32 {
+    static TAG: AtomicU32 = AtomicU32::new(1);
+    TAG.fetch_add(10, Ordering::Relaxed)
+}
+
+pub async fn open(options: ClusterOptions) -> (Cluster, Arc<MemoryJournal>) {
+    let journal = Arc::new(MemoryJournal::default());
+    (Cluster::open(options, Shipper::Memory(journal.clone())).await.unwrap(), journal)
+}
+
+pub fn audit() -> Audit {
+    Audit { actor: "test".into(), action: "test".into(), target: "김".into(), detail: Some("{}".into()), request_id: None }
+}
+
+pub fn offer_settings(id: &str, kind: Kind, quantity: u32) -> OfferSettings {
+    OfferSettings::new(OfferId::parse(id).unwrap(), AppId::parse("default").unwrap(), kind, quantity)
+}

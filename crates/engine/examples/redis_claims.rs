@@ -118,6 +118,14 @@ async fn measure(options: ClusterOptions, tag: u32, callers: usize, length: Dura
     })
 }
 
+/// A busy machine may take its time.
+async fn connect(address: &str) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+    let patient = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(Duration::from_secs(10)))
+        .set_response_timeout(Some(Duration::from_secs(10)));
+    redis::Client::open(address)?.get_multiplexed_async_connection_with_config(&patient).await
+}
+
 /// The least that a script for one claim can do.
 const BARE: &str = r"#!lua
 local user = redis.call('HGET', KEYS[1], ARGV[1])
@@ -130,12 +138,12 @@ return redis.call('XADD', KEYS[2], '*', 'user', ARGV[1], 'at', now[1])";
 /// Claims a second of the bare script, each its own EVALSHA, over one pipelined connection to the node that has the slot.
 async fn bare(options: &ClusterOptions, tag: u32, callers: usize, length: Duration) -> Result<f64, Failure> {
     let keys = [format!("bare:{{{tag}}}:offer"), format!("bare:{{{tag}}}:outbox")];
-    let mut connection = redis::Client::open(options.seeds[0].as_str())?.get_multiplexed_async_connection().await?;
+    let mut connection = connect(&options.seeds[0]).await?;
     let first: redis::RedisResult<()> =
         redis::cmd("HSET").arg(&keys[0]).arg("left").arg(1_000_000_000).arg("version").arg(1).query_async(&mut connection).await;
     if let Err(error) = first {
         let (address, _) = error.redirect_node().ok_or("the cluster does not answer")?;
-        connection = redis::Client::open(format!("redis://{address}"))?.get_multiplexed_async_connection().await?;
+        connection = connect(&format!("redis://{address}")).await?;
         redis::cmd("HSET").arg(&keys[0]).arg("left").arg(1_000_000_000).arg("version").arg(1).exec_async(&mut connection).await?;
     }
     let sha: String = redis::cmd("SCRIPT").arg("LOAD").arg(BARE).query_async(&mut connection).await?;
@@ -176,12 +184,11 @@ async fn call(cluster: Arc<Cluster>, home: Home, users: Arc<AtomicU64>, until: I
 
 /// Scripts that all nodes have run, and the microseconds that they took.
 async fn scripts(seed: &str) -> Result<(u64, u64), Failure> {
-    let client = redis::Client::open(seed)?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut connection = connect(seed).await?;
     let nodes: String = redis::cmd("CLUSTER").arg("NODES").query_async(&mut connection).await?;
     let mut sum = (0, 0);
     for address in nodes.lines().filter_map(|line| line.split([' ', '@']).nth(1)) {
-        let mut connection = redis::Client::open(format!("redis://{address}"))?.get_multiplexed_async_connection().await?;
+        let mut connection = connect(&format!("redis://{address}")).await?;
         let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await?;
         for line in stats.lines().filter(|line| line.starts_with("cmdstat_eval")) {
             let figure = |name: &str| line.split([':', ',']).find_map(|part| part.strip_prefix(name)?.parse::<u64>().ok()).unwrap_or(0);

@@ -6,8 +6,8 @@ local commands = {}
 -- Commands that decide nothing by the rules: they neither settle nor obey the outbox's bound.
 local plain = {}
 
-local function replied(claim, seq, replayed)
-  return { OK, seq, pack(claim), replayed or false }
+local function replied(o, claim, seq, replayed)
+  return { OK, seq, o.new_claims[seq] or pack(claim), replayed or false }
 end
 
 local function view(o, seq)
@@ -22,7 +22,7 @@ function commands.claim(o, now, c)
   local seq = user and key and key_of(o, name, key)
   if seq then
     local claim = claim_at(o, seq)
-    if claim[QUANTITY] == quantity and claim[ATTRIBUTES] == attributes then return replied(claim, seq, true) end
+    if claim[QUANTITY] == quantity and claim[ATTRIBUTES] == attributes then return replied(o, claim, seq, true) end
     return { REFUSED, R_KEY_REUSED }
   end
   local refused = check_entry(o, pass, now) or check_limit(o, user, quantity) or check_quantity(o, quantity)
@@ -31,7 +31,7 @@ function commands.claim(o, now, c)
     return { REFUSED, R_SOLD_OUT, o.terms[T_STANDBY], o.held, remaining_of(o) }
   end
   seq = take(o, name, quantity, key, attributes, nonce, o.terms[T_HOLD], now)
-  return replied(o.claims[seq], seq)
+  return replied(o, o.claims[seq], seq)
 end
 
 function commands.confirm(o, now, c)
@@ -40,20 +40,20 @@ function commands.confirm(o, now, c)
   if not claim then return { REFUSED, R_CLAIM } end
   if actor == 0 and not o.terms[T_USER_CONFIRMS] then return { REFUSED, R_FORBIDDEN } end
   local status = claim[STATUS]
-  if status == CONFIRMED then return replied(claim, seq) end
+  if status == CONFIRMED then return replied(o, claim, seq) end
   if status == EXPIRED then return { REFUSED, R_DEADLINE } end
   if status ~= HELD then return not_held(claim) end
   local granted = give(granted_by(o), claim[USER], id_bytes(o.number, seq, nonce), nonce, now)
-  return replied(change(o, seq, claim, CONFIRMED, now, granted), seq)
+  return replied(o, change(o, seq, claim, CONFIRMED, now, granted), seq)
 end
 
 function commands.release(o, now, c)
   local seq = c[8]
   local claim = owned(o, c[6], c[7], seq, c[9])
   if not claim then return { REFUSED, R_CLAIM } end
-  if claim[STATUS] == RELEASED then return replied(claim, seq) end
+  if claim[STATUS] == RELEASED then return replied(o, claim, seq) end
   if claim[STATUS] ~= HELD then return not_held(claim) end
-  local answer = replied(change(o, seq, claim, RELEASED, now), seq)
+  local answer = replied(o, change(o, seq, claim, RELEASED, now), seq)
   serve_waiting(o, now)
   return answer
 end
@@ -62,10 +62,10 @@ function commands.take_back(o, now, c)
   local seq, restock = c[6], c[8]
   local claim = owned(o, 2, false, seq, c[7])
   if not claim then return { REFUSED, R_CLAIM } end
-  if claim[STATUS] == RETURNED then return replied(claim, seq) end
+  if claim[STATUS] == RETURNED then return replied(o, claim, seq) end
   if claim[STATUS] ~= CONFIRMED then return not_held(claim) end
   claim = change(o, seq, claim, RETURNED, now)
-  local answer = replied(claim, seq)
+  local answer = replied(o, claim, seq)
   if restock then
     serve_waiting(o, now)
   else
@@ -77,7 +77,7 @@ end
 function commands.read_claim(o, _, c)
   local claim = owned(o, c[6], c[7], c[8], c[9])
   if not claim then return { REFUSED, R_CLAIM } end
-  return replied(claim, c[8])
+  return replied(o, claim, c[8])
 end
 
 function commands.join_standby(o, now, c)

@@ -97,7 +97,8 @@ end
 local function claim_at(o, seq)
   local claim = o.claims[seq]
   if claim == nil then
-    local raw = call('HGET', o.key, 'c' .. seq)
+    -- A number that was not given yet need not be looked for.
+    local raw = seq < o.next_seq and call('HGET', o.key, 'c' .. seq)
     claim = raw and unpacked(raw) or false
     o.claims[seq] = claim
   end
@@ -107,7 +108,7 @@ end
 local function place_at(o, seq)
   local place = o.places[seq]
   if place == nil then
-    local raw = call('HGET', o.key, 's' .. seq)
+    local raw = seq < o.next_place and call('HGET', o.key, 's' .. seq)
     place = raw and unpacked(raw) or false
     o.places[seq] = place
   end

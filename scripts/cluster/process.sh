@@ -18,7 +18,8 @@ started_at() {
   stat=${stat##*) }        # behind the program's name, which may contain anything
   # shellcheck disable=SC2086 # the fields are words
   set -- $stat
-  [ "$1" != Z ] || return 1 # a zombie has ended; only its parent has not asked
+  # A zombie has ended, and only its parent has not asked; but while it has other threads, these still hold its ports.
+  [ "$1" != Z ] || [ "${18}" -gt 1 ] || return 1
   echo "${20}"
 }
 

@@ -9,5 +9,17 @@
 //! message may come twice: events carry whole states and versions, and are applied by version.
 
 pub mod cloudevents;
+mod connection;
+pub mod consumer;
+mod ends;
+mod error;
+pub mod producer;
+pub mod topic;
 
 pub use cloudevents::{Message, Unreadable};
+pub use connection::Connection;
+pub use consumer::{Assignment, Batch, Consumer, ConsumerOptions, Received, Revocation, Turn, Unread};
+pub use ends::{End, Ends};
+pub use error::KafkaError;
+pub use producer::{Delivery, Place, ProduceError, Producer, ProducerFigures, ProducerOptions};
+pub use topic::{Finding, Retention, TopicSettings};

@@ -1,0 +1,103 @@
+//! The broker that the tests share.
+
+use bunho_journal::kafka::Connection;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub(crate) struct Broker {
+    folder: PathBuf,
+    port: u16,
+}
+
+/// The broker, answering, for a test that leaves it so. Others may use it at the same time.
+pub(crate) async fn shared() -> (&'static Broker, RwLockReadGuard<'static, ()>) {
+    let guard = USE.read().await;
+    (the_broker().await, guard)
+}
+
+/// The broker for a test that stops it. Nobody else uses it.
+pub(crate) async fn alone() -> (&'static Broker, RwLockWriteGuard<'static, ()>) {
+    let guard = USE.write().await;
+    (the_broker().await, guard)
+}
+
+static USE: RwLock<()> = RwLock::const_new(());
+
+async fn the_broker() -> &'static Broker {
+    static BROKER: OnceLock<Broker> = OnceLock::new();
+    tokio::task::spawn_blocking(|| BROKER.get_or_init(Broker::start)).await.unwrap()
+}
+
+impl Broker {
+    fn start() -> Self {
+        if let Some(folder) = std::env::var_os("BUNHO_TEST_KAFKA") {
+            let folder = PathBuf::from(folder);
+            let port = std::fs::read_to_string(folder.join("base-port")).expect("a folder of scripts/cluster/kafka.sh");
+            return Self { folder, port: port.trim().parse().unwrap() };
+        }
+        let folder = tempfile::tempdir().unwrap().keep();
+        let broker = Self { folder, port: free_ports() };
+        broker.stop_when_this_process_ends();
+        broker.script("start", None);
+        broker
+    }
+
+    /// However this process ends, its end of the pipe closes, and then the broker is stopped and its folder removed.
+    fn stop_when_this_process_ends(&self) {
+        let script = "read -r _; \"$0\" stop \"$1\"; rm -rf \"$1\"";
+        let mut watcher = Command::new("setsid");
+        watcher.args(["bash", "-c", script]).arg(script_path()).arg(&self.folder);
+        let mut watcher = watcher.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::mem::forget(watcher.stdin.take());
+    }
+
+    fn script(&self, verb: &str, broker: Option<&str>) {
+        let mut command = Command::new(script_path());
+        command.arg(verb).args(broker).arg(&self.folder).arg(self.port.to_string());
+        let output = command.env("START_SECONDS", "120").env("BROKERS", "1").stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{verb}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    pub(crate) fn kill(&self) {
+        self.script("kill-one", Some("1"));
+    }
+
+    pub(crate) fn start_again(&self) {
+        self.script("start-one", Some("1"));
+    }
+
+    /// Stops its process where it stands, or lets it go on.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = std::fs::read_to_string(self.folder.join("broker-1.pid")).unwrap();
+        let pid = pid.split_whitespace().next().unwrap();
+        assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
+    }
+
+    /// A topic of the caller's own; not made yet.
+    pub(crate) fn topic(&self, name: &str) -> Connection {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Connection {
+            brokers: format!("127.0.0.1:{}", self.port),
+            topic: format!("{name}-{}-{number}", std::process::id()),
+            timeout: Duration::from_secs(30),
+            properties: Vec::new(),
+        }
+    }
+}
+
+fn script_path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/cluster/kafka.sh")
+}
+
+/// Two ports in a row, below those that the system gives to outgoing connections, which could take them in the meantime.
+fn free_ports() -> u16 {
+    let first = 20_000 + u16::try_from(std::process::id() % 5_000).unwrap() * 2;
+    let is_free = |port: &u16| (0..2).all(|next| TcpListener::bind(("127.0.0.1", port + next)).is_ok());
+    (first..32_000).step_by(2).find(is_free).expect("two free ports")
+}

@@ -187,38 +187,8 @@ fn check_placement(topic: &str, settings: &TopicSettings, partitions: usize, cop
 }
 
 fn check_config(topic: &str, settings: &TopicSettings, config: &ConfigResource) -> Vec<Finding> {
-    let insync = settings.min_insync_replicas();
-    let retention = settings.retention_ms();
-    let at_least = |least: i64| move |value: i64| value >= least;
-    let checks: [(&'static str, String, String, &dyn Fn(&str) -> bool); 7] = [
-        (
-            "min.insync.replicas",
-            if insync == 1 { "1".into() } else { format!("{insync}, or a record counts that only one broker has") },
-            insync.to_string(),
-            // More than there are copies, and nothing can ever be written.
-            &|value| number(value, |value| value >= insync.into() && value <= i64::from(settings.replication).max(1)),
-        ),
-        ("cleanup.policy", "delete, as a compacted topic forgets".into(), "delete".into(), &|value| value == "delete"),
-        (
-            "retention.ms",
-            if retention < 0 { "-1 (unlimited)".into() } else { format!("at least {retention}, or -1") },
-            retention.to_string(),
-            &|value| number(value, |value| value < 0 || retention >= 0 && at_least(retention)(value)),
-        ),
-        ("retention.bytes", "-1 (unlimited)".into(), "-1".into(), &|value| number(value, |value| value < 0)),
-        (
-            "unclean.leader.election.enable",
-            "false, or a broker that missed records may become the one that counts".into(),
-            "false".into(),
-            &|value| value == "false",
-        ),
-        ("max.message.bytes", format!("at least {MESSAGE_BYTES_MAX}"), (4 * MESSAGE_BYTES_MAX).to_string(), &|value| {
-            number(value, at_least(MESSAGE_BYTES_MAX as i64))
-        }),
-        ("compression.type", "producer or lz4".into(), "producer".into(), &|value| matches!(value, "producer" | "lz4")),
-    ];
     let mut findings = Vec::new();
-    for (setting, must_be, good, holds) in checks {
+    for Rule { setting, must_be, good, holds } in rules(settings) {
         let value = config.get(setting).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
         if !holds(value) {
             let mend = format!("kafka-configs --alter --entity-type topics --entity-name {topic} --add-config {setting}={good}");
@@ -226,6 +196,58 @@ fn check_config(topic: &str, settings: &TopicSettings, config: &ConfigResource) 
         }
     }
     findings
+}
+
+/// What one setting must be: in words, a value that is right, and the test.
+struct Rule {
+    setting: &'static str,
+    must_be: String,
+    good: String,
+    holds: Box<dyn Fn(&str) -> bool>,
+}
+
+fn rules(settings: &TopicSettings) -> [Rule; 7] {
+    let rule = |setting, must_be: &str, good: &str, holds: Box<dyn Fn(&str) -> bool>| {
+        let (must_be, good) = (must_be.to_owned(), good.to_owned());
+        Rule { setting, must_be, good, holds }
+    };
+    let exactly = |wanted: &'static str| Box::new(move |value: &str| value == wanted);
+    let insync = i64::from(settings.min_insync_replicas());
+    let insync_is = if insync > 1 { format!("{insync}, or a record counts that only one broker has") } else { "1".into() };
+    // With more than there are copies nothing could ever be written.
+    let copies = i64::from(settings.replication).max(1);
+    let retention = settings.retention_ms();
+    let retention_is = if retention < 0 { "-1 (unlimited)".into() } else { format!("at least {retention}, or -1") };
+    let largest = MESSAGE_BYTES_MAX as i64;
+    [
+        rule(
+            "min.insync.replicas",
+            &insync_is,
+            &insync.to_string(),
+            Box::new(move |value| number(value, |value| (insync..=copies).contains(&value))),
+        ),
+        rule("cleanup.policy", "delete, as a compacted topic forgets", "delete", exactly("delete")),
+        rule(
+            "retention.ms",
+            &retention_is,
+            &retention.to_string(),
+            Box::new(move |value| number(value, |value| value < 0 || (retention >= 0 && value >= retention))),
+        ),
+        rule("retention.bytes", "-1 (unlimited)", "-1", Box::new(|value| number(value, |value| value < 0))),
+        rule(
+            "unclean.leader.election.enable",
+            "false, or a broker that missed records may become the one that counts",
+            "false",
+            exactly("false"),
+        ),
+        rule(
+            "max.message.bytes",
+            &format!("at least {largest}"),
+            &(4 * largest).to_string(),
+            Box::new(move |value| number(value, |value| value >= largest)),
+        ),
+        rule("compression.type", "producer or lz4", "producer", Box::new(|value| matches!(value, "producer" | "lz4"))),
+    ]
 }
 
 fn number(value: &str, holds: impl Fn(i64) -> bool) -> bool {

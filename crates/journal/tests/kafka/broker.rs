@@ -1,8 +1,9 @@
 //! The broker that the tests share.
 
 use bunho_journal::kafka::Connection;
+use std::io::PipeWriter;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,6 +13,8 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) struct Broker {
     folder: PathBuf,
     port: u16,
+    /// Closes when this process ends, however it does.
+    _alive: Option<PipeWriter>,
 }
 
 /// The broker, answering, for a test that leaves it so. Others may use it at the same time.
@@ -38,22 +41,13 @@ impl Broker {
         if let Some(folder) = std::env::var_os("BUNHO_TEST_KAFKA") {
             let folder = PathBuf::from(folder);
             let port = std::fs::read_to_string(folder.join("base-port")).expect("a folder of scripts/cluster/kafka.sh");
-            return Self { folder, port: port.trim().parse().unwrap() };
+            return Self { folder, port: port.trim().parse().unwrap(), _alive: None };
         }
         let folder = tempfile::tempdir().unwrap().keep();
-        let broker = Self { folder, port: free_ports() };
-        broker.stop_when_this_process_ends();
+        let alive = Some(stop_when_this_process_ends(&folder));
+        let broker = Self { folder, port: free_ports(), _alive: alive };
         broker.script("start", None);
         broker
-    }
-
-    /// However this process ends, its end of the pipe closes, and then the broker is stopped and its folder removed.
-    fn stop_when_this_process_ends(&self) {
-        let script = "read -r _; \"$0\" stop \"$1\"; rm -rf \"$1\"";
-        let mut watcher = Command::new("setsid");
-        watcher.args(["bash", "-c", script]).arg(script_path()).arg(&self.folder);
-        let mut watcher = watcher.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::mem::forget(watcher.stdin.take());
     }
 
     fn script(&self, verb: &str, broker: Option<&str>) {
@@ -89,6 +83,16 @@ impl Broker {
             properties: Vec::new(),
         }
     }
+}
+
+/// Somebody who waits for the pipe to close, then stops the broker and removes its folder.
+fn stop_when_this_process_ends(folder: &Path) -> PipeWriter {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let script = "read -r _; \"$0\" stop \"$1\"; rm -rf \"$1\"";
+    let mut watcher = Command::new("setsid");
+    watcher.args(["--fork", "bash", "-c", script]).arg(script_path()).arg(folder);
+    assert!(watcher.stdin(reader).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+    writer
 }
 
 fn script_path() -> PathBuf {

@@ -1,4 +1,4 @@
-//! The broker that the tests share.
+//! The broker that the tests share, and more of them for a test of its own.
 
 use bunho_journal::kafka::Connection;
 use std::io::PipeWriter;
@@ -13,6 +13,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) struct Broker {
     folder: PathBuf,
     port: u16,
+    brokers: u16,
     /// Closes when this process ends, however it does.
     _alive: Option<PipeWriter>,
 }
@@ -41,11 +42,16 @@ impl Broker {
         if let Some(folder) = std::env::var_os("BUNHO_TEST_KAFKA") {
             let folder = PathBuf::from(folder);
             let port = std::fs::read_to_string(folder.join("base-port")).expect("a folder of scripts/cluster/kafka.sh");
-            return Self { folder, port: port.trim().parse().unwrap(), _alive: None };
+            return Self { folder, port: port.trim().parse().unwrap(), brokers: 1, _alive: None };
         }
+        Self::of(1)
+    }
+
+    /// Brokers of the caller's own, which end with it.
+    pub(crate) fn of(brokers: u16) -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
         let alive = Some(stop_when_this_process_ends(&folder));
-        let broker = Self { folder, port: free_ports(), _alive: alive };
+        let broker = Self { folder, port: free_ports(2 * brokers), brokers, _alive: alive };
         broker.script("start", None);
         broker
     }
@@ -53,16 +59,21 @@ impl Broker {
     fn script(&self, verb: &str, broker: Option<&str>) {
         let mut command = Command::new(script_path());
         command.arg(verb).args(broker).arg(&self.folder).arg(self.port.to_string());
-        let output = command.env("START_SECONDS", "120").env("BROKERS", "1").stdin(Stdio::null()).output().unwrap();
+        let output = command.env("START_SECONDS", "120").env("BROKERS", self.brokers.to_string()).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{verb}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    pub(crate) fn kill(&self) {
-        self.script("kill-one", Some("1"));
+    /// Kills one, counted from 1.
+    pub(crate) fn kill(&self, broker: u16) {
+        self.script("kill-one", Some(&broker.to_string()));
     }
 
-    pub(crate) fn start_again(&self) {
-        self.script("start-one", Some("1"));
+    pub(crate) const fn is_one_of_several(&self) -> bool {
+        self.brokers > 1
+    }
+
+    pub(crate) fn start_again(&self, broker: u16) {
+        self.script("start-one", Some(&broker.to_string()));
     }
 
     /// Stops its process where it stands, or lets it go on.
@@ -77,7 +88,7 @@ impl Broker {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Connection {
-            brokers: format!("127.0.0.1:{}", self.port),
+            brokers: (0..self.brokers).map(|n| format!("127.0.0.1:{}", self.port + 2 * n)).collect::<Vec<_>>().join(","),
             topic: format!("{name}-{}-{number}", std::process::id()),
             timeout: Duration::from_secs(30),
             properties: Vec::new(),
@@ -99,9 +110,9 @@ fn script_path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/cluster/kafka.sh")
 }
 
-/// Two ports in a row, below those that the system gives to outgoing connections, which could take them in the meantime.
-fn free_ports() -> u16 {
+/// So many ports in a row, below those that the system gives to outgoing connections, which could take them in the meantime.
+fn free_ports(count: u16) -> u16 {
     let first = 20_000 + u16::try_from(std::process::id() % 5_000).unwrap() * 2;
-    let is_free = |port: &u16| (0..2).all(|next| TcpListener::bind(("127.0.0.1", port + next)).is_ok());
-    (first..32_000).step_by(2).find(is_free).expect("two free ports")
+    let is_free = |port: &u16| (0..count).all(|next| TcpListener::bind(("127.0.0.1", port + next)).is_ok());
+    (first..32_000).step_by(2).find(is_free).expect("free ports")
 }

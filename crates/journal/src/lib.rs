@@ -6,6 +6,7 @@
 //! * [`wire`]: a record as bytes. Knows nothing of where the bytes go.
 //! * [`crash`]: named points, here and in the crates above, at which tests end the process; a release has none of them.
 //! * [`Journal`]: append, wait until durable, read, trim; kept in a folder by fjall.
+//! * [`kafka`]: the same for the cluster shape, where the record of what happened is a topic.
 //!
 //! Inside, from the outside in: `journal` (the handle) → `pending` (the batch that fills, and who waits for it) →
 //! `committer` (the one thread that writes and syncs) → `storage` (which one) → `store` (fjall) over `chunk` (one stored
@@ -22,6 +23,7 @@ mod folder;
 pub mod fuzzing;
 mod inspect;
 mod journal;
+pub mod kafka;
 mod pending;
 #[cfg(feature = "simulation")]
 pub mod simulated;

@@ -102,7 +102,7 @@ fn zone(change: ZoneChange) -> Record {
     record(vec![Event::Zone(ZoneEvent { zone: 9, change })], None)
 }
 
-fn audit() -> Audit {
+pub(crate) fn audit() -> Audit {
     let (detail, request_id) = (Some("{}".into()), Some("r".into()));
     Audit { actor: "root".into(), action: "edit".into(), target: "o".into(), detail, request_id }
 }
@@ -111,7 +111,7 @@ fn plain_offer(kind: Kind) -> OfferSettings {
     OfferSettings::new(OfferId::parse("o").unwrap(), AppId::parse("a").unwrap(), kind, 10)
 }
 
-fn full_offer() -> OfferSettings {
+pub(crate) fn full_offer() -> OfferSettings {
     OfferSettings {
         id: OfferId::parse("o").unwrap(),
         app: AppId::parse("a").unwrap(),
@@ -135,7 +135,7 @@ fn full_offer() -> OfferSettings {
     }
 }
 
-fn plain_claim(status: Status) -> Claim {
+pub(crate) fn plain_claim(status: Status) -> Claim {
     Claim {
         id: ClaimId::new(1, 2, 3),
         user: UserId::parse("u").unwrap(),
@@ -152,7 +152,7 @@ fn plain_claim(status: Status) -> Claim {
     }
 }
 
-fn full_claim() -> Claim {
+pub(crate) fn full_claim() -> Claim {
     Claim {
         key: Some(IdempotencyKey::parse("k").unwrap()),
         attributes: Some("{}".into()),
@@ -163,7 +163,7 @@ fn full_claim() -> Claim {
     }
 }
 
-fn standby(status: StandbyStatus, claim: Option<ClaimId>) -> Standby {
+pub(crate) fn standby(status: StandbyStatus, claim: Option<ClaimId>) -> Standby {
     Standby {
         id: StandbyId::new(1, 2, 3),
         user: UserId::parse("u").unwrap(),
@@ -176,7 +176,7 @@ fn standby(status: StandbyStatus, claim: Option<ClaimId>) -> Standby {
     }
 }
 
-fn full_zone() -> ZoneSettings {
+pub(crate) fn full_zone() -> ZoneSettings {
     ZoneSettings {
         id: ZoneId::parse("z").unwrap(),
         app: AppId::parse("a").unwrap(),
@@ -201,6 +201,6 @@ fn full_zone() -> ZoneSettings {
     }
 }
 
-fn minute() -> ZoneMinute {
+pub(crate) fn minute() -> ZoneMinute {
     ZoneMinute { zone: ZoneId::parse("z").unwrap(), minute: Millis(60_000), entered: 1, waiting: 2, dropped: 3, entry_limit: Some(4) }
 }

@@ -75,8 +75,8 @@ async fn what_is_not_appended_yet_can_be_waited_for_and_followed() {
     let read = |after, most| journal.read(after, most).unwrap().iter().map(|&(offset, _)| offset).collect::<Vec<_>>();
     assert_eq!(read(0, 2), [1, 2]);
     assert_eq!(read(1, 100), [2, 3]);
-    assert_eq!(read(3, 100), []);
-    assert_eq!(read(0, 0), []);
+    assert!(read(3, 100).is_empty());
+    assert!(read(0, 0).is_empty());
 }
 
 #[tokio::test]

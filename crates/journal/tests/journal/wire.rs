@@ -57,7 +57,7 @@ fn what_is_no_record_says_why() {
     assert!(message.contains("version 7") && message.contains("newer"), "{message}");
 }
 
-fn millis() -> impl Strategy<Value = Millis> {
+pub(crate) fn millis() -> impl Strategy<Value = Millis> {
     any::<i64>().prop_map(Millis)
 }
 
@@ -218,15 +218,23 @@ fn zone_change() -> impl Strategy<Value = ZoneChange> {
     ]
 }
 
-fn event() -> impl Strategy<Value = Event> {
+pub(crate) fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         (any::<(u32, u64)>(), offer_change()).prop_map(|((offer, version), change)| Event::Offer(OfferEvent { offer, version, change })),
         (any::<u32>(), zone_change()).prop_map(|(zone, change)| Event::Zone(ZoneEvent { zone, change })),
     ]
 }
 
+pub(crate) fn audit() -> impl Strategy<Value = Audit> {
+    (".{0,20}", ".{0,20}", ".{0,20}", of(".{0,20}"), of(".{0,20}")).prop_map(|(actor, action, target, detail, request_id)| Audit {
+        actor,
+        action,
+        target,
+        detail,
+        request_id,
+    })
+}
+
 fn record() -> impl Strategy<Value = Record> {
-    let audit = (".{0,20}", ".{0,20}", ".{0,20}", of(".{0,20}"), of(".{0,20}"))
-        .prop_map(|(actor, action, target, detail, request_id)| Audit { actor, action, target, detail, request_id });
-    (millis(), vec(event(), 0..4), of(audit)).prop_map(|(at, events, audit)| Record { at, events, audit })
+    (millis(), vec(event(), 0..4), of(audit())).prop_map(|(at, events, audit)| Record { at, events, audit })
 }

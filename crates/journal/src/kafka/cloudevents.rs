@@ -1,0 +1,318 @@
+//! One event as one message: [CloudEvents 1.0](https://github.com/cloudevents/spec) in structured JSON mode, for every service that reads the topic.
+//!
+//! ```json
+//! {"specversion":"1.0","id":"00000007-0000-8000-….2","source":"/bunho/offers/7","type":"bunho.claim.v1","time":"2026-01-02T03:04:05.678Z",
+//!  "datacontenttype":"application/json","data":{"at":1767323045678,"offer":7,"offer_version":200,"state":{…},"audit":{…}}}
+//! ```
+//!
+//! `data` is what counts and carries everything, `state` in it the whole new state of what the message is about; the attributes around it are for
+//! those who route and look. All times in `data` are milliseconds since 1970 in UTC. `id` is the thing's id and its version, so a message that came twice is known by it.
+//!
+//! Rules for changing it: fields may be added (readers ignore what they do not know, and what is missing and optional is none); anything else
+//! is a new type, `….v2`. What a reader cannot read is an error that keeps apart *why*: a type from a newer release is no damage.
+//! `tests/golden/cloudevents` holds one message of each kind.
+
+use crate::wire::Audit;
+use bunho_domain::event::{Event, OfferChange, OfferEvent, TicketNumber, ZoneChange, ZoneEvent};
+use bunho_domain::ids::IdError;
+use bunho_domain::time::Millis;
+use offer::{ClaimJson, OfferJson, StandbyJson};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use zone::{FrontJson, MinuteJson, ReservedJson, TicketJson, ZoneJson};
+
+mod offer;
+mod timestamp;
+mod zone;
+
+/// What one message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// When it was decided.
+    pub at: Millis,
+    /// What happened.
+    pub event: Event,
+    /// Who did it, where a person did.
+    pub audit: Option<Audit>,
+}
+
+/// Why bytes are not a message that this release can read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// Not a CloudEvent in JSON.
+    #[error("it is not a CloudEvent in JSON")]
+    Envelope(#[source] serde_json::Error),
+    /// Another version of CloudEvents.
+    #[error("it is of CloudEvents {found:?} and this release reads 1.0")]
+    SpecVersion {
+        /// The version found.
+        found: String,
+    },
+    /// A newer release, or somebody else, wrote it.
+    #[error("its type is {found:?}, which this release does not know: a newer one wrote it, or another program")]
+    Type {
+        /// The type found.
+        found: String,
+    },
+    /// The type is known and its data are not as it says.
+    #[error("its data are not those of its type, {of}")]
+    Data {
+        /// Its type.
+        of: &'static str,
+        /// What does not fit.
+        source: serde_json::Error,
+    },
+    /// An id in it was never a valid one.
+    #[error("its {field} is not valid")]
+    Field {
+        /// Which one.
+        field: &'static str,
+        /// What it must be.
+        source: IdError,
+    },
+}
+
+/// What a field's text was not.
+fn in_field(field: &'static str) -> impl Fn(IdError) -> Unreadable {
+    move |source| Unreadable::Field { field, source }
+}
+
+#[derive(Serialize)]
+struct Written<'a, T> {
+    specversion: &'static str,
+    id: &'a str,
+    source: &'a str,
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    datacontenttype: &'static str,
+    data: T,
+}
+
+/// Only what decides how to read the rest.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    specversion: Cow<'a, str>,
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AuditJson<'a> {
+    #[serde(borrow)]
+    actor: Cow<'a, str>,
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    #[serde(borrow)]
+    target: Cow<'a, str>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    detail: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    request_id: Option<Cow<'a, str>>,
+}
+
+/// The data of what happened to an offer, or within it.
+#[derive(Serialize, Deserialize)]
+struct OfferData<'a, T> {
+    at: i64,
+    offer: u32,
+    offer_version: u64,
+    state: T,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    audit: Option<AuditJson<'a>>,
+}
+
+/// The data of what happened to a zone.
+#[derive(Serialize, Deserialize)]
+struct ZoneData<'a, T> {
+    at: i64,
+    zone: u32,
+    state: T,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    audit: Option<AuditJson<'a>>,
+}
+
+/// The state of what is gone.
+#[derive(Serialize, Deserialize)]
+struct Gone {}
+
+const CLAIM: &str = "bunho.claim.v1";
+const STANDBY: &str = "bunho.standby.v1";
+const OFFER: &str = "bunho.offer.v1";
+const OFFER_DELETED: &str = "bunho.offer.deleted.v1";
+const ZONE: &str = "bunho.zone.v1";
+const ZONE_RESERVED: &str = "bunho.zone.reserved.v1";
+const ZONE_ADMITTED: &str = "bunho.zone.admitted.v1";
+const ZONE_LEFT: &str = "bunho.zone.left.v1";
+const ZONE_MINUTE: &str = "bunho.zone.minute.v1";
+const ZONE_FRONT: &str = "bunho.zone.front.v1";
+const ZONE_DELETED: &str = "bunho.zone.deleted.v1";
+
+impl Message {
+    /// The message as it is written to the topic.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self.at, &self.event, self.audit.as_ref())
+    }
+
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// [`Unreadable`] says why it is none that this release knows.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(Unreadable::Envelope)?;
+        if envelope.specversion != "1.0" {
+            return Err(Unreadable::SpecVersion { found: envelope.specversion.into_owned() });
+        }
+        let json = envelope.data.get();
+        match &*envelope.r#type {
+            CLAIM => offer_data::<ClaimJson<'_>>(CLAIM, json, |claim| Ok(OfferChange::Claim(Box::new(claim.try_into()?)))),
+            STANDBY => offer_data::<StandbyJson<'_>>(STANDBY, json, |standby| Ok(OfferChange::Standby(Box::new(standby.try_into()?)))),
+            OFFER => offer_data::<OfferJson<'_>>(OFFER, json, |settings| Ok(OfferChange::Defined(Box::new(settings.try_into()?)))),
+            OFFER_DELETED => offer_data::<Gone>(OFFER_DELETED, json, |Gone {}| Ok(OfferChange::Deleted)),
+            ZONE => zone_data::<ZoneJson<'_>>(ZONE, json, |settings| Ok(ZoneChange::Defined(Box::new(settings.try_into()?)))),
+            ZONE_RESERVED => zone_data(ZONE_RESERVED, json, |ReservedJson { epoch, upto }| Ok(ZoneChange::Reserved { epoch, upto })),
+            ZONE_ADMITTED => zone_data(ZONE_ADMITTED, json, |ticket: TicketJson| {
+                Ok(ZoneChange::Admitted { ticket: ticket.number(), at: Millis(ticket.at) })
+            }),
+            ZONE_LEFT => {
+                zone_data(ZONE_LEFT, json, |ticket: TicketJson| Ok(ZoneChange::Left { ticket: ticket.number(), at: Millis(ticket.at) }))
+            }
+            ZONE_MINUTE => zone_data::<MinuteJson<'_>>(ZONE_MINUTE, json, |minute| Ok(ZoneChange::Minute(minute.try_into()?))),
+            ZONE_FRONT => zone_data(ZONE_FRONT, json, |FrontJson { epoch, seq }| Ok(ZoneChange::Front { epoch, seq })),
+            ZONE_DELETED => zone_data::<Gone>(ZONE_DELETED, json, |Gone {}| Ok(ZoneChange::Deleted)),
+            other => Err(Unreadable::Type { found: other.to_owned() }),
+        }
+    }
+}
+
+/// An event as it is written to the topic.
+#[must_use]
+pub fn encode(at: Millis, event: &Event, audit: Option<&Audit>) -> Vec<u8> {
+    match event {
+        Event::Offer(event) => encode_offer(at, event, audit),
+        Event::Zone(event) => encode_zone(at, event, audit),
+    }
+}
+
+fn encode_offer(at: Millis, event: &OfferEvent, audit: Option<&Audit>) -> Vec<u8> {
+    let &OfferEvent { offer, version, ref change } = event;
+    let source = format!("/bunho/offers/{offer}");
+    match change {
+        OfferChange::Claim(claim) => {
+            let id = format!("{}.{}", claim.id, claim.version);
+            written(at, CLAIM, &id, &source, OfferData::of(at, event, ClaimJson::from(&**claim), audit))
+        }
+        OfferChange::Standby(standby) => {
+            let id = format!("{}.{}", standby.id, standby.version);
+            written(at, STANDBY, &id, &source, OfferData::of(at, event, StandbyJson::from(&**standby), audit))
+        }
+        OfferChange::Defined(settings) => {
+            written(at, OFFER, &format!("offer-{offer}.{version}"), &source, OfferData::of(at, event, OfferJson::from(&**settings), audit))
+        }
+        OfferChange::Deleted => {
+            written(at, OFFER_DELETED, &format!("offer-{offer}.{version}"), &source, OfferData::of(at, event, Gone {}, audit))
+        }
+    }
+}
+
+fn encode_zone(at: Millis, event: &ZoneEvent, audit: Option<&Audit>) -> Vec<u8> {
+    let &ZoneEvent { zone, ref change } = event;
+    let source = format!("/bunho/zones/{zone}");
+    match *change {
+        ZoneChange::Defined(ref settings) => {
+            let id = format!("zone-{zone}.settings.{}", settings.revision);
+            written(at, ZONE, &id, &source, ZoneData::of(at, zone, ZoneJson::from(&**settings), audit))
+        }
+        ZoneChange::Reserved { epoch, upto } => {
+            let id = format!("zone-{zone}.reserved.{epoch}.{upto}");
+            written(at, ZONE_RESERVED, &id, &source, ZoneData::of(at, zone, ReservedJson { epoch, upto }, audit))
+        }
+        ZoneChange::Admitted { ticket: TicketNumber { epoch, seq }, at: when } => {
+            let id = format!("zone-{zone}.admitted.{epoch}.{seq}");
+            written(at, ZONE_ADMITTED, &id, &source, ZoneData::of(at, zone, TicketJson { epoch, seq, at: when.0 }, audit))
+        }
+        ZoneChange::Left { ticket: TicketNumber { epoch, seq }, at: when } => {
+            let id = format!("zone-{zone}.left.{epoch}.{seq}");
+            written(at, ZONE_LEFT, &id, &source, ZoneData::of(at, zone, TicketJson { epoch, seq, at: when.0 }, audit))
+        }
+        ZoneChange::Minute(ref minute) => {
+            let id = format!("zone-{zone}.minute.{}", minute.minute.0);
+            written(at, ZONE_MINUTE, &id, &source, ZoneData::of(at, zone, MinuteJson::from(minute), audit))
+        }
+        ZoneChange::Front { epoch, seq } => {
+            let id = format!("zone-{zone}.front.{epoch}.{seq}");
+            written(at, ZONE_FRONT, &id, &source, ZoneData::of(at, zone, FrontJson { epoch, seq }, audit))
+        }
+        ZoneChange::Deleted => written(at, ZONE_DELETED, &format!("zone-{zone}.deleted"), &source, ZoneData::of(at, zone, Gone {}, audit)),
+    }
+}
+
+impl<'a, T> OfferData<'a, T> {
+    fn of(at: Millis, event: &OfferEvent, state: T, audit: Option<&'a Audit>) -> Self {
+        Self { at: at.0, offer: event.offer, offer_version: event.version, state, audit: audit.map(AuditJson::from) }
+    }
+}
+
+impl<'a, T> ZoneData<'a, T> {
+    fn of(at: Millis, zone: u32, state: T, audit: Option<&'a Audit>) -> Self {
+        Self { at: at.0, zone, state, audit: audit.map(AuditJson::from) }
+    }
+}
+
+/// Serialising these types into memory cannot fail: no map has a key that is no text, and nothing in them refuses. Were it to, the message
+/// would be empty, which every reader refuses.
+fn written<T: Serialize>(at: Millis, of: &'static str, id: &str, source: &str, data: T) -> Vec<u8> {
+    let time = timestamp::rfc3339(at);
+    serde_json::to_vec(&Written { specversion: "1.0", id, source, r#type: of, time, datacontenttype: "application/json", data })
+        .unwrap_or_default()
+}
+
+fn offer_data<'a, T: Deserialize<'a>>(
+    of: &'static str,
+    json: &'a str,
+    change: impl FnOnce(T) -> Result<OfferChange, Unreadable>,
+) -> Result<Message, Unreadable> {
+    let data: OfferData<'a, T> = serde_json::from_str(json).map_err(|source| Unreadable::Data { of, source })?;
+    let event = Event::Offer(OfferEvent { offer: data.offer, version: data.offer_version, change: change(data.state)? });
+    Ok(Message { at: Millis(data.at), event, audit: data.audit.map(Audit::from) })
+}
+
+fn zone_data<'a, T: Deserialize<'a>>(
+    of: &'static str,
+    json: &'a str,
+    change: impl FnOnce(T) -> Result<ZoneChange, Unreadable>,
+) -> Result<Message, Unreadable> {
+    let data: ZoneData<'a, T> = serde_json::from_str(json).map_err(|source| Unreadable::Data { of, source })?;
+    let event = Event::Zone(ZoneEvent { zone: data.zone, change: change(data.state)? });
+    Ok(Message { at: Millis(data.at), event, audit: data.audit.map(Audit::from) })
+}
+
+impl<'a> From<&'a Audit> for AuditJson<'a> {
+    fn from(audit: &'a Audit) -> Self {
+        let Audit { actor, action, target, detail, request_id } = audit;
+        Self {
+            actor: actor.into(),
+            action: action.into(),
+            target: target.into(),
+            detail: detail.as_ref().map(Into::into),
+            request_id: request_id.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<AuditJson<'_>> for Audit {
+    fn from(audit: AuditJson<'_>) -> Self {
+        Self {
+            actor: audit.actor.into(),
+            action: audit.action.into(),
+            target: audit.target.into(),
+            detail: audit.detail.map(Into::into),
+            request_id: audit.request_id.map(Into::into),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What can go wrong with the topic, but for producing, which has errors of its own.
+
+/// Why the topic could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KafkaError {
+    /// A broker refused, or none answered.
+    #[error("could not {what}")]
+    Client {
+        /// What was tried.
+        what: &'static str,
+        /// What the client library said.
+        source: rdkafka::error::KafkaError,
+    },
+    /// A broker refused an administrative request.
+    #[error("could not {what}: {code}")]
+    Refused {
+        /// What was tried.
+        what: &'static str,
+        /// What the broker said.
+        code: rdkafka::types::RDKafkaErrorCode,
+    },
+    /// The topic is not there.
+    #[error("the topic {topic} does not exist")]
+    NoTopic {
+        /// Its name.
+        topic: String,
+    },
+    /// Records from the caller's position on are not in the topic.
+    #[error(
+        "partition {partition} of the topic has records {first} to {end} (exclusive), and reading is to go on at {position}: the topic was \
+         cut or made anew, or the position is that of another topic"
+    )]
+    OutOfRange {
+        /// Which partition.
+        partition: i32,
+        /// Where the caller wanted to go on.
+        position: i64,
+        /// First record there is.
+        first: i64,
+        /// After the last record there is.
+        end: i64,
+    },
+    /// An assignment was not answered with a position for each of its partitions.
+    #[error("reading ended, as positions were asked for and not given")]
+    NotAnswered,
+    /// A thread of the client has ended.
+    #[error("could not {what}, as its thread has ended")]
+    Stopped {
+        /// What was tried.
+        what: &'static str,
+    },
+}
+
+impl KafkaError {
+    pub(super) const fn client(what: &'static str) -> impl Fn(rdkafka::error::KafkaError) -> Self {
+        move |source| Self::Client { what, source }
+    }
+}

@@ -1,24 +1,47 @@
 //! Everything that can go wrong between Bunho and its SQL database, with what was being done at the time.
 
+use crate::sql::Place;
 use bunho_journal::JournalError;
-use std::path::PathBuf;
 
 /// A failure of the ledger. Its `Display` leaves the source out; whoever logs it prints the chain.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The database file cannot be opened or made.
-    #[error("cannot open the ledger at {}", path.display())]
+    #[error("cannot open the ledger at {place}")]
     Open {
         /// The file.
-        path: PathBuf,
+        place: Place,
         /// Why.
         source: sqlx::Error,
     },
+    /// The database's server cannot be reached, or refuses who we say we are.
+    #[error("cannot reach the ledger at {place}")]
+    Unreachable {
+        /// The database.
+        place: Place,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The database is another installation's.
+    #[error(
+        "the ledger at {place} belongs to installation {found}, and this one is {own}: give each a database of its own, or bring back the data that belong to it"
+    )]
+    OtherInstallation {
+        /// The database.
+        place: Place,
+        /// Whose it is.
+        found: String,
+        /// Who asked.
+        own: String,
+    },
+    /// The database has not answered for so long that it is given up and asked anew.
+    #[error("the ledger does not answer")]
+    Silent,
     /// A migration failed.
-    #[error("cannot bring the schema of the ledger at {} up to date", path.display())]
+    #[error("cannot bring the schema of the ledger at {place} up to date")]
     Migrate {
-        /// The file.
-        path: PathBuf,
+        /// Where.
+        place: Place,
         /// Why.
         source: sqlx::migrate::MigrateError,
     },
@@ -77,6 +100,8 @@ impl LedgerError {
 /// Whether a constraint of the schema refused a statement, as against the database being unable to run it.
 pub(crate) fn is_constraint(error: &sqlx::Error) -> bool {
     use sqlx::error::ErrorKind::{CheckViolation, ForeignKeyViolation, NotNullViolation, UniqueViolation};
-    let kind = error.as_database_error().map(sqlx::error::DatabaseError::kind);
-    matches!(kind, Some(UniqueViolation | NotNullViolation | CheckViolation | ForeignKeyViolation))
+    let Some(error) = error.as_database_error() else { return false };
+    // PostgreSQL's word for one key twice in one statement; alone, each is as good as the other.
+    let is_met_twice = error.code().as_deref() == Some("21000");
+    is_met_twice || matches!(error.kind(), UniqueViolation | NotNullViolation | CheckViolation | ForeignKeyViolation)
 }

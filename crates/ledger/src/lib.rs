@@ -18,10 +18,11 @@ mod projector;
 mod query;
 pub mod reconcile;
 mod rows;
+mod sql;
 mod timestamp;
 mod words;
 
-pub use check::Check;
+pub use check::{Check, Finding};
 pub use error::LedgerError;
 pub use ledger::Ledger;
 pub use projector::Projector;
@@ -33,4 +34,5 @@ pub use query::claims::{ClaimPage, ClaimQuery};
 pub use query::keys::{KeyRow, NewKey};
 pub use query::parked::ParkedRow;
 pub use rows::claim::ClaimRow;
+pub use sql::{Place, PlaceError};
 pub use timestamp::Timestamp;

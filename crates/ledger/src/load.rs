@@ -14,12 +14,10 @@ use crate::rows::claim::standby_columns;
 use crate::rows::offer::offer_columns;
 use crate::rows::zone::zone_columns;
 use crate::rows::{self, Columns};
+use crate::sql::{Connection, Row, Stored, query};
 use bunho_domain::claim::Standby;
 use bunho_domain::event::{Event, OfferChange, OfferEvent, TicketNumber, ZoneChange, ZoneEvent};
 use bunho_journal::crash_point;
-use futures_util::TryStreamExt;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 use std::collections::BTreeMap;
 
 const ZONES: &str = concat!("SELECT ", zone_columns!(), " FROM zones WHERE deleted_at IS NULL ORDER BY number");
@@ -27,16 +25,15 @@ const OFFERS: &str = concat!("SELECT ", offer_columns!(), " FROM offers WHERE de
 const STANDBY: &str = concat!("SELECT ", standby_columns!(), " FROM standby ORDER BY id");
 /// Events that the guards refused, oldest first.
 const PARKED: &str = "SELECT payload FROM parked_events WHERE resolved_at IS NULL ORDER BY journal_offset, event_index";
-/// Numbers of things whose definition was refused have been given out too.
-const HIGHEST_NUMBERS: &str = "
-    SELECT max((SELECT coalesce(max(number), 0) FROM offers), coalesce(max(json_extract(payload, '$.offer_number')), 0)),
-           max((SELECT coalesce(max(number), 0) FROM zones), coalesce(max(json_extract(payload, '$.zone_number')), 0))
-    FROM parked_events WHERE json_valid(payload)";
+/// Numbers of things whose definition was refused have been given out too; those are in the parked events.
+const HIGHEST_NUMBERS: &str = "SELECT (SELECT coalesce(max(number), 0) FROM offers), (SELECT coalesce(max(number), 0) FROM zones)";
 /// The last minute that each zone has told: its line goes on from there.
 const MINUTES: &str = "
     SELECT m.zone_id, m.minute, m.entered, m.waiting, m.dropped, m.entry_limit, z.number
     FROM zones z JOIN zone_minutes m ON m.zone_id = z.id AND m.minute = (SELECT max(minute) FROM zone_minutes WHERE zone_id = z.id)
     WHERE z.deleted_at IS NULL ORDER BY z.number";
+/// Where the zone's number stands in that.
+const ZONE_OF_MINUTE: usize = 6;
 /// In the order in which it happened, so that an engine can append to its window log.
 const TICKETS: &str = "
     SELECT zone_number, epoch, seq, admitted_at AS at, 0 AS has_left FROM tickets WHERE admitted_at IS NOT NULL
@@ -58,16 +55,17 @@ impl Ledger {
     /// # Errors
     /// The database cannot be read, or holds something that this program did not write.
     pub async fn load(&self, sink: &mut Sink<'_>) -> Result<u64, LedgerError> {
-        let mut snapshot = self.readers().begin().await.map_err(LedgerError::sql("begin to load"))?;
-        let offset = crate::projector::read_offset(&mut snapshot).await?;
-        let zones = load_zones(&mut snapshot, sink).await?;
+        let mut snapshot = self.begin_snapshot().await?;
+        let snapshot = &mut snapshot.connection();
+        let offset = crate::projector::read_offset(snapshot).await?;
+        let zones = load_zones(snapshot, sink).await?;
         crash_point!("ledger::zones_loaded");
-        let offers = load_offers(&mut snapshot, sink).await?;
-        claims::load(&mut snapshot, &offers, sink).await?;
+        let offers = load_offers(snapshot, sink).await?;
+        claims::load(snapshot, &offers, sink).await?;
         crash_point!("ledger::claims_loaded");
-        load_standby(&mut snapshot, &offers, sink).await?;
-        load_parked(&mut snapshot, &offers, sink).await?;
-        load_tickets(&mut snapshot, &zones, sink).await?;
+        load_standby(snapshot, &offers, sink).await?;
+        load_parked(snapshot, &offers, sink).await?;
+        load_tickets(snapshot, &zones, sink).await?;
         crash_point!("ledger::loaded");
         Ok(offset)
     }
@@ -77,16 +75,29 @@ impl Ledger {
     /// # Errors
     /// The database cannot be read.
     pub async fn highest_numbers(&self) -> Result<(u32, u32), LedgerError> {
-        let row = sqlx::query(HIGHEST_NUMBERS).fetch_one(self.readers()).await.map_err(LedgerError::sql("read the highest numbers"))?;
+        let mut reader = self.reader().await?;
+        let connection = &mut reader.connection();
+        let action = LedgerError::sql("read the highest numbers");
+        let row = query(HIGHEST_NUMBERS).fetch_one(connection).await.map_err(action)?;
         let mut columns = Columns::of(&row, "offers");
-        Ok((columns.take()?, columns.take()?))
+        let (mut offer, mut zone): (u32, u32) = (columns.take()?, columns.take()?);
+        each(connection, "SELECT payload FROM parked_events", "read the highest numbers", |row| {
+            let payload: &str = Columns::of(row, "parked_events").take()?;
+            // A person may have edited it; what is not JSON names no number.
+            let payload: serde_json::Value = serde_json::from_str(payload).unwrap_or_default();
+            let number = |name: &str| payload[name].as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+            (offer, zone) = (offer.max(number("offer_number")), zone.max(number("zone_number")));
+            Ok(())
+        })
+        .await?;
+        Ok((offer, zone))
     }
 }
 
 /// Versions of the live offers by number.
 type Versions = BTreeMap<u32, u64>;
 
-async fn load_zones(snapshot: &mut SqliteConnection, sink: &mut Sink<'_>) -> Result<Vec<u32>, LedgerError> {
+async fn load_zones(snapshot: &mut Connection<'_>, sink: &mut Sink<'_>) -> Result<Vec<u32>, LedgerError> {
     let mut numbers = Vec::new();
     each(snapshot, ZONES, "load zones", |row| {
         let zone = rows::zone::zone(row)?;
@@ -104,7 +115,7 @@ async fn load_zones(snapshot: &mut SqliteConnection, sink: &mut Sink<'_>) -> Res
     .await?;
     each(snapshot, MINUTES, "load minutes", |row| {
         let minute = rows::zone::minute(row)?;
-        let zone = row.try_get_unchecked("number").map_err(LedgerError::sql("read a row"))?;
+        let zone = <u32 as Stored>::read(row, ZONE_OF_MINUTE).map_err(LedgerError::sql("read a row"))?;
         sink(Event::Zone(ZoneEvent { zone, change: ZoneChange::Minute(minute) }));
         Ok(())
     })
@@ -112,7 +123,7 @@ async fn load_zones(snapshot: &mut SqliteConnection, sink: &mut Sink<'_>) -> Res
     Ok(numbers)
 }
 
-async fn load_offers(snapshot: &mut SqliteConnection, sink: &mut Sink<'_>) -> Result<Versions, LedgerError> {
+async fn load_offers(snapshot: &mut Connection<'_>, sink: &mut Sink<'_>) -> Result<Versions, LedgerError> {
     let mut versions = Versions::new();
     each(snapshot, OFFERS, "load offers", |row| {
         let offer = rows::offer::offer(row)?;
@@ -125,7 +136,7 @@ async fn load_offers(snapshot: &mut SqliteConnection, sink: &mut Sink<'_>) -> Re
     Ok(versions)
 }
 
-async fn load_standby(snapshot: &mut SqliteConnection, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+async fn load_standby(snapshot: &mut Connection<'_>, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
     each(snapshot, STANDBY, "load standby", |row| {
         let standby: Standby = rows::claim::standby(row)?;
         let offer = standby.id.offer_number();
@@ -137,7 +148,7 @@ async fn load_standby(snapshot: &mut SqliteConnection, offers: &Versions, sink: 
     .await
 }
 
-async fn load_parked(snapshot: &mut SqliteConnection, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+async fn load_parked(snapshot: &mut Connection<'_>, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
     each(snapshot, PARKED, "load parked events", |row| {
         let payload: &str = Columns::of(row, "parked_events").take()?;
         match parked_event(payload) {
@@ -156,7 +167,7 @@ async fn load_parked(snapshot: &mut SqliteConnection, offers: &Versions, sink: &
     .await
 }
 
-async fn load_tickets(snapshot: &mut SqliteConnection, zones: &[u32], sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+async fn load_tickets(snapshot: &mut Connection<'_>, zones: &[u32], sink: &mut Sink<'_>) -> Result<(), LedgerError> {
     each(snapshot, TICKETS, "load tickets", |row| {
         let mut columns = Columns::of(row, "tickets");
         let zone = columns.take()?;
@@ -174,14 +185,10 @@ async fn load_tickets(snapshot: &mut SqliteConnection, zones: &[u32], sink: &mut
 
 /// Runs `statement` and hands over each row.
 async fn each(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     statement: &'static str,
     action: &'static str,
-    mut on_row: impl FnMut(&SqliteRow) -> Result<(), LedgerError>,
+    on_row: impl FnMut(&Row) -> Result<(), LedgerError>,
 ) -> Result<(), LedgerError> {
-    let mut rows = sqlx::query(statement).fetch(connection);
-    while let Some(row) = rows.try_next().await.map_err(LedgerError::sql(action))? {
-        on_row(&row)?;
-    }
-    Ok(())
+    query(statement).for_each(connection, LedgerError::sql(action), on_row).await
 }

@@ -24,12 +24,13 @@ mod twins;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
+use crate::rows::Columns;
+use crate::sql::{Connection, Row, Text, query};
 use batch::Batch;
 use bunho_domain::planted::{self, Bug};
 use bunho_journal::{Journal, JournalError, Record, crash_point};
 use fault::Point;
 use futures_util::FutureExt;
-use sqlx::SqliteConnection;
 use state::State;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -61,6 +62,11 @@ const GATHER_ROUNDS_MAX: u32 = 10;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest pause between two attempts.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// A batch takes well under a second; a database on a server that has said nothing for so long is reported.
+const SILENT: Duration = Duration::from_secs(5);
+/// And after so long its connection is given up. Counting a hundred million claims anew must fit in.
+const GIVEN_UP: Duration = Duration::from_secs(300);
 
 /// The projector: [`Self::run`] does the work, the rest says how it goes.
 pub struct Projector {
@@ -117,8 +123,8 @@ impl Projector {
         loop {
             // Seen before reading, so that nothing which becomes durable meanwhile is slept through.
             let seen = *durable.borrow_and_update();
-            let outcome = unless_it_panics(self.step(&mut work, seen)).await;
-            if matches!(outcome, Err(LedgerError::Panicked)) {
+            let outcome = self.in_time(unless_it_panics(self.step(&mut work, seen))).await;
+            if matches!(outcome, Err(LedgerError::Panicked | LedgerError::Silent)) {
                 // Whatever it left half done is counted and read afresh.
                 work = Work::default();
             }
@@ -153,6 +159,22 @@ impl Projector {
         self.trim(&mut work, 1).await;
     }
 
+    /// Waits for a step. A database that is reached over a network may fall silent in the middle: that is said after
+    /// [`SILENT`], and after [`GIVEN_UP`] the connection is taken for lost.
+    async fn in_time(&self, step: impl Future<Output = Result<Progress, LedgerError>>) -> Result<Progress, LedgerError> {
+        if !self.ledger.is_shared() {
+            return step.await;
+        }
+        let mut step = pin!(step);
+        match tokio::time::timeout(SILENT, step.as_mut()).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                self.report(&Err(LedgerError::Silent));
+                tokio::time::timeout(GIVEN_UP - SILENT, step).await.unwrap_or(Err(LedgerError::Silent))
+            }
+        }
+    }
+
     /// Lets records gather while a crowd arrives and nobody waits; whether it was told to stop meanwhile.
     async fn let_gather(
         &self,
@@ -179,7 +201,14 @@ impl Projector {
         if work.state.is_none() {
             let mut counting = self.ledger.begin_write().await?;
             work.records.clear();
-            let state = self.seed(&mut counting).await?;
+            if self.ledger.is_shared() {
+                // After a commit whose answer was lost: whatever became of it has ended by then.
+                lock_offset(&mut counting.connection()).await?;
+            }
+            let state = self.seed(&mut counting.connection()).await?;
+            if self.ledger.is_shared() {
+                counting.rollback().await.map_err(LedgerError::sql("end counting"))?;
+            }
             // After a commit that failed and was done all the same, nobody has been told of it yet, and nothing may follow.
             self.ledger.publish_projected(state.offset);
             work.state = Some(state);
@@ -201,16 +230,26 @@ impl Projector {
         fault::at(Point::Begin)?;
         if planted::is(Bug::OffsetApart) {
             let mut apart = self.ledger.begin_write().await?;
-            write_offset(&mut apart, batch.upto).await?;
+            write_offset(&mut apart.connection(), batch.upto).await?;
             apart.commit().await.map_err(LedgerError::sql("commit the offset"))?;
         }
         let mut transaction = self.ledger.begin_write().await?;
         crash_point!("projector::begun");
+        let mut connection = transaction.connection();
+        if self.ledger.is_shared() {
+            let offset = lock_offset(&mut connection).await?;
+            if offset != state.offset || state::read_repairs(&mut connection).await? != state.repairs_of_all {
+                // Somebody else projected or repaired: these records may be in the tables already.
+                work.state = None;
+                transaction.rollback().await.map_err(LedgerError::sql("give a batch up"))?;
+                return Ok(Progress::More);
+            }
+        }
         // Whoever repairs says so while it holds the only connection that writes, so here it is known.
         if state.repairs != self.ledger.repairs() {
-            *state = self.seed(&mut transaction).await?;
+            *state = self.seed(&mut connection).await?;
         }
-        let applied = apply::apply(&mut transaction, state, &batch).await?;
+        let applied = apply::apply(&mut connection, state, &batch).await?;
         crash_point!("projector::applied");
         fault::at(Point::Apply)?;
         let committed = transaction.commit().await.map_err(LedgerError::sql("commit a batch"));
@@ -233,7 +272,7 @@ impl Projector {
         Ok(if more { Progress::More } else { Progress::CaughtUp })
     }
 
-    async fn seed(&self, connection: &mut SqliteConnection) -> Result<State, LedgerError> {
+    async fn seed(&self, connection: &mut Connection<'_>) -> Result<State, LedgerError> {
         let state = State::seed(connection, self.ledger.repairs()).await?;
         self.parked.store(state.parked, Ordering::Relaxed);
         Ok(state)
@@ -312,26 +351,49 @@ impl Reader {
 }
 
 /// The journal offset up to which everything has been applied.
-pub(crate) async fn read_offset(connection: &mut SqliteConnection) -> Result<u64, LedgerError> {
-    let stored: Option<i64> = sqlx::query_scalar(r#"SELECT "offset" FROM projector_offsets WHERE name = ?"#)
+pub(crate) async fn read_offset(connection: &mut Connection<'_>) -> Result<u64, LedgerError> {
+    let row = query(r#"SELECT "offset" FROM projector_offsets WHERE name = ?"#)
         .bind(NAME)
         .fetch_optional(connection)
         .await
         .map_err(LedgerError::sql("read the projected offset"))?;
+    offset_of(row.as_ref())
+}
+
+/// As [`read_offset`], and from here on nobody else writes claims in this projector's name until the transaction ends: after a
+/// network's failure its own earlier transaction may still be under way, and so may another node's.
+async fn lock_offset(connection: &mut Connection<'_>) -> Result<u64, LedgerError> {
+    let row = query(r#"SELECT "offset" FROM projector_offsets WHERE name = ? FOR UPDATE"#)
+        .bind(NAME)
+        .fetch_optional(connection)
+        .await
+        .map_err(LedgerError::sql("lock the projected offset"))?;
+    offset_of(row.as_ref())
+}
+
+fn offset_of(row: Option<&Row>) -> Result<u64, LedgerError> {
+    let stored: Option<i64> = row.map(|row| Columns::of(row, "projector_offsets").take()).transpose()?;
     Ok(stored.unwrap_or(0).cast_unsigned())
 }
 
-async fn write_offset(connection: &mut SqliteConnection, offset: u64) -> Result<(), LedgerError> {
-    sqlx::query(
+/// The offset only rises.
+const WRITE_OFFSET: Text = Text {
+    mysql: r#"INSERT INTO projector_offsets (name, "offset") VALUES (?, ?)
+              ON DUPLICATE KEY UPDATE "offset" = greatest("offset", VALUES("offset"))"#,
+    ..Text::same(
         r#"INSERT INTO projector_offsets (name, "offset") VALUES (?, ?)
            ON CONFLICT (name) DO UPDATE SET "offset" = excluded."offset" WHERE excluded."offset" > projector_offsets."offset""#,
     )
-    .bind(NAME)
-    .bind(offset.cast_signed())
-    .execute(connection)
-    .await
-    .map_err(LedgerError::sql("write the projected offset"))?;
-    Ok(())
+};
+
+async fn write_offset(connection: &mut Connection<'_>, offset: u64) -> Result<(), LedgerError> {
+    query(WRITE_OFFSET)
+        .bind(NAME)
+        .bind(offset.cast_signed())
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(LedgerError::sql("write the projected offset"))
 }
 
 #[cfg(test)]

@@ -6,30 +6,28 @@ pub(crate) mod offer;
 pub(crate) mod zone;
 
 use crate::error::LedgerError;
+use crate::sql::{Row, Stored};
 use crate::timestamp;
 use bunho_domain::ids::IdError;
 use bunho_domain::time::Millis;
-use sqlx::sqlite::{Sqlite, SqliteRow};
-use sqlx::{Decode, Row};
 
 /// Reads a row's columns from left to right, in the order in which the SELECT names them.
 pub(crate) struct Columns<'r> {
-    row: &'r SqliteRow,
+    row: &'r Row,
     table: &'static str,
     next: usize,
 }
 
 impl<'r> Columns<'r> {
-    pub(crate) fn of(row: &'r SqliteRow, table: &'static str) -> Self {
+    pub(crate) fn of(row: &'r Row, table: &'static str) -> Self {
         Self { row, table, next: 0 }
     }
 
-    /// The next column as SQLite holds it.
-    pub(crate) fn take<T: Decode<'r, Sqlite>>(&mut self) -> Result<T, LedgerError> {
+    /// The next column as the database holds it.
+    pub(crate) fn take<T: Stored<'r>>(&mut self) -> Result<T, LedgerError> {
         let at = self.next;
         self.next += 1;
-        // Unchecked: SQLite's values carry their own type, and the decoder refuses those it cannot read.
-        self.row.try_get_unchecked(at).map_err(LedgerError::sql("read a row"))
+        T::read(self.row, at).map_err(LedgerError::sql("read a row"))
     }
 
     /// The next column, read back by `parse`.

@@ -6,14 +6,14 @@
 
 use super::{Sink, Versions};
 use crate::error::LedgerError;
-use crate::rows::Columns;
-use crate::rows::claim::{first_place, last_place};
+use crate::rows::claim::{claim_columns, first_place, last_place};
+use crate::rows::{self, Columns};
+use crate::sql::{Connection, Dialect, query};
 use crate::words;
 use bunho_domain::claim::Claim;
 use bunho_domain::event::{Event, OfferChange, OfferEvent};
 use bunho_domain::ids::{ClaimId, IdempotencyKey, UserId};
 use bunho_domain::time::Millis;
-use sqlx::SqliteConnection;
 
 /// Between columns: US, the unit separator. Ids, keys and times have no control characters, and JSON escapes them.
 const UNIT: char = '\u{1f}';
@@ -33,7 +33,10 @@ const PAGE: &str = "
 type Page = Option<(i64, String)>;
 
 /// Streams the claims of live offers in the order of their ids. Deleted offers' claims are not even read.
-pub(super) async fn load(snapshot: &mut SqliteConnection, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+pub(super) async fn load(snapshot: &mut Connection<'_>, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+    if snapshot.dialect() != Dialect::Sqlite {
+        return stream(snapshot, offers, sink).await;
+    }
     for (first, last) in runs(offers) {
         let end = last_place(last);
         let mut page = read(snapshot, first_place(first), end).await?;
@@ -50,6 +53,24 @@ pub(super) async fn load(snapshot: &mut SqliteConnection, offers: &Versions, sin
     Ok(())
 }
 
+/// As rows that the server sends while they are read here: no thread to hand values over, and no page to wait for.
+async fn stream(snapshot: &mut Connection<'_>, offers: &Versions, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+    for (first, last) in runs(offers) {
+        let rows = query(concat!("SELECT ", claim_columns!(), " FROM claim_rows WHERE place >= ? AND place <= ? ORDER BY place"));
+        let rows = rows.bind(first_place(first)).bind(last_place(last));
+        rows.for_each(snapshot, LedgerError::sql("load claims"), |row| {
+            let claim = rows::claim::claim(row)?;
+            let offer = claim.id.offer_number();
+            if let Some(&version) = offers.get(&offer) {
+                sink(Event::Offer(OfferEvent { offer, version, change: OfferChange::Claim(Box::new(claim)) }));
+            }
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 /// Ranges of offer numbers without a deleted one between them, and of which the places are in the same order.
 fn runs(offers: &Versions) -> Vec<(u32, u32)> {
     let mut runs: Vec<(u32, u32)> = Vec::new();
@@ -62,8 +83,8 @@ fn runs(offers: &Versions) -> Vec<(u32, u32)> {
     runs
 }
 
-async fn read(snapshot: &mut SqliteConnection, from: i64, end: i64) -> Result<Page, LedgerError> {
-    let row = sqlx::query(PAGE).bind(from).bind(end).fetch_one(snapshot).await.map_err(LedgerError::sql("load claims"))?;
+async fn read(snapshot: &mut Connection<'_>, from: i64, end: i64) -> Result<Page, LedgerError> {
+    let row = query(PAGE).bind(from).bind(end).fetch_one(snapshot).await.map_err(LedgerError::sql("load claims"))?;
     let mut columns = Columns::of(&row, "claims");
     let (last, lines): (Option<i64>, Option<String>) = (columns.take()?, columns.take()?);
     Ok(last.zip(lines))

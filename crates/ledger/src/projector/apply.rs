@@ -4,25 +4,36 @@
 use super::batch::{Batch, OfferDraft};
 use super::claims::{self, CLAIMS, ClaimRow, NEW_CLAIMS, bind_claim, known};
 use super::guard::{self, Known, Reason, Working};
-use super::multi_row::MultiRow;
+use super::multi_row::Kind::{Long, Text};
+use super::multi_row::{Conflict, MultiRow};
 use super::park::{self, Parked};
 use super::prune::{self, Sweeps};
 use super::settings::{self, Written};
 use super::state::{OfferState, State, keep_ms};
 use super::{tickets, twins, write_offset};
 use crate::error::LedgerError;
+use crate::sql::Connection;
 use crate::words;
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange, ZoneEvent};
 use bunho_journal::crash_point;
-use sqlx::SqliteConnection;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-static STANDBY: MultiRow = MultiRow::new(
-    "INSERT INTO standby (id, offer_number, offer_id, user_id, quantity, status, version, created_at, updated_at, claim_id) VALUES ",
-    "(?,?,?,?,?,?,?,?,?,?)",
-    " ON CONFLICT (id) DO UPDATE SET quantity = excluded.quantity, status = excluded.status, version = excluded.version, \
-     updated_at = excluded.updated_at, claim_id = excluded.claim_id WHERE excluded.version > standby.version",
+static STANDBY: MultiRow = MultiRow::insert(
+    "standby",
+    &[
+        ("id", Text),
+        ("offer_number", Long),
+        ("offer_id", Text),
+        ("user_id", Text),
+        ("quantity", Long),
+        ("status", Text),
+        ("version", Long),
+        ("created_at", Text),
+        ("updated_at", Text),
+        ("claim_id", Text),
+    ],
+    Conflict::Replace { key: "id", columns: &["quantity", "status", "version", "updated_at", "claim_id"], newer: Some(("version", ">")) },
 );
 
 /// What a transaction changes in the projector's memory, once it is committed.
@@ -62,7 +73,7 @@ impl Applied {
 }
 
 /// Writes all of `batch` and its offset. Nothing is entered into `state` before the commit.
-pub(crate) async fn apply(connection: &mut SqliteConnection, state: &State, batch: &Batch<'_>) -> Result<Applied, LedgerError> {
+pub(crate) async fn apply(connection: &mut Connection<'_>, state: &State, batch: &Batch<'_>) -> Result<Applied, LedgerError> {
     let mut parked = Vec::new();
     let known = known(connection, batch).await?;
     let mut working = guard::working(state, batch);
@@ -88,7 +99,7 @@ pub(crate) async fn apply(connection: &mut SqliteConnection, state: &State, batc
 }
 
 async fn write_offers(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     batch: &Batch<'_>,
     working: &mut Working,
     parked: &mut Vec<Parked>,
@@ -104,7 +115,7 @@ async fn write_offers(
 
 /// Writes the newest definition that the guards let in; those after it are parked.
 async fn define_offer(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     number: u32,
     draft: &OfferDraft<'_>,
     working: &mut Working,
@@ -130,7 +141,7 @@ async fn define_offer(
 
 /// Writes the claims' last states; returns the indexes of the claims that were refused, whose events are all parked.
 async fn write_claims(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     batch: &Batch<'_>,
     known: &HashMap<usize, Known>,
     sorted: &guard::Sorted,
@@ -155,6 +166,7 @@ async fn write_claims(
     // Changes before new ones: a place is free again before somebody new takes it, and nothing that is new frees any.
     let (changed, mut new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|index| known.contains_key(index));
     sort_by_user(batch, &mut new);
+    claims::supersede(connection, batch, &changed).await?;
     let mut twice = Vec::new();
     for (statement, rows) in [(&CLAIMS, &changed), (&NEW_CLAIMS, &new)] {
         let conflicts = statement
@@ -174,6 +186,9 @@ async fn write_claims(
     for index in twins::find(connection, &batch.claims, &new, working).await? {
         twins::remove(connection, &batch.claims[index]).await?;
         twice.push(index);
+    }
+    for &index in &twice {
+        claims::keep_present(connection, &batch.claims[index]).await?;
     }
     for index in twice {
         guard::withdraw(&batch.claims[index], known.get(&index), working);
@@ -207,7 +222,7 @@ fn sort_by_user(batch: &Batch<'_>, rows: &mut [usize]) {
 
 /// Writes the states that are not the ones in `claim_rows`. What was there before, the schema keeps by itself.
 async fn write_history(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     batch: &Batch<'_>,
     known: &HashMap<usize, Known>,
     refused: &HashSet<usize>,
@@ -225,7 +240,7 @@ async fn write_history(
 }
 
 async fn write_standby(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     batch: &Batch<'_>,
     working: &Working,
     parked: &mut Vec<Parked>,
@@ -257,7 +272,7 @@ async fn write_standby(
 
 /// Writes the zones' own rows; returns for how long the tickets of each are kept from now on.
 async fn write_zones(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     batch: &Batch<'_>,
     parked: &mut Vec<Parked>,
 ) -> Result<Vec<(u32, Option<i64>)>, LedgerError> {

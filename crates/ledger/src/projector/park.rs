@@ -6,8 +6,10 @@
 
 use super::batch::{Place, Placed};
 use super::guard::Reason;
-use super::multi_row::MultiRow;
+use super::multi_row::Kind::{Long, Text};
+use super::multi_row::{Conflict, MultiRow};
 use crate::error::LedgerError;
+use crate::sql::Connection;
 use crate::timestamp::Timestamp;
 use crate::words;
 use bunho_domain::claim::{Claim, Standby};
@@ -16,13 +18,20 @@ use bunho_domain::ids::ClaimId;
 use bunho_domain::time::Millis;
 use bunho_journal::{Record, RecordRef};
 use serde_json::{Value, json};
-use sqlx::SqliteConnection;
 use std::fmt::Write;
 
-static PARKED: MultiRow = MultiRow::new(
-    "INSERT INTO parked_events (journal_offset, event_index, claim_id, offer_id, reason, payload, parked_at) VALUES ",
-    "(?,?,?,?,?,?,?)",
-    " ON CONFLICT (journal_offset, event_index) DO NOTHING",
+static PARKED: MultiRow = MultiRow::insert(
+    "parked_events",
+    &[
+        ("journal_offset", Long),
+        ("event_index", Long),
+        ("claim_id", Text),
+        ("offer_id", Text),
+        ("reason", Text),
+        ("payload", Text),
+        ("parked_at", Text),
+    ],
+    Conflict::Keep { key: "journal_offset, event_index" },
 );
 
 /// One refused event.
@@ -70,7 +79,7 @@ impl Parked {
 }
 
 /// Writes them; returns nothing, because their key is their place in the journal and a repetition is harmless.
-pub(crate) async fn write(connection: &mut SqliteConnection, parked: &[Parked]) -> Result<(), LedgerError> {
+pub(crate) async fn write(connection: &mut Connection<'_>, parked: &[Parked]) -> Result<(), LedgerError> {
     let refused = PARKED
         .write(connection, parked, |event, binder| {
             binder

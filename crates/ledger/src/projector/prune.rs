@@ -9,10 +9,10 @@ use super::batch::Batch;
 use super::state::State;
 use crate::error::LedgerError;
 use crate::rows::Columns;
+use crate::sql::{Connection, Text, query};
 use crate::timestamp::Timestamp;
 use bunho_domain::event::TicketNumber;
 use bunho_domain::time::Millis;
-use sqlx::SqliteConnection;
 use std::collections::BTreeMap;
 
 /// Rows that a step visits in one zone at least; small batches then take a page as cheaply as a row.
@@ -26,7 +26,7 @@ pub(crate) type Sweeps = BTreeMap<u32, Option<TicketNumber>>;
 /// One step in each of some zones; `redefined` are the zones of this batch. Returns the sweeps as they are once the
 /// transaction is committed.
 pub(crate) async fn step(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     state: &State,
     batch: &Batch<'_>,
     redefined: &[(u32, Option<i64>)],
@@ -62,21 +62,27 @@ pub(crate) async fn step(
 
 /// The ticket `rows` rows after `from`; none where there are not that many.
 async fn page_end(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     zone: u32,
     from: Option<TicketNumber>,
     rows: u32,
 ) -> Result<Option<TicketNumber>, LedgerError> {
     let (epoch, seq) = bounds(from, -1);
-    let row =
-        sqlx::query("SELECT epoch, seq FROM tickets WHERE zone_number = ? AND (epoch, seq) > (?, ?) ORDER BY epoch, seq LIMIT 1 OFFSET ?")
-            .bind(zone)
-            .bind(epoch)
-            .bind(seq)
-            .bind(rows - 1)
-            .fetch_optional(connection)
-            .await
-            .map_err(LedgerError::sql("page through tickets"))?;
+    // MySQL does not seek by rows of columns, so it is told the same by single ones.
+    let row = query(Text {
+        mysql: "SELECT epoch, seq FROM tickets WHERE zone_number = ?1 AND (epoch > ?2 OR (epoch = ?2 AND seq > ?3)) \
+                ORDER BY zone_number, epoch, seq LIMIT 1 OFFSET ?4",
+        ..Text::same(
+            "SELECT epoch, seq FROM tickets WHERE zone_number = ?1 AND (epoch, seq) > (?2, ?3) ORDER BY epoch, seq LIMIT 1 OFFSET ?4",
+        )
+    })
+    .bind(zone)
+    .bind(epoch)
+    .bind(seq)
+    .bind(rows - 1)
+    .fetch_optional(connection)
+    .await
+    .map_err(LedgerError::sql("page through tickets"))?;
     row.map(|row| {
         let mut columns = Columns::of(&row, "tickets");
         Ok(TicketNumber { epoch: columns.take()?, seq: columns.take()? })
@@ -87,22 +93,33 @@ async fn page_end(
 /// Deletes what is older than `before` within a page; none: everything. At or above the front a restart still needs to know
 /// who has been admitted or has left, however long ago: below it the front says that for all.
 async fn delete(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     zone: u32,
     from: Option<TicketNumber>,
     upto: Option<TicketNumber>,
     before: Option<Millis>,
 ) -> Result<(), LedgerError> {
     let ((from_epoch, from_seq), (upto_epoch, upto_seq)) = (bounds(from, -1), bounds(upto, i64::MAX));
-    const PAGE: &str = "DELETE FROM tickets WHERE zone_number = ? AND (epoch, seq) > (?, ?) AND (epoch, seq) <= (?, ?)";
-    const ENDED: &str = "DELETE FROM tickets WHERE zone_number = ? AND (epoch, seq) > (?, ?) AND (epoch, seq) <= (?, ?)
-         AND coalesce(admitted_at, '') < ? AND coalesce(left_at, '') < ?
-         AND (epoch, seq) < (SELECT front_epoch, front_seq FROM zones WHERE number = ?)";
-    let query = sqlx::query(if before.is_some() { ENDED } else { PAGE });
-    let mut query = query.bind(zone).bind(from_epoch).bind(from_seq).bind(upto_epoch).bind(upto_seq);
+    const PAGE: Text = Text {
+        mysql: "DELETE FROM tickets WHERE zone_number = ?1 AND (epoch > ?2 OR (epoch = ?2 AND seq > ?3)) \
+                AND (epoch < ?4 OR (epoch = ?4 AND seq <= ?5))",
+        ..Text::same("DELETE FROM tickets WHERE zone_number = ?1 AND (epoch, seq) > (?2, ?3) AND (epoch, seq) <= (?4, ?5)")
+    };
+    const ENDED: Text = Text {
+        mysql: "DELETE FROM tickets WHERE zone_number = ?1 AND (epoch > ?2 OR (epoch = ?2 AND seq > ?3)) \
+                AND (epoch < ?4 OR (epoch = ?4 AND seq <= ?5)) AND coalesce(admitted_at, '') < ?6 AND coalesce(left_at, '') < ?6 \
+                AND EXISTS (SELECT 1 FROM zones WHERE number = ?1 AND (front_epoch > tickets.epoch OR (front_epoch = tickets.epoch AND front_seq > tickets.seq)))",
+        ..Text::same(
+            "DELETE FROM tickets WHERE zone_number = ?1 AND (epoch, seq) > (?2, ?3) AND (epoch, seq) <= (?4, ?5)
+             AND coalesce(admitted_at, '') < ?6 AND coalesce(left_at, '') < ?6
+             AND (epoch, seq) < (SELECT front_epoch, front_seq FROM zones WHERE number = ?1)",
+        )
+    };
+    let mut query = query(if before.is_some() { ENDED } else { PAGE });
+    query = query.bind(zone).bind(from_epoch).bind(from_seq).bind(upto_epoch).bind(upto_seq);
     let before = before.map(Timestamp::new);
     if let Some(before) = &before {
-        query = query.bind(before.as_str()).bind(before.as_str()).bind(zone);
+        query = query.bind(before.as_str());
     }
     query.execute(connection).await.map_err(LedgerError::sql("prune tickets"))?;
     Ok(())

@@ -2,50 +2,138 @@
 //! that reuses a deleted one's id is higher, so the deletion is written before the id is needed.
 
 use super::batch::{OfferDraft, Placed, ZoneDraft};
-use super::multi_row::MultiRow;
+use super::multi_row::Kind::{Long, Text};
+use super::multi_row::{Conflict, MultiRow};
 use crate::error::LedgerError;
+use crate::sql::{self, Connection, query};
 use crate::timestamp::Timestamp;
 use crate::words;
 use bunho_domain::ids::AppId;
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::settings::OfferSettings;
 use bunho_domain::time::Millis;
-use sqlx::SqliteConnection;
 
-static OFFERS: MultiRow = MultiRow::new(
-    "INSERT INTO offers (number, id, app, kind, name, quantity, per_user_limit, min_per_claim, max_per_claim, hold_seconds, \
-     unit_price, opens_at, closes_at, zone, grants, grant_only, standby, standby_hold_seconds, confirm_by, revision, version, \
-     created_at, updated_at) VALUES ",
-    "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-    " ON CONFLICT (number) DO UPDATE SET app = excluded.app, kind = excluded.kind, name = excluded.name, \
-     quantity = excluded.quantity, per_user_limit = excluded.per_user_limit, min_per_claim = excluded.min_per_claim, \
-     max_per_claim = excluded.max_per_claim, hold_seconds = excluded.hold_seconds, unit_price = excluded.unit_price, \
-     opens_at = excluded.opens_at, closes_at = excluded.closes_at, zone = excluded.zone, grants = excluded.grants, \
-     grant_only = excluded.grant_only, standby = excluded.standby, standby_hold_seconds = excluded.standby_hold_seconds, \
-     confirm_by = excluded.confirm_by, revision = excluded.revision, version = excluded.version, \
-     updated_at = excluded.updated_at WHERE excluded.version > offers.version",
-);
+static OFFERS: MultiRow = MultiRow::insert(
+    "offers",
+    &[
+        ("number", Long),
+        ("id", Text),
+        ("app", Text),
+        ("kind", Text),
+        ("name", Text),
+        ("quantity", Long),
+        ("per_user_limit", Long),
+        ("min_per_claim", Long),
+        ("max_per_claim", Long),
+        ("hold_seconds", Long),
+        ("unit_price", Long),
+        ("opens_at", Text),
+        ("closes_at", Text),
+        ("zone", Text),
+        ("grants", Text),
+        ("grant_only", Long),
+        ("standby", Long),
+        ("standby_hold_seconds", Long),
+        ("confirm_by", Text),
+        ("revision", Long),
+        ("version", Long),
+        ("created_at", Text),
+        ("updated_at", Text),
+    ],
+    Conflict::Replace {
+        key: "number",
+        columns: &[
+            "app",
+            "kind",
+            "name",
+            "quantity",
+            "per_user_limit",
+            "min_per_claim",
+            "max_per_claim",
+            "hold_seconds",
+            "unit_price",
+            "opens_at",
+            "closes_at",
+            "zone",
+            "grants",
+            "grant_only",
+            "standby",
+            "standby_hold_seconds",
+            "confirm_by",
+            "revision",
+            "version",
+            "updated_at",
+        ],
+        newer: Some(("version", ">")),
+    },
+)
+.guarded();
 
-static ZONES: MultiRow = MultiRow::new(
-    "INSERT INTO zones (number, id, app, name, entry_limit_per_minute, window_seconds, slot_seconds, abandon_after_seconds, \
-     resume_grace_seconds, poll_interval_ms, poll_interval_max_ms, opens_at, closes_at, paused, active_limit, session_seconds, \
-     pass_ttl_seconds, offer, message, revision, epoch, created_at, updated_at) VALUES ",
-    "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-    " ON CONFLICT (number) DO UPDATE SET app = excluded.app, name = excluded.name, \
-     entry_limit_per_minute = excluded.entry_limit_per_minute, window_seconds = excluded.window_seconds, \
-     slot_seconds = excluded.slot_seconds, abandon_after_seconds = excluded.abandon_after_seconds, \
-     resume_grace_seconds = excluded.resume_grace_seconds, poll_interval_ms = excluded.poll_interval_ms, \
-     poll_interval_max_ms = excluded.poll_interval_max_ms, opens_at = excluded.opens_at, closes_at = excluded.closes_at, \
-     paused = excluded.paused, active_limit = excluded.active_limit, session_seconds = excluded.session_seconds, \
-     pass_ttl_seconds = excluded.pass_ttl_seconds, offer = excluded.offer, message = excluded.message, \
-     revision = excluded.revision, epoch = excluded.epoch, updated_at = excluded.updated_at \
-     WHERE excluded.revision >= zones.revision",
-);
+static ZONES: MultiRow = MultiRow::insert(
+    "zones",
+    &[
+        ("number", Long),
+        ("id", Text),
+        ("app", Text),
+        ("name", Text),
+        ("entry_limit_per_minute", Long),
+        ("window_seconds", Long),
+        ("slot_seconds", Long),
+        ("abandon_after_seconds", Long),
+        ("resume_grace_seconds", Long),
+        ("poll_interval_ms", Long),
+        ("poll_interval_max_ms", Long),
+        ("opens_at", Text),
+        ("closes_at", Text),
+        ("paused", Long),
+        ("active_limit", Long),
+        ("session_seconds", Long),
+        ("pass_ttl_seconds", Long),
+        ("offer", Text),
+        ("message", Text),
+        ("revision", Long),
+        ("epoch", Long),
+        ("created_at", Text),
+        ("updated_at", Text),
+    ],
+    Conflict::Replace {
+        key: "number",
+        columns: &[
+            "app",
+            "name",
+            "entry_limit_per_minute",
+            "window_seconds",
+            "slot_seconds",
+            "abandon_after_seconds",
+            "resume_grace_seconds",
+            "poll_interval_ms",
+            "poll_interval_max_ms",
+            "opens_at",
+            "closes_at",
+            "paused",
+            "active_limit",
+            "session_seconds",
+            "pass_ttl_seconds",
+            "offer",
+            "message",
+            "revision",
+            "epoch",
+            "updated_at",
+        ],
+        newer: Some(("revision", ">=")),
+    },
+)
+.guarded();
 
 const RAISE_RESERVED: &str = "UPDATE zones SET reserved_epoch = ?, reserved_upto = ?
     WHERE number = ? AND (reserved_epoch, reserved_upto) < (?, ?)";
 const RAISE_FRONT: &str = "UPDATE zones SET front_epoch = ?, front_seq = ?
     WHERE number = ? AND (front_epoch, front_seq) < (?, ?)";
+
+const DEFINE_APP: sql::Text = sql::Text {
+    mysql: "INSERT INTO apps (id, name, created_at) VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE id = id",
+    ..sql::Text::same("INSERT INTO apps (id, name, created_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING")
+};
 
 /// Whether a constraint let a row in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +144,7 @@ pub(crate) enum Written {
 
 /// Writes a definition of offer `number` as of the offer's `version`.
 pub(crate) async fn define_offer(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     number: u32,
     version: u64,
     event: Placed<'_, OfferSettings>,
@@ -96,19 +184,19 @@ pub(crate) async fn define_offer(
 }
 
 /// Raises the version of an offer's row to that of its latest event, and marks it deleted where it is.
-pub(crate) async fn touch_offer(connection: &mut SqliteConnection, number: u32, draft: &OfferDraft<'_>) -> Result<(), LedgerError> {
+pub(crate) async fn touch_offer(connection: &mut Connection<'_>, number: u32, draft: &OfferDraft<'_>) -> Result<(), LedgerError> {
     let action = LedgerError::sql("update an offer");
     let version = draft.version.cast_signed();
-    sqlx::query("UPDATE offers SET version = ? WHERE number = ? AND version < ?")
+    query("UPDATE offers SET version = ? WHERE number = ? AND version < ?")
         .bind(version)
         .bind(number)
         .bind(version)
-        .execute(&mut *connection)
+        .execute(connection)
         .await
         .map_err(&action)?;
     if let Some(at) = draft.deleted_at {
         let at = Timestamp::new(at);
-        sqlx::query("UPDATE offers SET deleted_at = ? WHERE number = ? AND deleted_at IS NULL")
+        query("UPDATE offers SET deleted_at = ? WHERE number = ? AND deleted_at IS NULL")
             .bind(at.as_str())
             .bind(number)
             .execute(connection)
@@ -120,7 +208,7 @@ pub(crate) async fn touch_offer(connection: &mut SqliteConnection, number: u32, 
 
 /// Writes a definition of zone `number`.
 pub(crate) async fn define_zone(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     number: u32,
     event: Placed<'_, ZoneSettings>,
 ) -> Result<Written, LedgerError> {
@@ -159,23 +247,15 @@ pub(crate) async fn define_zone(
 }
 
 /// Writes what a zone reserved and how far its front has come, and marks it deleted where it is.
-pub(crate) async fn touch_zone(connection: &mut SqliteConnection, number: u32, draft: &ZoneDraft<'_>) -> Result<(), LedgerError> {
+pub(crate) async fn touch_zone(connection: &mut Connection<'_>, number: u32, draft: &ZoneDraft<'_>) -> Result<(), LedgerError> {
     let action = LedgerError::sql("update a zone");
     for (statement, told) in [(RAISE_RESERVED, draft.reserved), (RAISE_FRONT, draft.front)] {
         let Some((epoch, upto)) = told else { continue };
-        sqlx::query(statement)
-            .bind(epoch)
-            .bind(upto)
-            .bind(number)
-            .bind(epoch)
-            .bind(upto)
-            .execute(&mut *connection)
-            .await
-            .map_err(&action)?;
+        query(statement).bind(epoch).bind(upto).bind(number).bind(epoch).bind(upto).execute(connection).await.map_err(&action)?;
     }
     if let Some(at) = draft.deleted_at {
         let at = Timestamp::new(at);
-        sqlx::query("UPDATE zones SET deleted_at = ? WHERE number = ? AND deleted_at IS NULL")
+        query("UPDATE zones SET deleted_at = ? WHERE number = ? AND deleted_at IS NULL")
             .bind(at.as_str())
             .bind(number)
             .execute(connection)
@@ -185,8 +265,8 @@ pub(crate) async fn touch_zone(connection: &mut SqliteConnection, number: u32, d
     Ok(())
 }
 
-async fn define_app(connection: &mut SqliteConnection, app: &AppId, at: Millis) -> Result<(), LedgerError> {
-    sqlx::query("INSERT INTO apps (id, name, created_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING")
+async fn define_app(connection: &mut Connection<'_>, app: &AppId, at: Millis) -> Result<(), LedgerError> {
+    query(DEFINE_APP)
         .bind(app.as_str())
         .bind(app.as_str())
         .bind(Timestamp::new(at).as_str())

@@ -5,9 +5,9 @@ use super::prune::Sweeps;
 use super::read_offset;
 use crate::error::LedgerError;
 use crate::rows::{self, Columns};
+use crate::sql::{Connection, Text, query};
 use bunho_domain::claim::Claim;
 use bunho_domain::line::settings::ZoneSettings;
-use sqlx::SqliteConnection;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -60,13 +60,15 @@ pub(crate) struct State {
     pub(crate) parked: u64,
     /// `Ledger::repairs` at the time of counting.
     pub(crate) repairs: u64,
+    /// What `installation.repairs` said then: repairs of any node.
+    pub(crate) repairs_of_all: i64,
 }
 
 impl State {
     /// Counts everything afresh. `snapshot` is a transaction.
-    pub(crate) async fn seed(snapshot: &mut SqliteConnection, repairs: u64) -> Result<Self, LedgerError> {
-        let parked: i64 = sqlx::query_scalar("SELECT count(*) FROM parked_events WHERE resolved_at IS NULL")
-            .fetch_one(&mut *snapshot)
+    pub(crate) async fn seed(snapshot: &mut Connection<'_>, repairs: u64) -> Result<Self, LedgerError> {
+        let parked = query("SELECT count(*) FROM parked_events WHERE resolved_at IS NULL")
+            .fetch_long(snapshot)
             .await
             .map_err(LedgerError::sql("count parked events"))?;
         Ok(Self {
@@ -76,6 +78,7 @@ impl State {
             sweeps: seed_sweeps(snapshot).await?,
             parked: parked.cast_unsigned(),
             repairs,
+            repairs_of_all: read_repairs(snapshot).await?,
         })
     }
 }
@@ -91,20 +94,30 @@ pub(crate) fn keep_ms(settings: &ZoneSettings) -> i64 {
     (i64::from(counted) + i64::from(settings.abandon_after_seconds) + i64::from(settings.resume_grace_seconds)) * 1_000
 }
 
-async fn seed_offers(snapshot: &mut SqliteConnection) -> Result<HashMap<u32, OfferState>, LedgerError> {
-    let action = LedgerError::sql("count what is taken");
-    let rows = sqlx::query(
-        // Each offer is a range of the primary key.
-        "SELECT o.number, o.id, o.quantity, coalesce(sum(c.quantity) FILTER (WHERE c.status IN ('held', 'confirmed')), 0),
-            coalesce(max(c.ordinal IS NOT NULL AND c.status IN ('held', 'confirmed')), 0),
-            coalesce(max(c.ordinal > 1 OR (c.idempotency_key IS NOT NULL
-                AND (c.ordinal IS NULL OR c.status NOT IN ('held', 'confirmed')))), 0)
-         FROM offers o LEFT JOIN claim_rows c ON c.place >= o.number << 32 AND c.place <= (o.number << 32) | 4294967295
-         WHERE o.deleted_at IS NULL GROUP BY o.number",
+/// Units taken of each live offer, and what stands in the index `claims_user` of its claims. Shifts in MySQL are without sign.
+const TAKEN: Text = Text {
+    mysql: "SELECT o.number, o.id, o.quantity,
+            CAST(coalesce(sum(CASE WHEN c.status IN ('held', 'confirmed') THEN c.quantity END), 0) AS SIGNED),
+            coalesce(max(CASE WHEN c.ordinal IS NOT NULL AND c.status IN ('held', 'confirmed') THEN 1 ELSE 0 END), 0),
+            coalesce(max(CASE WHEN c.ordinal > 1 OR (c.idempotency_key IS NOT NULL
+                AND (c.ordinal IS NULL OR c.status NOT IN ('held', 'confirmed'))) THEN 1 ELSE 0 END), 0)
+         FROM offers o LEFT JOIN claim_rows c ON c.place >= CAST(o.number << 32 AS SIGNED) AND c.place <= CAST((o.number << 32) | 4294967295 AS SIGNED)
+         WHERE o.deleted_at IS NULL GROUP BY o.number, o.id, o.quantity",
+    ..Text::same(
+        "SELECT o.number, o.id, o.quantity,
+            CAST(coalesce(sum(CASE WHEN c.status IN ('held', 'confirmed') THEN c.quantity END), 0) AS BIGINT),
+            coalesce(max(CASE WHEN c.ordinal IS NOT NULL AND c.status IN ('held', 'confirmed') THEN 1 ELSE 0 END), 0),
+            coalesce(max(CASE WHEN c.ordinal > 1 OR (c.idempotency_key IS NOT NULL
+                AND (c.ordinal IS NULL OR c.status NOT IN ('held', 'confirmed'))) THEN 1 ELSE 0 END), 0)
+         FROM offers o LEFT JOIN claim_rows c ON c.place >= (o.number << 32) AND c.place <= ((o.number << 32) | 4294967295)
+         WHERE o.deleted_at IS NULL GROUP BY o.number, o.id, o.quantity",
     )
-    .fetch_all(snapshot)
-    .await
-    .map_err(action)?;
+};
+
+async fn seed_offers(snapshot: &mut Connection<'_>) -> Result<HashMap<u32, OfferState>, LedgerError> {
+    let action = LedgerError::sql("count what is taken");
+    // Each offer is a range of the primary key.
+    let rows = query(TAKEN).fetch_all(snapshot).await.map_err(action)?;
     let mut offers = HashMap::with_capacity(rows.len());
     for row in &rows {
         let mut columns = Columns::of(row, "offers");
@@ -117,9 +130,9 @@ async fn seed_offers(snapshot: &mut SqliteConnection) -> Result<HashMap<u32, Off
     Ok(offers)
 }
 
-async fn seed_zones(snapshot: &mut SqliteConnection) -> Result<HashMap<u32, i64>, LedgerError> {
+async fn seed_zones(snapshot: &mut Connection<'_>) -> Result<HashMap<u32, i64>, LedgerError> {
     let statement = concat!("SELECT ", rows::zone::zone_columns!(), " FROM zones WHERE deleted_at IS NULL");
-    let rows = sqlx::query(statement).fetch_all(snapshot).await.map_err(LedgerError::sql("read zones"))?;
+    let rows = query(statement).fetch_all(snapshot).await.map_err(LedgerError::sql("read zones"))?;
     let mut keep = HashMap::with_capacity(rows.len());
     for row in &rows {
         let zone = rows::zone::zone(row)?;
@@ -129,12 +142,16 @@ async fn seed_zones(snapshot: &mut SqliteConnection) -> Result<HashMap<u32, i64>
 }
 
 /// Deleted zones whose tickets are not all gone yet: nothing is written to them any more that would bring them back.
-async fn seed_sweeps(snapshot: &mut SqliteConnection) -> Result<Sweeps, LedgerError> {
-    let zones: Vec<u32> = sqlx::query_scalar(
-        "SELECT number FROM zones WHERE deleted_at IS NOT NULL AND EXISTS (SELECT 1 FROM tickets WHERE zone_number = zones.number)",
-    )
-    .fetch_all(snapshot)
-    .await
-    .map_err(LedgerError::sql("look for tickets of deleted zones"))?;
-    Ok(zones.into_iter().map(|zone| (zone, None)).collect())
+async fn seed_sweeps(snapshot: &mut Connection<'_>) -> Result<Sweeps, LedgerError> {
+    let rows =
+        query("SELECT number FROM zones WHERE deleted_at IS NOT NULL AND EXISTS (SELECT 1 FROM tickets WHERE zone_number = zones.number)")
+            .fetch_all(snapshot)
+            .await
+            .map_err(LedgerError::sql("look for tickets of deleted zones"))?;
+    rows.iter().map(|row| Ok((Columns::of(row, "zones").take()?, None))).collect()
+}
+
+/// How often claims were written by others than a projector, as the database knows it.
+pub(crate) async fn read_repairs(connection: &mut Connection<'_>) -> Result<i64, LedgerError> {
+    query("SELECT repairs FROM installation").fetch_long(connection).await.map_err(LedgerError::sql("read what was repaired"))
 }

@@ -1,32 +1,35 @@
 //! Rows of `tickets`, `zone_minutes` and `audit_log`.
 
 use super::batch::Batch;
-use super::multi_row::MultiRow;
+use super::multi_row::Kind::{Long, Text};
+use super::multi_row::{Conflict, MultiRow};
 use crate::error::LedgerError;
-use sqlx::SqliteConnection;
+use crate::sql::Connection;
 
-static TICKETS: MultiRow = MultiRow::new(
-    "INSERT INTO tickets (zone_number, epoch, seq, admitted_at, left_at) VALUES ",
-    "(?,?,?,?,?)",
-    " ON CONFLICT (zone_number, epoch, seq) DO UPDATE SET admitted_at = coalesce(tickets.admitted_at, excluded.admitted_at), \
-     left_at = coalesce(tickets.left_at, excluded.left_at)",
+static TICKETS: MultiRow = MultiRow::insert(
+    "tickets",
+    &[("zone_number", Long), ("epoch", Long), ("seq", Long), ("admitted_at", Text), ("left_at", Text)],
+    Conflict::Custom {
+        standard: " ON CONFLICT (zone_number, epoch, seq) DO UPDATE SET admitted_at = coalesce(tickets.admitted_at, excluded.admitted_at), \
+                   left_at = coalesce(tickets.left_at, excluded.left_at)",
+        mysql: " ON DUPLICATE KEY UPDATE admitted_at = coalesce(admitted_at, VALUES(admitted_at)), left_at = coalesce(left_at, VALUES(left_at))",
+    },
 );
 
-static MINUTES: MultiRow = MultiRow::new(
-    "INSERT INTO zone_minutes (zone_id, minute, entered, waiting, dropped, entry_limit) VALUES ",
-    "(?,?,?,?,?,?)",
-    " ON CONFLICT (zone_id, minute) DO UPDATE SET entered = excluded.entered, waiting = excluded.waiting, \
-     dropped = excluded.dropped, entry_limit = excluded.entry_limit",
+static MINUTES: MultiRow = MultiRow::insert(
+    "zone_minutes",
+    &[("zone_id", Text), ("minute", Text), ("entered", Long), ("waiting", Long), ("dropped", Long), ("entry_limit", Long)],
+    Conflict::Replace { key: "zone_id, minute", columns: &["entered", "waiting", "dropped", "entry_limit"], newer: None },
 );
 
-static AUDITS: MultiRow = MultiRow::new(
-    "INSERT INTO audit_log (at, actor, action, target, detail, request_id, journal_offset) VALUES ",
-    "(?,?,?,?,?,?,?)",
-    " ON CONFLICT (journal_offset) DO NOTHING",
+static AUDITS: MultiRow = MultiRow::insert(
+    "audit_log",
+    &[("at", Text), ("actor", Text), ("action", Text), ("target", Text), ("detail", Text), ("request_id", Text), ("journal_offset", Long)],
+    Conflict::Keep { key: "journal_offset" },
 );
 
 /// Writes all three; no constraint stands behind them.
-pub(crate) async fn write(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), LedgerError> {
+pub(crate) async fn write(connection: &mut Connection<'_>, batch: &Batch<'_>) -> Result<(), LedgerError> {
     let tickets: Vec<_> = batch.tickets.iter().collect();
     TICKETS
         .write(connection, &tickets, |((zone, ticket), draft), binder| {

@@ -6,43 +6,73 @@
 
 use super::batch::ClaimStates;
 use super::guard::Working;
-use super::multi_row::{Binder, MultiRow};
+use super::multi_row::{MultiRow, Parts};
 use crate::error::LedgerError;
 use crate::rows::Columns;
 use crate::rows::claim::place;
+use crate::sql::{Binder, Connection, query};
 use bunho_domain::claim::Claim;
-use sqlx::SqliteConnection;
 use std::collections::{BTreeMap, HashSet};
 
-/// As the index has it.
+/// As the index has it in SQLite.
 macro_rules! guard {
     () => {
         "(CASE WHEN c.ordinal IS NOT NULL AND c.status IN ('held', 'confirmed') THEN c.ordinal ELSE c.idempotency_key END)"
     };
 }
 
-/// Pairs of one of the claims and another claim with its key. In the index every whole number comes before every text, and
-/// nulls are in no comparison; the unary plus keeps a key from being compared as a number.
-static TWINS: MultiRow = MultiRow::new(
-    "WITH new (place) AS (VALUES ",
-    "(?)",
+/// And in PostgreSQL, word for word: that is what lets the index be used.
+macro_rules! postgres_guard {
+    () => {
+        "(CASE WHEN c.ordinal IS NOT NULL AND c.status IN ('held', 'confirmed') THEN chr(1) || c.ordinal ELSE c.idempotency_key END COLLATE \"C\")"
+    };
+}
+
+/// Pairs of one of the claims and another claim with its key. In SQLite's index every whole number comes before every text, and
+/// nulls are in no comparison; the unary plus keeps a key from being compared as a number. In the others an ordinal is a text
+/// that begins with U+0001, which comes before whatever a key can begin with.
+static TWINS: MultiRow = MultiRow::select(
+    Parts {
+        head: "WITH new (place) AS (VALUES ",
+        row: "(?)",
+        between: ",",
+        tail: concat!(
+            ") SELECT n.place, c.place FROM new CROSS JOIN claim_rows n ON n.place = new.place CROSS JOIN claim_rows c INDEXED BY claims_user \
+             ON c.user_id = n.user_id AND c.place >> 32 = n.place >> 32 AND ",
+            guard!(),
+            " < '' WHERE c.place <> n.place AND c.idempotency_key = n.idempotency_key \
+             UNION ALL \
+             SELECT n.place, c.place FROM new CROSS JOIN claim_rows n ON n.place = new.place CROSS JOIN claim_rows c INDEXED BY claims_user \
+             ON c.user_id = n.user_id AND c.place >> 32 = n.place >> 32 AND ",
+            guard!(),
+            " = +n.idempotency_key WHERE c.place <> n.place AND n.ordinal IS NOT NULL AND n.status IN ('held', 'confirmed')"
+        ),
+    },
     concat!(
-        ") SELECT n.place, c.place FROM new CROSS JOIN claim_rows n ON n.place = new.place CROSS JOIN claim_rows c INDEXED BY claims_user \
-         ON c.user_id = n.user_id AND c.place >> 32 = n.place >> 32 AND ",
-        guard!(),
-        " < '' WHERE c.place <> n.place AND c.idempotency_key = n.idempotency_key \
+        "WITH n AS (SELECT * FROM claim_rows WHERE place = ANY($1)) \
+         SELECT n.place, c.place FROM n JOIN claim_rows c ON c.user_id = n.user_id AND (c.place >> 32) = (n.place >> 32) AND ",
+        postgres_guard!(),
+        " < chr(2) WHERE c.place <> n.place AND c.idempotency_key = n.idempotency_key \
          UNION ALL \
-         SELECT n.place, c.place FROM new CROSS JOIN claim_rows n ON n.place = new.place CROSS JOIN claim_rows c INDEXED BY claims_user \
-         ON c.user_id = n.user_id AND c.place >> 32 = n.place >> 32 AND ",
-        guard!(),
-        " = +n.idempotency_key WHERE c.place <> n.place AND n.ordinal IS NOT NULL AND n.status IN ('held', 'confirmed')"
+         SELECT n.place, c.place FROM n JOIN claim_rows c ON c.user_id = n.user_id AND (c.place >> 32) = (n.place >> 32) AND ",
+        postgres_guard!(),
+        " = n.idempotency_key WHERE c.place <> n.place AND n.ordinal IS NOT NULL AND n.status IN ('held', 'confirmed')"
     ),
+    Parts {
+        // One reading of the index finds both kinds: what a user has in an offer is little.
+        head: "SELECT n.place, c.place FROM claim_rows n JOIN claim_rows c FORCE INDEX (claims_user) \
+               ON c.user_id = n.user_id AND c.offer_key = n.offer_key AND (c.guard < CHAR(2 USING utf8mb4) OR c.guard = n.idempotency_key) \
+               WHERE c.place <> n.place AND c.idempotency_key = n.idempotency_key AND n.place IN (",
+        row: "?",
+        between: ",",
+        tail: ")",
+    },
 );
 
 /// Of the claims just written those whose key another claim had before them, as indexes into `claims` like `new`, which
 /// are looked at where that can be ([`super::state::Guards`]). One that changes keeps its key.
 pub(crate) async fn find(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     claims: &[ClaimStates<'_>],
     new: &[usize],
     working: &Working,
@@ -56,20 +86,12 @@ pub(crate) async fn find(
     let any = working.values().any(|offer| offer.guards.may_hide_a_key());
     let new: Vec<usize> = if any { new.iter().filter(may_hide_a_key).copied().collect() } else { Vec::new() };
     let mut pairs: Vec<(i64, i64)> = Vec::new();
-    let mut rest: &[usize] = &new;
-    while !rest.is_empty() {
-        let (text, length) = TWINS.chunk(rest.len());
-        let (chunk, after) = rest.split_at(length);
-        rest = after;
-        let mut binder = Binder::default();
-        for &index in chunk {
-            binder.value(place(claims[index].last().id));
-        }
-        let arguments = binder.finish().map_err(&action)?;
-        for row in sqlx::query_with(text, arguments).fetch_all(&mut *connection).await.map_err(&action)? {
-            let mut columns = Columns::of(&row, "claims");
-            pairs.push((columns.take()?, columns.take()?));
-        }
+    let bind = |index: &usize, binder: &mut Binder| {
+        binder.value(place(claims[*index].last().id));
+    };
+    for row in TWINS.read(connection, &new, bind).await.map_err(&action)? {
+        let mut columns = Columns::of(&row, "claims");
+        pairs.push((columns.take()?, columns.take()?));
     }
     if pairs.is_empty() {
         return Ok(Vec::new());
@@ -90,23 +112,22 @@ pub(crate) async fn find(
 }
 
 /// Whether another claim has the key of `claim`; in a repair, before it is written.
-pub(crate) async fn is_twin(connection: &mut SqliteConnection, claim: &Claim) -> Result<bool, LedgerError> {
+pub(crate) async fn is_twin(connection: &mut Connection<'_>, claim: &Claim) -> Result<bool, LedgerError> {
     let Some(key) = &claim.key else { return Ok(false) };
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM claim_rows WHERE user_id = ? AND place >> 32 = ? >> 32 AND idempotency_key = ? AND place <> ?)",
-    )
-    .bind(claim.user.as_str())
-    .bind(place(claim.id))
-    .bind(key.as_str())
-    .bind(place(claim.id))
-    .fetch_one(connection)
-    .await
-    .map_err(LedgerError::sql("look for keys used twice"))
+    let twins =
+        query("SELECT count(*) FROM claim_rows WHERE user_id = ?1 AND (place >> 32) = (?2 >> 32) AND idempotency_key = ?3 AND place <> ?2")
+            .bind(claim.user.as_str())
+            .bind(place(claim.id))
+            .bind(key.as_str())
+            .fetch_long(connection)
+            .await
+            .map_err(LedgerError::sql("look for keys used twice"))?;
+    Ok(twins > 0)
 }
 
 /// Takes back the row of a claim that [`find`] found.
-pub(crate) async fn remove(connection: &mut SqliteConnection, claim: &ClaimStates<'_>) -> Result<(), LedgerError> {
-    sqlx::query("DELETE FROM claim_rows WHERE place = ?")
+pub(crate) async fn remove(connection: &mut Connection<'_>, claim: &ClaimStates<'_>) -> Result<(), LedgerError> {
+    query("DELETE FROM claim_rows WHERE place = ?")
         .bind(place(claim.last().id))
         .execute(connection)
         .await

@@ -4,10 +4,10 @@ use super::page;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::rows::Columns;
+use crate::sql::{Connection, query};
 use crate::timestamp::Timestamp;
 use bunho_domain::time::Millis;
 use bunho_journal::Audit;
-use sqlx::SqliteConnection;
 
 /// One entry of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +26,7 @@ impl Ledger {
     /// # Errors
     /// The database cannot be written.
     pub async fn append_audit(&self, at: Millis, audit: &Audit) -> Result<(), LedgerError> {
-        let mut connection = self.writer().acquire().await.map_err(LedgerError::sql("get the writing connection"))?;
-        insert(&mut connection, at, audit).await
+        insert(&mut self.writer().await?.connection(), at, audit).await
     }
 
     /// The audit log, newest first: at most `limit` (200) entries before `cursor`.
@@ -35,13 +34,12 @@ impl Ledger {
     /// # Errors
     /// The database cannot be read.
     pub async fn audit_log(&self, cursor: Option<i64>, limit: usize) -> Result<Vec<AuditRow>, LedgerError> {
-        let rows =
-            sqlx::query("SELECT id, at, actor, action, target, detail, request_id FROM audit_log WHERE id < ? ORDER BY id DESC LIMIT ?")
-                .bind(cursor.unwrap_or(i64::MAX))
-                .bind(page(limit) as i64)
-                .fetch_all(self.readers())
-                .await
-                .map_err(LedgerError::sql("list the audit log"))?;
+        let rows = query("SELECT id, at, actor, action, target, detail, request_id FROM audit_log WHERE id < ? ORDER BY id DESC LIMIT ?")
+            .bind(cursor.unwrap_or(i64::MAX))
+            .bind(page(limit) as i64)
+            .fetch_all(&mut self.reader().await?.connection())
+            .await
+            .map_err(LedgerError::sql("list the audit log"))?;
         rows.iter()
             .map(|row| {
                 let mut columns = Columns::of(row, "audit_log");
@@ -59,8 +57,8 @@ impl Ledger {
     }
 }
 
-pub(crate) async fn insert(connection: &mut SqliteConnection, at: Millis, audit: &Audit) -> Result<(), LedgerError> {
-    sqlx::query("INSERT INTO audit_log (at, actor, action, target, detail, request_id) VALUES (?, ?, ?, ?, ?, ?)")
+pub(crate) async fn insert(connection: &mut Connection<'_>, at: Millis, audit: &Audit) -> Result<(), LedgerError> {
+    query("INSERT INTO audit_log (at, actor, action, target, detail, request_id) VALUES (?, ?, ?, ?, ?, ?)")
         .bind(Timestamp::new(at).as_str())
         .bind(&*audit.actor)
         .bind(&*audit.action)
@@ -69,6 +67,6 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, at: Millis, audit:
         .bind(audit.request_id.as_deref())
         .execute(connection)
         .await
-        .map_err(LedgerError::sql("write the audit log"))?;
-    Ok(())
+        .map(drop)
+        .map_err(LedgerError::sql("write the audit log"))
 }

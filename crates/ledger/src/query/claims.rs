@@ -4,10 +4,10 @@ use super::page;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::rows::claim::{ClaimRow, claim, claim_columns, claim_row, first_place, last_place, offer_column, place};
+use crate::sql::{self, Row, query};
 use crate::words;
 use bunho_domain::claim::{Claim, Status};
 use bunho_domain::ids::{ClaimId, OfferId, UserId};
-use sqlx::sqlite::SqliteRow;
 
 /// Which claims of a user.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +42,12 @@ impl Ledger {
         let limit = page(query.limit);
         let cursor = query.cursor.map(place);
         // ?n is named once and bound once: ?1 user, ?2 offer, ?3 status, ?4 cursor, ?5 limit.
-        let rows = sqlx::query(concat!(
+        let rows = sql::query(concat!(
             "SELECT ",
             claim_columns!(),
             offer_column!(),
             " FROM claim_rows
-             WHERE user_id = ?1 AND (?2 IS NULL OR offer_id = ?2) AND (?3 IS NULL OR status = ?3)
+             WHERE user_id = ?1 AND (?2 IS NULL OR (SELECT id FROM offers WHERE number = ((place >> 32) & 4294967295)) = ?2) AND (?3 IS NULL OR status = ?3)
              AND (?4 IS NULL OR (created_ms, place) < ((SELECT created_ms FROM claim_rows WHERE place = ?4), ?4))
              ORDER BY created_ms DESC, place DESC LIMIT ?5"
         ))
@@ -56,7 +56,7 @@ impl Ledger {
         .bind(query.status.map(words::status))
         .bind(cursor)
         .bind(one_more(limit))
-        .fetch_all(self.readers())
+        .fetch_all(&mut self.reader().await?.connection())
         .await
         .map_err(LedgerError::sql("list a user's claims"))?;
         to_page(&rows, limit)
@@ -76,7 +76,7 @@ impl Ledger {
         let limit = page(limit);
         // Places begin with the offer's number, so an offer is a range of the primary key. The bounds stand alone and not
         // inside an OR: that is what lets SQLite seek to them.
-        let rows = sqlx::query(concat!(
+        let rows = query(concat!(
             "SELECT ",
             claim_columns!(),
             offer_column!(),
@@ -86,7 +86,7 @@ impl Ledger {
         .bind(last_place(offer))
         .bind(status.map(words::status))
         .bind(one_more(limit))
-        .fetch_all(self.readers())
+        .fetch_all(&mut self.reader().await?.connection())
         .await
         .map_err(LedgerError::sql("list an offer's claims"))?;
         to_page(&rows, limit)
@@ -97,10 +97,10 @@ impl Ledger {
     /// # Errors
     /// The database cannot be read.
     pub async fn claim(&self, id: ClaimId) -> Result<Option<ClaimRow>, LedgerError> {
-        let row = sqlx::query(concat!("SELECT ", claim_columns!(), offer_column!(), " FROM claim_rows WHERE place = ? AND id = ?"))
+        let row = query(concat!("SELECT ", claim_columns!(), offer_column!(), " FROM claim_rows WHERE place = ? AND id = ?"))
             .bind(place(id))
-            .bind(id.to_string())
-            .fetch_optional(self.readers())
+            .bind(&id.to_string())
+            .fetch_optional(&mut self.reader().await?.connection())
             .await
             .map_err(LedgerError::sql("read a claim"))?;
         row.as_ref().map(claim_row).transpose()
@@ -118,14 +118,13 @@ impl Ledger {
         upto: Option<ClaimId>,
         most: usize,
     ) -> Result<Vec<Claim>, LedgerError> {
-        let rows =
-            sqlx::query(concat!("SELECT ", claim_columns!(), " FROM claim_rows WHERE place >= ? AND place <= ? ORDER BY place LIMIT ?"))
-                .bind(after_cursor(offer, after))
-                .bind(upto.map_or_else(|| last_place(offer), place))
-                .bind(i64::try_from(most).unwrap_or(i64::MAX))
-                .fetch_all(self.readers())
-                .await
-                .map_err(LedgerError::sql("page through an offer's claims"))?;
+        let rows = query(concat!("SELECT ", claim_columns!(), " FROM claim_rows WHERE place >= ? AND place <= ? ORDER BY place LIMIT ?"))
+            .bind(after_cursor(offer, after))
+            .bind(upto.map_or_else(|| last_place(offer), place))
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .fetch_all(&mut self.reader().await?.connection())
+            .await
+            .map_err(LedgerError::sql("page through an offer's claims"))?;
         rows.iter().map(claim).collect()
     }
 }
@@ -140,7 +139,7 @@ fn one_more(limit: usize) -> i64 {
     limit as i64 + 1
 }
 
-fn to_page(rows: &[SqliteRow], limit: usize) -> Result<ClaimPage, LedgerError> {
+fn to_page(rows: &[Row], limit: usize) -> Result<ClaimPage, LedgerError> {
     let claims = rows.iter().take(limit).map(claim_row).collect::<Result<Vec<_>, _>>()?;
     let next = if rows.len() > limit { claims.last().map(|row| row.claim.id) } else { None };
     Ok(ClaimPage { claims, next })

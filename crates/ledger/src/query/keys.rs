@@ -4,6 +4,7 @@ use super::audit;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::rows::Columns;
+use crate::sql::query;
 use crate::timestamp::Timestamp;
 use bunho_domain::time::Millis;
 use bunho_journal::{Audit, crash_point};
@@ -43,17 +44,17 @@ impl Ledger {
     /// The database cannot be written, or has a key with this id.
     pub async fn insert_key(&self, key: &NewKey<'_>, now: Millis, audit: &Audit) -> Result<(), LedgerError> {
         let mut transaction = self.begin_write().await?;
-        sqlx::query("INSERT INTO admins (id, role, name, key_hash, created_at) VALUES (?, ?, ?, ?, ?)")
+        query("INSERT INTO admins (id, role, name, key_hash, created_at) VALUES (?, ?, ?, ?, ?)")
             .bind(key.id)
             .bind(key.role)
             .bind(key.name)
             .bind(key.key_hash)
             .bind(Timestamp::new(now).as_str())
-            .execute(&mut *transaction)
+            .execute(&mut transaction.connection())
             .await
             .map_err(LedgerError::sql("keep a key"))?;
         crash_point!("ledger::key_inserted");
-        audit::insert(&mut transaction, now, audit).await?;
+        audit::insert(&mut transaction.connection(), now, audit).await?;
         transaction.commit().await.map_err(LedgerError::sql("keep a key"))
     }
 
@@ -63,17 +64,17 @@ impl Ledger {
     /// The database cannot be written.
     pub async fn revoke_key(&self, id: &str, now: Millis, audit: &Audit) -> Result<bool, LedgerError> {
         let mut transaction = self.begin_write().await?;
-        let revoked = sqlx::query("UPDATE admins SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+        let revoked = query("UPDATE admins SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
             .bind(Timestamp::new(now).as_str())
             .bind(id)
-            .execute(&mut *transaction)
+            .execute(&mut transaction.connection())
             .await
             .map_err(LedgerError::sql("revoke a key"))?;
-        if revoked.rows_affected() == 0 {
+        if revoked == 0 {
             return Ok(false);
         }
         crash_point!("ledger::key_revoked");
-        audit::insert(&mut transaction, now, audit).await?;
+        audit::insert(&mut transaction.connection(), now, audit).await?;
         transaction.commit().await.map_err(LedgerError::sql("revoke a key"))?;
         Ok(true)
     }
@@ -83,8 +84,8 @@ impl Ledger {
     /// # Errors
     /// The database cannot be read.
     pub async fn keys(&self) -> Result<Vec<KeyRow>, LedgerError> {
-        let rows = sqlx::query("SELECT id, role, name, key_hash, created_at FROM admins WHERE revoked_at IS NULL ORDER BY created_at, id")
-            .fetch_all(self.readers())
+        let rows = query("SELECT id, role, name, key_hash, created_at FROM admins WHERE revoked_at IS NULL ORDER BY created_at, id")
+            .fetch_all(&mut self.reader().await?.connection())
             .await
             .map_err(LedgerError::sql("list keys"))?;
         rows.iter()

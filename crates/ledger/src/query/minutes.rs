@@ -3,6 +3,7 @@
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::rows::zone::minute;
+use crate::sql::query;
 use crate::timestamp::Timestamp;
 use bunho_domain::event::ZoneMinute;
 use bunho_domain::ids::ZoneId;
@@ -18,7 +19,7 @@ impl Ledger {
     /// The database cannot be read.
     pub async fn zone_minutes(&self, zone: &ZoneId, from: Millis, to: Millis) -> Result<Vec<ZoneMinute>, LedgerError> {
         let (from, to) = (Timestamp::new(from), Timestamp::new(to));
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT zone_id, minute, entered, waiting, dropped, entry_limit FROM zone_minutes
              WHERE zone_id = ? AND minute >= ? AND minute < ? ORDER BY minute LIMIT ?",
         )
@@ -26,7 +27,7 @@ impl Ledger {
         .bind(from.as_str())
         .bind(to.as_str())
         .bind(MINUTES_MAX)
-        .fetch_all(self.readers())
+        .fetch_all(&mut self.reader().await?.connection())
         .await
         .map_err(LedgerError::sql("list a zone's minutes"))?;
         rows.iter().map(minute).collect()

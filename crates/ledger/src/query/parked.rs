@@ -4,6 +4,7 @@ use super::page;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::rows::Columns;
+use crate::sql::query;
 use bunho_domain::time::Millis;
 
 /// One parked event.
@@ -33,14 +34,14 @@ impl Ledger {
     /// The database cannot be read.
     pub async fn parked_events(&self, cursor: Option<(u64, u32)>, limit: usize) -> Result<Vec<ParkedRow>, LedgerError> {
         let (offset, index) = cursor.map_or((-1, 0), |(offset, index)| (offset.cast_signed(), index));
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT journal_offset, event_index, claim_id, offer_id, reason, payload, parked_at FROM parked_events
              WHERE resolved_at IS NULL AND (journal_offset, event_index) > (?, ?) ORDER BY journal_offset, event_index LIMIT ?",
         )
         .bind(offset)
         .bind(index)
         .bind(page(limit) as i64)
-        .fetch_all(self.readers())
+        .fetch_all(&mut self.reader().await?.connection())
         .await
         .map_err(LedgerError::sql("list parked events"))?;
         rows.iter()

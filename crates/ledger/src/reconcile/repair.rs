@@ -3,6 +3,7 @@
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::projector::{ClaimRow, is_twin, read_offset, write_whole};
+use crate::sql::query;
 use crate::timestamp::Timestamp;
 use bunho_domain::claim::Claim;
 use bunho_domain::time::Millis;
@@ -15,33 +16,35 @@ impl Ledger {
     pub(crate) async fn write_claims(&self, number: u32, claims: &[&Claim], at: Millis) -> Result<u64, LedgerError> {
         let action = LedgerError::sql("repair claims");
         let mut writing = self.begin_write().await?;
-        let is_defined: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM offers WHERE number = ?)")
-            .bind(number)
-            .fetch_one(&mut *writing)
-            .await
-            .map_err(&action)?;
-        if !is_defined {
+        let connection = &mut writing.connection();
+        if self.is_shared() {
+            // Projectors of any node wait, and then count afresh.
+            query("SELECT name FROM projector_offsets FOR UPDATE").fetch_all(connection).await.map_err(&action)?;
+            query("UPDATE installation SET repairs = repairs + 1").execute(connection).await.map_err(&action)?;
+        }
+        let defined = query("SELECT count(*) FROM offers WHERE number = ?").bind(number).fetch_long(connection).await.map_err(&action)?;
+        if defined == 0 {
             return Ok(claims.len() as u64);
         }
         // Those that free a place first, as the projector does.
         let mut ordered = claims.to_vec();
         ordered.sort_by_key(|claim| claim.status.is_taken());
-        let journal_offset = read_offset(&mut writing).await?;
+        let journal_offset = read_offset(connection).await?;
         let mut rows = Vec::with_capacity(ordered.len());
         for claim in ordered {
-            if !is_twin(&mut writing, claim).await? {
+            if !is_twin(connection, claim).await? {
                 rows.push(ClaimRow { claim, journal_offset });
             }
         }
-        let refused: HashSet<usize> = write_whole(&mut writing, &rows).await?.into_iter().collect();
+        let refused: HashSet<usize> = write_whole(connection, &rows).await?.into_iter().collect();
         let written: Vec<&ClaimRow<'_>> =
             rows.iter().enumerate().filter(|(index, _)| !refused.contains(index)).map(|(_, row)| row).collect();
         let resolved_at = Timestamp::new(at);
         for row in &written {
-            sqlx::query("UPDATE parked_events SET resolved_at = ? WHERE claim_id = ? AND resolved_at IS NULL")
+            query("UPDATE parked_events SET resolved_at = ? WHERE claim_id = ? AND resolved_at IS NULL")
                 .bind(resolved_at.as_str())
-                .bind(row.claim.id.to_string())
-                .execute(&mut *writing)
+                .bind(&row.claim.id.to_string())
+                .execute(connection)
                 .await
                 .map_err(&action)?;
         }

@@ -2,11 +2,11 @@
 
 use super::Columns;
 use crate::error::LedgerError;
+use crate::sql::Row;
 use crate::words;
 use bunho_domain::claim::{Claim, Standby};
 use bunho_domain::ids::{ClaimId, IdempotencyKey, OfferId, StandbyId, UserId};
 use bunho_domain::time::Millis;
-use sqlx::sqlite::SqliteRow;
 
 /// What [`claim`] reads, in its order. A macro, so that statements can be put together at compile time.
 macro_rules! claim_columns {
@@ -56,12 +56,12 @@ pub struct ClaimRow {
     pub claim: Claim,
 }
 
-pub(crate) fn claim(row: &SqliteRow) -> Result<Claim, LedgerError> {
+pub(crate) fn claim(row: &Row) -> Result<Claim, LedgerError> {
     read_claim(&mut Columns::of(row, "claims"))
 }
 
 /// As [`claim`], with the offer's id after its columns.
-pub(crate) fn claim_row(row: &SqliteRow) -> Result<ClaimRow, LedgerError> {
+pub(crate) fn claim_row(row: &Row) -> Result<ClaimRow, LedgerError> {
     let mut columns = Columns::of(row, "claims");
     let claim = read_claim(&mut columns)?;
     Ok(ClaimRow { offer: columns.id("offer_id", OfferId::parse)?, claim })
@@ -84,7 +84,7 @@ fn read_claim(columns: &mut Columns<'_>) -> Result<Claim, LedgerError> {
     })
 }
 
-pub(crate) fn standby(row: &SqliteRow) -> Result<Standby, LedgerError> {
+pub(crate) fn standby(row: &Row) -> Result<Standby, LedgerError> {
     let mut columns = Columns::of(row, "standby");
     Ok(Standby {
         id: columns.id("id", StandbyId::parse)?,

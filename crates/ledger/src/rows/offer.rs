@@ -2,10 +2,10 @@
 
 use super::Columns;
 use crate::error::LedgerError;
+use crate::sql::Row;
 use crate::words;
 use bunho_domain::ids::{AppId, OfferId, ZoneId};
 use bunho_domain::offer::settings::OfferSettings;
-use sqlx::sqlite::SqliteRow;
 
 /// What [`offer`] reads, in its order.
 macro_rules! offer_columns {
@@ -23,7 +23,7 @@ pub(crate) struct StoredOffer {
     pub(crate) settings: OfferSettings,
 }
 
-pub(crate) fn offer(row: &SqliteRow) -> Result<StoredOffer, LedgerError> {
+pub(crate) fn offer(row: &Row) -> Result<StoredOffer, LedgerError> {
     let mut columns = Columns::of(row, "offers");
     let number = columns.take()?;
     let version = columns.take::<i64>()?.cast_unsigned();

@@ -2,10 +2,10 @@
 
 use super::Columns;
 use crate::error::LedgerError;
+use crate::sql::Row;
 use bunho_domain::event::ZoneMinute;
 use bunho_domain::ids::{AppId, OfferId, ZoneId};
 use bunho_domain::line::settings::ZoneSettings;
-use sqlx::sqlite::SqliteRow;
 
 /// What [`zone`] reads, in its order.
 macro_rules! zone_columns {
@@ -27,7 +27,7 @@ pub(crate) struct StoredZone {
     pub(crate) settings: ZoneSettings,
 }
 
-pub(crate) fn zone(row: &SqliteRow) -> Result<StoredZone, LedgerError> {
+pub(crate) fn zone(row: &Row) -> Result<StoredZone, LedgerError> {
     let mut columns = Columns::of(row, "zones");
     let (number, reserved_epoch, reserved_upto) = (columns.take()?, columns.take()?, columns.take()?);
     let (front_epoch, front_seq) = (columns.take()?, columns.take()?);
@@ -58,7 +58,7 @@ pub(crate) fn zone(row: &SqliteRow) -> Result<StoredZone, LedgerError> {
     Ok(StoredZone { number, reserved_epoch, reserved_upto, front_epoch, front_seq, settings })
 }
 
-pub(crate) fn minute(row: &SqliteRow) -> Result<ZoneMinute, LedgerError> {
+pub(crate) fn minute(row: &Row) -> Result<ZoneMinute, LedgerError> {
     let mut columns = Columns::of(row, "zone_minutes");
     Ok(ZoneMinute {
         zone: columns.id("zone_id", ZoneId::parse)?,

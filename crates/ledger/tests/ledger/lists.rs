@@ -6,7 +6,6 @@ use bunho_domain::event::{ZoneChange, ZoneMinute};
 use bunho_domain::ids::ClaimId;
 use bunho_ledger::{ClaimQuery, NewKey};
 
-#[tokio::test]
 async fn a_users_claims_are_paged_newest_first() {
     let world = World::new().await;
     world.happened([defined(1, 1, goods("summer", 1_000)), defined(2, 1, goods("winter", 1_000))]).await;
@@ -48,7 +47,6 @@ async fn a_users_claims_are_paged_newest_first() {
     }
 }
 
-#[tokio::test]
 async fn an_offers_claims_are_paged_in_the_order_of_taking() {
     let world = World::new().await;
     world.happened([defined(1, 1, goods("summer", 1_000)), defined(2, 1, goods("winter", 1_000))]).await;
@@ -83,7 +81,6 @@ async fn lists_use_their_indexes() {
     check("SELECT quantity FROM claim_rows WHERE place >= 1 AND place <= 9 ORDER BY place LIMIT 5", "(rowid>? AND rowid<?)").await;
 }
 
-#[tokio::test]
 async fn minutes_lie_between_their_bounds() {
     let world = World::new().await;
     let minute = |n: u32| ZoneMinute {
@@ -100,7 +97,6 @@ async fn minutes_lie_between_their_bounds() {
     assert_eq!(found, [minute(2), minute(3), minute(4)]);
 }
 
-#[tokio::test]
 async fn keys_come_and_go_with_a_note_of_who_did_it() {
     let world = World::new().await;
     let new = |id| NewKey { id, role: "service", name: "shop", key_hash: "abc" };
@@ -121,3 +117,10 @@ async fn keys_come_and_go_with_a_note_of_who_did_it() {
     let rest = world.ledger.audit_log(Some(first[2].id), 3).await.expect("entries");
     assert_eq!(rest.iter().map(|row| (row.at, &row.audit)).collect::<Vec<_>>(), [(START, &audit("key.new"))]);
 }
+
+crate::backend::on_each!(
+    a_users_claims_are_paged_newest_first,
+    an_offers_claims_are_paged_in_the_order_of_taking,
+    minutes_lie_between_their_bounds,
+    keys_come_and_go_with_a_note_of_who_did_it,
+);

@@ -23,7 +23,6 @@ fn last_states(events: &[Event]) -> BTreeMap<ClaimId, Claim> {
     claims
 }
 
-#[tokio::test]
 async fn every_claim_comes_back_as_it_was_last() {
     let world = World::new().await;
     let mut events = sale(3_000);
@@ -57,7 +56,6 @@ async fn every_claim_comes_back_as_it_was_last() {
     }
 }
 
-#[tokio::test]
 async fn the_rest_comes_back_in_an_order_that_replays() {
     let world = World::new().await;
     let gate = zoned(1, ZoneChange::Defined(Box::new(zone("gate"))));
@@ -117,19 +115,17 @@ async fn the_rest_comes_back_in_an_order_that_replays() {
     assert_eq!(world.ledger.highest_numbers().await.expect("numbers"), (2, 2), "deleted ones count");
 }
 
-#[tokio::test]
 async fn a_new_ledger_is_empty_and_a_used_one_opens_again() {
     let world = World::new().await;
     assert_eq!(loaded(&world).await, (0, vec![]));
     world.happened([defined(1, 1, goods("summer", 3))]).await;
     world.projected().await;
     world.ledger.close().await;
-    let again = bunho_ledger::Ledger::open(&world.dir.path().join("ledger.db")).await.expect("opened again");
+    let again = bunho_ledger::Ledger::open(world.ledger.place()).await.expect("opened again");
     assert_eq!(*again.projected().borrow(), 1);
 }
 
 /// What was answered to somebody is not taken back by a guard and a restart.
-#[tokio::test]
 async fn what_was_parked_comes_back_until_it_is_resolved() {
     let world = World::new().await;
     let units = |claim: Claim, quantity| Claim { quantity, key: Some(key("k")), attributes: Some("{}".into()), ..claim };
@@ -160,6 +156,13 @@ async fn what_was_parked_comes_back_until_it_is_resolved() {
     assert_eq!(world.ledger.highest_numbers().await.expect("numbers"), (9, 0));
 
     let mut shell = world.shell().await;
-    sqlx::query("UPDATE parked_events SET resolved_at = 'now'").execute(&mut shell).await.expect("resolved");
+    shell.run("UPDATE parked_events SET resolved_at = 'now'").await;
     assert_eq!(loaded(&world).await.1, row);
 }
+
+crate::backend::on_each!(
+    every_claim_comes_back_as_it_was_last,
+    the_rest_comes_back_in_an_order_that_replays,
+    a_new_ledger_is_empty_and_a_used_one_opens_again,
+    what_was_parked_comes_back_until_it_is_resolved,
+);

@@ -1,7 +1,9 @@
-//! The ledger against a real SQLite file and a real journal, each test in a folder of its own.
+//! The ledger against a real journal and real databases: a SQLite file, PostgreSQL and MariaDB, each test with one of its own.
 
+mod backend;
 mod world;
 
+mod faults;
 mod guards;
 mod lists;
 mod load;

@@ -1,13 +1,13 @@
 //! From the journal to the tables.
 
+use crate::backend::Shell;
 use crate::world::*;
 use bunho_domain::claim::{Claim, StandbyStatus, Status};
 use bunho_domain::event::{Event, ZoneChange, ZoneMinute};
-use bunho_ledger::Projector;
+use bunho_ledger::{Place, Projector};
 use std::sync::Arc;
 use std::time::Duration;
 
-#[tokio::test]
 async fn every_kind_of_event_is_written_in_the_words_of_the_contract() {
     let world = World::new().await;
     let first =
@@ -81,7 +81,6 @@ pub fn sale(claims: u32) -> Vec<Event> {
     events
 }
 
-#[tokio::test]
 async fn the_same_events_again_change_nothing() {
     let world = World::new().await;
     world.happened(sale(1_500)).await;
@@ -93,7 +92,6 @@ async fn the_same_events_again_change_nothing() {
     assert_eq!(projector.parked(), 0);
 }
 
-#[tokio::test]
 async fn one_batch_or_many_make_the_same_rows() {
     let (at_once, in_steps) = (World::new().await, World::new().await);
     at_once.happened(sale(700)).await;
@@ -105,7 +103,6 @@ async fn one_batch_or_many_make_the_same_rows() {
     assert_eq!(at_once.everything().await, in_steps.everything().await);
 }
 
-#[tokio::test]
 async fn a_projector_cut_off_anywhere_loses_nothing_and_does_nothing_twice() {
     let (cut, whole) = (World::new().await, World::new().await);
     whole.happened(sale(2_000)).await;
@@ -123,11 +120,10 @@ async fn a_projector_cut_off_anywhere_loses_nothing_and_does_nothing_twice() {
     assert_eq!(cut.everything().await, whole.everything().await);
 }
 
-#[tokio::test]
 async fn a_failing_database_is_waited_for() {
     let world = World::new().await;
     let mut shell = world.shell().await;
-    sqlx::query("ALTER TABLE claim_rows RENAME TO elsewhere").execute(&mut shell).await.expect("renamed");
+    shell.run("ALTER TABLE claim_rows RENAME TO elsewhere").await;
     world.happened(sale(50)).await;
     let projector = Arc::new(Projector::new(world.ledger.clone(), world.journal.clone()));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -141,7 +137,7 @@ async fn a_failing_database_is_waited_for() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), noticed).await.expect("the failure is noticed");
-    sqlx::query("ALTER TABLE elsewhere RENAME TO claim_rows").execute(&mut shell).await.expect("renamed");
+    shell.run("ALTER TABLE elsewhere RENAME TO claim_rows").await;
     let target = world.journal.durable();
     tokio::time::timeout(Duration::from_secs(30), world.ledger.projected().wait_for(|&offset| offset >= target))
         .await
@@ -153,7 +149,6 @@ async fn a_failing_database_is_waited_for() {
     assert_eq!(world.sql("SELECT count(*) FROM claims").await, ["50"]);
 }
 
-#[tokio::test]
 async fn others_read_while_it_writes() {
     let world = World::new().await;
     let projector = Arc::new(Projector::new(world.ledger.clone(), world.journal.clone()));
@@ -169,7 +164,7 @@ async fn others_read_while_it_writes() {
         let claim = held(1, seq, "u1");
         world.journal.append(START, &[now(u64::from(seq) + 2, &claim)], None);
         if seq % 50 == 0 {
-            let count: i64 = sqlx::query_scalar("SELECT count(*) FROM claims").fetch_one(&mut shell).await.expect("read");
+            let count: i64 = shell.lines("SELECT count(*) FROM claims").await[0].parse().expect("a number");
             assert!(count >= seen, "what was there stays there");
             seen = count;
         }
@@ -188,7 +183,7 @@ async fn only_what_it_committed_itself_is_trimmed() {
     // As a killed process may leave it: the offset is in the WAL, and nobody knows whether on the disk.
     let mut shell = world.shell().await;
     let offset = format!("INSERT INTO projector_offsets VALUES ('ledger', {last})");
-    sqlx::query(sqlx::AssertSqlSafe(offset)).execute(&mut shell).await.expect("written");
+    shell.run(&offset).await;
     Projector::new(world.ledger.clone(), world.journal.clone()).run(async {}).await;
     assert_eq!(world.journal.oldest(), Some(1));
     world.happened([defined(2, 1, goods("winter", 3))]).await;
@@ -197,7 +192,6 @@ async fn only_what_it_committed_itself_is_trimmed() {
 }
 
 /// Batches of large records are short, and the projector goes on after each.
-#[tokio::test]
 async fn large_records_are_projected_to_the_last() {
     let world = World::new().await;
     let large = |seq| Claim { attributes: Some("x".repeat(4_000).into()), ..held(1, seq, "u") };
@@ -222,7 +216,6 @@ async fn a_commit_of_unknown_fate_is_told_of_once_it_is_known() {
     assert_eq!(*world.ledger.projected().borrow(), 1);
 }
 
-#[tokio::test]
 async fn whoever_waits_does_not_wait_for_others_to_gather() {
     let world = World::new().await;
     let projector = Arc::new(Projector::gathering(world.ledger.clone(), world.journal.clone(), Duration::from_secs(3_600)));
@@ -246,12 +239,13 @@ async fn whoever_waits_does_not_wait_for_others_to_gather() {
     assert_eq!(world.sql("SELECT count(*) FROM offers").await, ["3"]);
 }
 
-#[tokio::test]
 async fn the_texts_of_a_claim_are_what_the_program_would_write() {
     let world = World::new().await;
     let mut events = Vec::new();
     let mut expected = Vec::new();
     let mut dice = Dice(11);
+    // SQLite's own calendar beside ours and the other databases'.
+    let mut clock = Shell::to(&Place::from(&world.dir.path().join("clock.db"))).await;
     for (offer, seq) in
         [(1, 0), (1, 0xf), (1, 0x10), (2, 0xffff), (2, 0x1_0000), (0x7fff_ffff, 5), (0x8000_0000, 0xabcd_ef12), (u32::MAX, u32::MAX)]
     {
@@ -264,7 +258,7 @@ async fn the_texts_of_a_claim_are_what_the_program_would_write() {
         let claim = Claim { id, created_at: at, updated_at: at, hold_expires_at: Some(at.plus_ms(1)), ..held(offer, 0, "u") };
         events.push(now(2, &claim));
         let at = at.0;
-        let day = world.sql(&format!("SELECT strftime('%Y-%m-%dT%H:%M:%S', {at} / 1000, 'unixepoch')")).await.remove(0);
+        let day = clock.lines(&format!("SELECT strftime('%Y-%m-%dT%H:%M:%S', {at} / 1000, 'unixepoch')")).await.remove(0);
         expected.push((claim, format!("{id}|{day}.{:03}Z|{offer}", at % 1_000)));
     }
     world.happened(events).await;
@@ -277,3 +271,15 @@ async fn the_texts_of_a_claim_are_what_the_program_would_write() {
         assert_eq!(page.last(), Some(&claim));
     }
 }
+
+crate::backend::on_each!(
+    every_kind_of_event_is_written_in_the_words_of_the_contract,
+    the_same_events_again_change_nothing,
+    one_batch_or_many_make_the_same_rows,
+    a_projector_cut_off_anywhere_loses_nothing_and_does_nothing_twice,
+    a_failing_database_is_waited_for,
+    others_read_while_it_writes,
+    large_records_are_projected_to_the_last,
+    whoever_waits_does_not_wait_for_others_to_gather,
+    the_texts_of_a_claim_are_what_the_program_would_write,
+);

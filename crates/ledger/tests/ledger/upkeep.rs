@@ -1,5 +1,6 @@
 //! Pruning, schema versions, the doctor's questions.
 
+use crate::backend::Backend;
 use crate::world::*;
 use bunho_domain::claim::Claim;
 use bunho_domain::event::ZoneChange;
@@ -7,7 +8,6 @@ use bunho_ledger::reconcile::{Reconciliation, Repair};
 use bunho_ledger::{Ledger, LedgerError};
 use std::sync::Arc;
 
-#[tokio::test]
 async fn old_tickets_are_forgotten_and_needed_ones_stay() {
     let world = World::new().await;
     let mut settings = zone("gate");
@@ -36,7 +36,6 @@ async fn old_tickets_are_forgotten_and_needed_ones_stay() {
     assert!(left.len() < 2 * needed.len() + 4_000, "{} are kept of {} needed", left.len(), needed.len());
 }
 
-#[tokio::test]
 async fn a_deleted_zone_keeps_no_tickets() {
     let world = World::new().await;
     world.happened([zoned(1, ZoneChange::Defined(Box::new(zone("gate"))))]).await;
@@ -48,32 +47,47 @@ async fn a_deleted_zone_keeps_no_tickets() {
     assert_eq!(world.sql("SELECT count(*) FROM tickets").await, ["0"]);
 }
 
-#[tokio::test]
 async fn a_newer_schema_is_refused() {
     let world = World::new().await;
-    let mut shell = world.shell().await;
-    sqlx::query(
+    let known = world.ledger.check().await.expect("checked").schema_version;
+    let checksum = if Backend::chosen() == Backend::Postgres { "decode('00', 'hex')" } else { "x'00'" };
+    let mark = format!(
         "INSERT INTO _sqlx_migrations (version, description, installed_on, success, checksum, execution_time)
-         VALUES (9999, 'of tomorrow', '2026-01-01', 1, x'00', 0)",
-    )
-    .execute(&mut shell)
-    .await
-    .expect("marked");
-    let refused = Ledger::open(world.ledger.path()).await;
-    assert!(matches!(refused, Err(LedgerError::SchemaNewer { found: 9_999, known: 1 })), "{refused:?}");
+         VALUES (9999, 'of tomorrow', '2026-01-01 00:00:00', TRUE, {checksum}, 0)"
+    );
+    world.shell().await.run(&mark).await;
+    let refused = Ledger::open(world.ledger.place()).await.expect_err("refused");
+    assert!(matches!(refused, LedgerError::SchemaNewer { found: 9_999, known: newest } if newest == known), "{refused:?}");
 }
 
-#[tokio::test]
 async fn the_doctor_sees_the_settings_in_force() {
     let world = World::new().await;
+    let before = world.sql("SELECT count(*) FROM projector_offsets").await;
     let check = world.ledger.check().await.expect("checked");
     assert_eq!(check.complaints(), Vec::<String>::new());
-    assert_eq!((check.journal_mode.as_str(), check.synchronous, check.schema_version), ("wal", 2, 1));
-    assert_eq!(world.sql("SELECT count(*) FROM projector_offsets").await, ["0"], "it leaves nothing behind");
+    let (database, settings): (_, &[(&str, &str)]) = match Backend::chosen() {
+        Backend::Sqlite => ("SQLite 3.", &[("journal_mode", "wal"), ("synchronous", "2")]),
+        Backend::Postgres => ("PostgreSQL 1", &[("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")]),
+        // Without a binary log there is nothing to sync.
+        Backend::MariaDb => ("MariaDB 1", &[("innodb_flush_log_at_trx_commit", "1"), ("innodb_doublewrite", "1")]),
+    };
+    let found: Vec<(&str, &str)> = check.settings.iter().map(|(name, is)| (*name, is.as_str())).collect();
+    assert!(check.database.starts_with(database), "{}", check.database);
+    assert_eq!(found, settings);
+    assert_eq!(world.sql("SELECT count(*) FROM projector_offsets").await, before, "it leaves nothing behind");
+}
+
+async fn a_database_belongs_to_one_installation() {
+    let world = World::new().await;
+    world.ledger.belongs_to("one").await.expect("the first");
+    world.ledger.belongs_to("one").await.expect("again");
+    let refused = world.ledger.belongs_to("two").await.expect_err("another");
+    assert!(matches!(&refused, LedgerError::OtherInstallation { found, own, .. } if found == "one" && own == "two"), "{refused:?}");
+    let again = Ledger::open(world.ledger.place()).await.expect("opened again");
+    assert!(again.belongs_to("two").await.is_err(), "it is written down");
 }
 
 /// The server runs these on any of its threads.
-#[tokio::test]
 async fn long_work_can_be_spawned() {
     let world = World::new().await;
     world.happened([defined(1, 1, goods("summer", 3))]).await;
@@ -98,7 +112,6 @@ async fn a_place_that_cannot_be_opened_is_named() {
     assert!(refused.to_string().contains("no/such/ledger.db"), "{refused}");
 }
 
-#[tokio::test]
 async fn a_short_window_keeps_what_the_longest_one_would_count() {
     let world = World::new().await;
     let mut settings = zone("gate");
@@ -117,7 +130,6 @@ async fn a_short_window_keeps_what_the_longest_one_would_count() {
 
 /// Somebody may wait on an old ticket for ever; whoever was admitted above it must stay known, or a restart would put
 /// them back in front.
-#[tokio::test]
 async fn nothing_is_forgotten_above_the_front() {
     let world = World::new().await;
     world.happened([zoned(1, ZoneChange::Defined(Box::new(zone("gate"))))]).await;
@@ -130,7 +142,6 @@ async fn nothing_is_forgotten_above_the_front() {
     assert_eq!(world.sql("SELECT seq FROM tickets ORDER BY seq").await, ["2", "3", "4"]);
 }
 
-#[tokio::test]
 async fn a_restart_goes_on_forgetting_a_deleted_zone() {
     let world = World::new().await;
     world.happened([zoned(1, ZoneChange::Defined(Box::new(zone("gate"))))]).await;
@@ -146,3 +157,15 @@ async fn a_restart_goes_on_forgetting_a_deleted_zone() {
     }
     assert_eq!(world.sql("SELECT count(*) FROM tickets").await, ["0"]);
 }
+
+crate::backend::on_each!(
+    a_newer_schema_is_refused,
+    the_doctor_sees_the_settings_in_force,
+    a_database_belongs_to_one_installation,
+    old_tickets_are_forgotten_and_needed_ones_stay,
+    a_deleted_zone_keeps_no_tickets,
+    long_work_can_be_spawned,
+    a_short_window_keeps_what_the_longest_one_would_count,
+    nothing_is_forgotten_above_the_front,
+    a_restart_goes_on_forgetting_a_deleted_zone,
+);

@@ -1,5 +1,6 @@
-//! A journal and a ledger in a temporary folder, and short ways to say what happened.
+//! A journal in a temporary folder and a ledger on the chosen database, and short ways to say what happened.
 
+use crate::backend::{Backend, Shell};
 use bunho_domain::claim::{Claim, Standby, StandbyStatus, Status};
 use bunho_domain::event::{Event, OfferChange, OfferEvent, TicketNumber, ZoneChange, ZoneEvent};
 use bunho_domain::ids::{AppId, ClaimId, IdempotencyKey, OfferId, StandbyId, UserId, ZoneId};
@@ -7,9 +8,7 @@ use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_domain::time::Millis;
 use bunho_journal::{Audit, Journal};
-use bunho_ledger::{Ledger, Projector};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{AssertSqlSafe, Column, Connection, Row, SqliteConnection};
+use bunho_ledger::{Ledger, Place, Projector};
 use tempfile::TempDir;
 
 /// 2026-01-01T00:00:00.000Z.
@@ -24,8 +23,14 @@ pub struct World {
 impl World {
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
+        let place = Backend::chosen().place(dir.path()).await;
+        Self::at(dir, &place).await
+    }
+
+    /// One whose ledger is at a place.
+    pub async fn at(dir: TempDir, place: &Place) -> Self {
         let journal = Journal::open(&dir.path().join("journal")).expect("a journal");
-        let ledger = Ledger::open(&dir.path().join("ledger.db")).await.expect("a ledger");
+        let ledger = Ledger::open(place).await.expect("a ledger");
         Self { journal, ledger, dir }
     }
 
@@ -52,15 +57,13 @@ impl World {
     }
 
     /// A connection as a shell would have it.
-    pub async fn shell(&self) -> SqliteConnection {
-        SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(self.ledger.path())).await.expect("a connection")
+    pub async fn shell(&self) -> Shell {
+        Shell::to(self.ledger.place()).await
     }
 
     /// The answer to a statement, a row a line, columns with `|` between them.
     pub async fn sql(&self, statement: &str) -> Vec<String> {
-        let mut shell = self.shell().await;
-        let rows = sqlx::query(AssertSqlSafe(statement)).fetch_all(&mut shell).await.expect("an answer");
-        rows.iter().map(line).collect()
+        self.shell().await.lines(statement).await
     }
 
     /// Everything that must not change when events are repeated.
@@ -80,12 +83,6 @@ impl World {
         }
         lines
     }
-}
-
-fn line(row: &SqliteRow) -> String {
-    let cell =
-        |index| -> String { row.try_get_unchecked::<Option<String>, usize>(index).expect("text").unwrap_or_else(|| "null".to_owned()) };
-    row.columns().iter().map(|column| cell(column.ordinal())).collect::<Vec<_>>().join("|")
 }
 
 fn at_of(event: &Event) -> Millis {

@@ -1,0 +1,1 @@
+//! Databases that die, pause or cannot be reached.

@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# A PostgreSQL or MariaDB of one's own, for tests and `make cluster`: loopback only, its data and socket in a folder, stopped by the
+# process id that it wrote there.
+#
+#   sql.sh start postgres|mariadb DIR PORT    makes DIR where there is none, starts, waits until it answers, prints its URL
+#   sql.sh stop DIR                           ends exactly that process
+#
+# Neither server runs as root: root starts them as the users `postgres` and `mysql`, anybody else as themselves. DIR is where a test puts it
+# (below target/cluster); where its path is not open to those users the data lie in a folder of /tmp that DIR/data points to.
+set -euo pipefail
+
+fail() { echo "sql.sh: $*" >&2; exit 1; }
+
+# A command as the user that owns a server's data.
+as() {
+  local user=$1; shift
+  if [ "$(id -u)" = 0 ]; then setpriv --reuid "$user" --regid "$user" --init-groups -- "$@"; else "$@"; fi
+}
+
+# Whether the process that DIR/pid names is still the one that wrote it. A zombie has ended.
+runs() {
+  local pid; pid=$(cat "$1/pid" 2>/dev/null) || return 1
+  [ -r "/proc/$pid/stat" ] && [ "$(cat "$1/started" 2>/dev/null)" = "$(started "$pid")" ] && [ "$(sed 's/.*) //' "/proc/$pid/stat" | cut -c1)" != Z ]
+}
+started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+
+# The folder that the server owns, empty when new.
+own() {
+  local user=$1 dir=$2
+  mkdir -p "$dir"
+  [ -e "$dir/data" ] && return
+  if [ "$(id -u)" = 0 ]; then
+    local probe="$dir/.probe"; mkdir -p "$probe"; chown "$user" "$probe"
+    if as "$user" test -w "$probe"; then mkdir "$dir/data"; else ln -s "$(mktemp -d /tmp/bunho-sql.XXXXXX)" "$dir/data"; fi
+    rmdir "$probe"
+    chown "$user:" "$dir/data/."
+  else
+    mkdir "$dir/data"
+  fi
+}
+
+start_postgres() {
+  local dir=$1 port=$2 bin
+  bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1); [ -n "$bin" ] || bin=$(dirname "$(command -v postgres)")
+  own postgres "$dir"
+  local data; data=$(readlink -f "$dir/data")
+  if [ ! -e "$data/db/PG_VERSION" ]; then
+    as postgres "$bin/initdb" -D "$data/db" -U bunho --auth=trust -E UTF8 --locale=C.UTF-8 --no-sync >"$dir/init.log" 2>&1 || { cat "$dir/init.log" >&2; fail "initdb failed"; }
+  fi
+  as postgres "$bin/postgres" -D "$data/db" -c listen_addresses=127.0.0.1 -p "$port" -k "$data" -c max_connections=200 \
+    ${BUNHO_SQL_OPTIONS:-} >>"$dir/log" 2>&1 </dev/null &
+  note "$dir" $!
+  wait_for "$dir" as postgres "$bin/pg_isready" -q -h 127.0.0.1 -p "$port"
+  as postgres "$bin/psql" -qAt -h "$data" -p "$port" -U bunho postgres -c "SELECT 1 FROM pg_database WHERE datname = 'bunho'" | grep -q 1 ||
+    as postgres "$bin/createdb" -h "$data" -p "$port" -U bunho bunho
+  echo "postgres://bunho@127.0.0.1:$port/bunho"
+}
+
+start_mariadb() {
+  local dir=$1 port=$2
+  own mysql "$dir"
+  local data; data=$(readlink -f "$dir/data")
+  if [ ! -e "$data/db/mysql" ]; then
+    as mysql mariadb-install-db --no-defaults --datadir="$data/db" --auth-root-authentication-method=normal --skip-test-db >"$dir/init.log" 2>&1 ||
+      { cat "$dir/init.log" >&2; fail "mariadb-install-db failed"; }
+  fi
+  as mysql mariadbd --no-defaults --datadir="$data/db" --bind-address=127.0.0.1 --port="$port" --socket="$data/mysqld.sock" \
+    --pid-file="$data/mysqld.pid" --innodb-buffer-pool-size=256M --innodb-log-file-size=256M --max-connections=200 \
+    ${BUNHO_SQL_OPTIONS:-} >>"$dir/log" 2>&1 </dev/null &
+  note "$dir" $!
+  wait_for "$dir" mariadb-admin --no-defaults --silent --socket="$data/mysqld.sock" -u root ping
+  mariadb --no-defaults --socket="$data/mysqld.sock" -u root -e \
+    "CREATE DATABASE IF NOT EXISTS bunho; CREATE USER IF NOT EXISTS 'bunho'@'127.0.0.1'; GRANT ALL ON *.* TO 'bunho'@'127.0.0.1'; \
+     CREATE USER IF NOT EXISTS 'bunho'@'localhost'; GRANT ALL ON *.* TO 'bunho'@'localhost'"
+  echo "mysql://bunho@127.0.0.1:$port/bunho"
+}
+
+# setpriv replaces itself by the server, so the id of the job is the server's.
+note() { echo "$2" >"$1/pid"; started "$2" >"$1/started"; }
+
+wait_for() {
+  local dir=$1; shift
+  for _ in $(seq 300); do
+    "$@" >/dev/null 2>&1 && return
+    runs "$dir" || { tail -5 "$dir/log" >&2; fail "it ended at once; see $dir/log"; }
+    sleep 0.1
+  done
+  fail "it does not answer after 30 s; see $dir/log"
+}
+
+stop() {
+  local dir=$1
+  if runs "$dir"; then
+    local pid; pid=$(cat "$dir/pid")
+    kill -CONT "$pid"; kill -INT "$pid" 2>/dev/null; kill -TERM "$pid" 2>/dev/null || true
+    for _ in $(seq 200); do runs "$dir" || break; sleep 0.1; done
+    ! runs "$dir" || { kill -KILL "$pid"; echo "sql.sh: $pid had to be killed" >&2; }
+  fi
+  rm -f "$dir/pid" "$dir/started"
+}
+
+case "${1:-}" in
+  start)
+    [ $# = 4 ] || fail "start postgres|mariadb DIR PORT"
+    mkdir -p "$3"; dir=$(readlink -f "$3")
+    ! runs "$dir" || fail "$dir is in use by process $(cat "$dir/pid")"
+    case "$2" in
+      postgres) start_postgres "$dir" "$4" ;;
+      mariadb) start_mariadb "$dir" "$4" ;;
+      *) fail "$2 is neither postgres nor mariadb" ;;
+    esac ;;
+  stop)
+    [ $# = 2 ] || fail "stop DIR"
+    [ ! -d "$2" ] || stop "$(readlink -f "$2")" ;;
+  *) fail "start postgres|mariadb DIR PORT, or stop DIR" ;;
+esac

@@ -8,6 +8,7 @@
 //! unlocks, and waits until that journal batch is durable.
 
 mod clock;
+pub mod cluster;
 pub mod embedded;
 mod error;
 mod types;

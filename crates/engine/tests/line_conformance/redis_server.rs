@@ -1,0 +1,60 @@
+//! A redis-server of a test's own: its own port and folder, stopped by its process id, also when the test panics.
+
+use redis::aio::MultiplexedConnection;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+/// How long it may take to start.
+const START_WITHIN: Duration = Duration::from_secs(10);
+
+pub struct RedisServer {
+    process: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl RedisServer {
+    pub fn start() -> Self {
+        // A port that was free just now; another process may take it first, and then the server does not come up and the test says so.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+        let folder = tempfile::tempdir().expect("a folder");
+        let process = Command::new(std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into()))
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server 7 is installed");
+        let mut server = Self { process, port, _folder: folder };
+        let give_up = Instant::now() + START_WITHIN;
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(server.process.try_wait().expect("its state").is_none(), "redis-server ended at once");
+            assert!(Instant::now() < give_up, "redis-server does not answer");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        server
+    }
+
+    pub async fn connect(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}/", self.port)).expect("an address");
+        client.get_multiplexed_async_connection().await.expect("a connection")
+    }
+
+    /// Forgets everything but scripts.
+    pub fn flush(&self, runtime: &Runtime) {
+        runtime.block_on(async {
+            let mut connection = self.connect().await;
+            redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.expect("flushed");
+        });
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        // Nothing is left to do where it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

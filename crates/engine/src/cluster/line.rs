@@ -165,10 +165,8 @@ pub enum Command<'a> {
     Recover,
     /// Entries of the outbox that the journal has: id, and the zone's version after it.
     Shipped(&'a [(String, u64)]),
-    /// For tests, in a zone with a clock of theirs: holds a ticket to another period than it was told.
+    /// For tests, in a zone with a clock of theirs: the next ticket of this run that is told to wait is held to another period.
     Hold {
-        /// Its number.
-        seq: u32,
         /// What another line told it.
         period_ms: u32,
     },
@@ -243,7 +241,7 @@ impl Command<'_> {
                 let pair = |writer: Writer, (id, version): &(String, u64)| writer.text(id).int(version.cast_signed());
                 (1, entries.iter().fold(writer.array(2 * entries.len()), pair))
             }
-            Self::Hold { seq, period_ms } => (2, writer.int(seq.into()).int(period_ms.into())),
+            Self::Hold { period_ms } => (1, writer.int(period_ms.into())),
             Self::Outbox { from, most } => (2, writer.text(from).int(most.into())),
         }
     }

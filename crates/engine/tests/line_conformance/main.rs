@@ -1,7 +1,7 @@
 //! The line in Redis against the line of the domain: the same crowd, the same clock, and after every step the same answers and events.
 //!
 //! A real redis-server of its own, on a port and in a folder of its own. Only jitter is another generator's: a waiting ticket's period may
-//! differ by it, and is then made the same, so that one step never clouds the next.
+//! differ by it, but is held to the one of the domain, so that one step never clouds the next.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says where it failed")]
 
 mod redis_server;
@@ -122,7 +122,13 @@ impl<'a> Run<'a> {
 
     /// Runs one command in Redis: its answer, and the events it wrote, which are in the outbox no more.
     fn call(&mut self, command: Command<'_>) -> (Vec<u8>, Vec<ZoneEvent>) {
-        let reply: Reply = self.runtime.block_on(self.caller.run(Some(self.now), &[command])).unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        self.call_held(command, None)
+    }
+
+    fn call_held(&mut self, command: Command<'_>, told: Option<Answer>) -> (Vec<u8>, Vec<ZoneEvent>) {
+        let period_ms = if let Some(Answer::Waiting(place)) = told { place.polling_ms } else { 0 };
+        let commands = if period_ms == 0 { vec![command] } else { vec![Command::Hold { period_ms }, command] };
+        let reply: Reply = self.runtime.block_on(self.caller.run(Some(self.now), &commands)).unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let mut events = Vec::new();
         let mut shipped = Vec::new();
         for (id, packed) in &reply.entries {
@@ -137,7 +143,7 @@ impl<'a> Run<'a> {
             let shipped = self.runtime.block_on(self.caller.run(Some(self.now), &[Command::Shipped(&shipped)])).unwrap();
             assert_eq!(line::done(&shipped.answers[0].1).unwrap(), Ok(false));
         }
-        let answer = reply.answers.into_iter().next().unwrap().1;
+        let answer = reply.answers.into_iter().next_back().unwrap().1;
         (answer, events)
     }
 
@@ -216,7 +222,8 @@ impl<'a> Run<'a> {
             let mut events = Vec::new();
             self.line.reserve(&mut events);
             let outcome = self.line.join(join, self.left, self.now, &mut events);
-            let (answer, written) = self.call(Command::Join { join, left: self.left });
+            let told = if let JoinOutcome::Issued(issued) = outcome { Some(issued.answer) } else { None };
+            let (answer, written) = self.call_held(Command::Join { join, left: self.left }, told);
             assert_eq!(written, events);
             let issue = line::issue(&answer).unwrap().unwrap();
             for event in &events {
@@ -256,7 +263,7 @@ impl<'a> Run<'a> {
     fn poll(&mut self, poll: Poll) -> Option<Answer> {
         let mut events = Vec::new();
         let mine = self.line.poll(poll, self.left, self.now, &mut events);
-        let (answer, written) = self.call(Command::Poll { poll, left: self.left });
+        let (answer, written) = self.call_held(Command::Poll { poll, left: self.left }, mine.ok());
         assert_eq!(written, events, "{poll:?}");
         self.journal.extend(events);
         match (mine, line::poll_answer(&answer).unwrap()) {
@@ -344,7 +351,7 @@ impl<'a> Run<'a> {
         self.sweep();
     }
 
-    fn same_answer(&mut self, number: TicketNumber, mine: Answer, theirs: Answer) {
+    fn same_answer(&self, number: TicketNumber, mine: Answer, theirs: Answer) {
         let (Answer::Waiting(mine), Answer::Waiting(theirs)) = (mine, theirs) else {
             assert_eq!(mine, theirs, "{number:?} at {:?}", self.now);
             return;
@@ -358,7 +365,6 @@ impl<'a> Run<'a> {
         let timed = one.min(other) < self.settings.poll_interval_ms * 9 / 10;
         let slack = if timed { 0 } else { one.max(other) * 2 / 11 + 2 } + if theirs.estimated_seconds == estimated_seconds { 0 } else { 250 };
         assert!(one.abs_diff(other) <= slack, "{number:?} at {:?}: told {one} ms, in Redis {other} ms, {mine:?}", self.now);
-        self.tell(Command::Hold { seq: number.seq, period_ms: one });
     }
 
     fn compare(&mut self) {

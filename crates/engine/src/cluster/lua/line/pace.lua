@@ -1,20 +1,25 @@
 -- What the crowd really does, and the history of minutes: bunho_domain::line::{pace, minutes}.
 
+local MINUTE_MS = 60000
+
+-- What the rest of the script uses of this file; a function of Lua has room for 200 locals.
+local new_pace, pass_pace, pace_lost, pace_asked, pace_returned, watch_pace, interrupt_pace, really_waiting, loss_per_second, utilisation, admissions_per_second, survivors, start_of_minute, finished_minutes, store_minutes, finish_minute, pass_minutes
+do
+
 local MEMORY_SECONDS = 60
 local STEP_MS = 1000
 local CALM_SECONDS = 60
 local CALM_FIRST_POLLS = 10
 local USE_MIN = 0.02
-local MINUTE_MS = 60000
 
-local function new_pace(now)
+function new_pace(now)
   z.pace_at, z.forgotten_at, z.fresh = now, now, 0
   z.present_seconds, z.losses, z.first_polls, z.first_misses = 0, 0, 0, 0
   z.pace_used, z.pace_allowed, z.admissions, z.waiting_seconds, z.watched = 0, 0, 0, 0, false
 end
 
 -- Time has passed with as many present as there are.
-local function pass_pace(now)
+function pass_pace(now)
   local seconds = (now - z.pace_at) / 1000
   z.pace_at = now
   z.present_seconds = z.present_seconds + seconds * max(0, z.present - z.fresh)
@@ -28,7 +33,7 @@ local function pass_pace(now)
   z.forgotten_at = now
 end
 
-local function pace_lost(again)
+function pace_lost(again)
   if again then
     z.losses = z.losses + 1
   else
@@ -37,13 +42,13 @@ local function pace_lost(again)
   end
 end
 
-local function pace_asked(again)
+function pace_asked(again)
   if again then return end
   z.fresh = max(0, z.fresh - 1)
   z.first_polls = z.first_polls + 1
 end
 
-local function pace_returned(again)
+function pace_returned(again)
   if again then
     z.losses = z.losses - 1
   else
@@ -54,7 +59,7 @@ end
 
 -- Looks whether a slot has ended, and measures it if there were enough people all along. Watched: the limits, the slot's number and how many
 -- were present when it began; 0 if it is not to be measured.
-local function watch_pace(limits, now)
+function watch_pace(limits, now)
   if not limits then
     z.watched = false
     return
@@ -76,59 +81,59 @@ local function watch_pace(limits, now)
   z.watched = { limits.limit, limits.window, limits.slot, limits.quota, slot, z.present }
 end
 
-local function interrupt_pace()
+function interrupt_pace()
   if z.watched then z.watched[6] = 0 end
 end
 
-local function really_waiting(ahead, behind)
+function really_waiting(ahead, behind)
   local misses = max(0, z.first_misses)
   local share = misses / (misses + max(0, z.first_polls) + CALM_FIRST_POLLS)
   return ahead - share * min(max(0, z.fresh - behind), ahead)
 end
 
-local function loss_per_second()
+function loss_per_second()
   return max(0, z.losses / (z.present_seconds + CALM_SECONDS))
 end
 
-local function utilisation()
+function utilisation()
   if z.pace_allowed < 1 then return 1 end
   return max(USE_MIN, min(1, z.pace_used / z.pace_allowed))
 end
 
-local function admissions_per_second()
+function admissions_per_second()
   if z.admissions >= 1 and z.waiting_seconds > 0 then return z.admissions / z.waiting_seconds end
 end
 
 -- Of `ahead` tickets, how many will have entered when the last of them is through, if each drops out with `loss` a second meanwhile.
-local function survivors(ahead, loss, seconds)
+function survivors(ahead, loss, seconds)
   local x = loss * seconds
   if x < 1e-6 then return ahead end
   return ahead * math.log(1 + x) / x
 end
 
-local function start_of_minute(moment)
+function start_of_minute(moment)
   return floor(moment / MINUTE_MS) * MINUTE_MS
 end
 
 -- Finished minutes that nobody has asked for yet, oldest first: start, entered, waiting, dropped.
-local function finished_minutes()
+function finished_minutes()
   if z.finished == 0 then return {} end
   return unpacked(call('HGET', key .. 'zone', 'n'))
 end
 
-local function store_minutes(list)
+function store_minutes(list)
   z.finished = #list
   write('HSET', key .. 'zone', 'n', pack(list))
 end
 
-local function finish_minute(list, minute, entered, waiting, dropped)
+function finish_minute(list, minute, entered, waiting, dropped)
   if entered == 0 and waiting == 0 and dropped == 0 then return end
   if #list == MINUTES_PENDING_MAX then table.remove(list, 1) end
   list[#list + 1] = { minute, entered, waiting, dropped }
 end
 
 -- Time has passed. Minutes in which nothing was are not kept.
-local function pass_minutes(now)
+function pass_minutes(now)
   if now - z.minute < MINUTE_MS then return end
   local list = finished_minutes()
   finish_minute(list, z.minute, z.entered, z.alive, z.dropped)
@@ -141,4 +146,6 @@ local function pass_minutes(now)
     z.minute = z.minute + MINUTE_MS
   end
   store_minutes(list)
+end
+
 end

@@ -82,6 +82,7 @@ local run = {
   before = {},      -- moment -> admissions before it
   plan = nil,       -- false: none is stored
   new_plan = false,
+  hold = false,     -- see commands.lua
 }
 
 local function write(...)

@@ -3,6 +3,10 @@
 -- The log has one entry for each millisecond in which somebody entered. The latest one stands in the state, since it still changes; the others stand
 -- in two sorted sets: `lt` from the time to the running total, `lk` from the total to the time and to what was before.
 
+-- What the rest of the script uses of this file; a function of Lua has room for 200 locals.
+local log_admission, total_before, limits_of, window_room, limited_room, plan_moment, flush_plan
+do
+
 local function trim_log(at)
   local limit = at - KEPT_MS
   if z.log_last <= limit then
@@ -20,7 +24,7 @@ local function trim_log(at)
 end
 
 -- Notes an admission; times do not run backwards.
-local function log_admission(at)
+function log_admission(at)
   if z.log_oldest and at - z.log_oldest >= KEPT_MS then trim_log(at) end
   if not z.log_last or z.log_last < at then
     if z.log_last then
@@ -35,7 +39,7 @@ local function log_admission(at)
 end
 
 -- Admissions since the line began that were before `moment`.
-local function total_before(moment)
+function total_before(moment)
   if not z.log_oldest or z.log_oldest >= moment then return z.log_dropped end
   if z.log_last < moment then return z.log_total end
   local known = run.before[moment]
@@ -58,18 +62,18 @@ local function logged(total)
 end
 
 -- The limiter's settings in milliseconds: N, window, slot, quota. Nil: no limit.
-local function limits_of()
+function limits_of()
   local limit = settings[LIMIT]
   if not limit then return end
   local window, slot = max(1, settings[WINDOW]), max(1, settings[SLOT])
   return { limit = limit, window = window * 1000, slot = slot * 1000, quota = min(U32, ceil(limit * settings[SLOT] / window)) }
 end
 
-local function window_room(limits, now)
+function window_room(limits, now)
   return max(0, limits.limit - min(U32, z.log_total - total_before(now + 1 - limits.window)))
 end
 
-local function limited_room(limits, now)
+function limited_room(limits, now)
   local in_slot = z.log_total - total_before(floor(now / limits.slot) * limits.slot)
   return min(window_room(limits, now), max(0, limits.quota - min(U32, in_slot)))
 end
@@ -173,7 +177,7 @@ local function planned(plan, limits, from, place)
 end
 
 -- The earliest moment, not before `from`, at which someone may enter who has `ahead` admissions to wait for. Nil: never, because N is 0.
-local function plan_moment(limits, from, ahead)
+function plan_moment(limits, from, ahead)
   local plan = plan_for(limits, floor(from / limits.slot))
   local place = min(U32, min(U32, max(0, z.log_total - plan.before)) + ahead)
   -- Beyond the plan the second half of it repeats.
@@ -188,9 +192,11 @@ local function plan_moment(limits, from, ahead)
   return max(planned(plan, limits, from, place) + later, from)
 end
 
-local function flush_plan()
+function flush_plan()
   if not run.new_plan then return end
   local plan = run.plan
   local head = spack(PLAN_HEAD, plan.limit, plan.window, plan.slot, plan.quota, plan.first, plan.before, plan.count)
   write('HSET', key .. 'zone', 'p', head .. plan.slots)
+end
+
 end

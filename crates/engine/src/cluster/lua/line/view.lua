@@ -1,11 +1,15 @@
 -- What those who wait are told: bunho_domain::line::view.
 
+-- What the rest of the script uses of this file; a function of Lua has room for 200 locals.
+local state_at, burst_room, estimate, answer_waiting, serve
+do
+
 local function listens(now)
   return z.listen_until and now < z.listen_until
 end
 
 -- Left: units of the offer that stops the line, false where there is none.
-local function state_at(left, now)
+function state_at(left, now)
   local opens, closes = settings[OPENS], settings[CLOSES]
   if opens and now < opens then return NOT_OPEN end
   if (closes and closes <= now) or settings[LIMIT] == 0 then return CLOSED end
@@ -25,7 +29,7 @@ local function room_at(now)
   return min(limits and limited_room(limits, now) or U32, seats())
 end
 
-local function burst_room(now)
+function burst_room(now)
   local limits = limits_of()
   return min(limits and window_room(limits, now) or U32, seats())
 end
@@ -55,7 +59,7 @@ local function seconds_by_schedule(ahead, now)
 end
 
 -- Seconds until one enters who has `ahead` present tickets ahead, if those drop out as they were measured to. False: not to be said.
-local function estimate(ahead, now)
+function estimate(ahead, now)
   local seats_bind = ahead >= seats()
   local behind = max(0, max(0, z.present - ahead) - 1)
   local really, seconds = really_waiting(ahead, behind)
@@ -106,7 +110,7 @@ local function period_of(state, ahead, now)
 end
 
 -- Tells a ticket its place, and holds it to the poll that it is told to make.
-local function answer_waiting(seq, slot, left, now)
+function answer_waiting(seq, slot, left, now)
   local state = state_at(left, now)
   if state ~= MOVING then interrupt_pace() end
   local alive, present = alive_ahead(seq), present_ahead(seq)
@@ -120,14 +124,15 @@ local function answer_waiting(seq, slot, left, now)
     slot.shown = rank
   end
   local seconds = state == MOVING and estimate(present, now)
-  slot.period = period_of(state, ahead_of_it, now)
+  local period = period_of(state, ahead_of_it, now)
+  slot.period, run.hold = run.hold or period, false
   touch(seq)
   arm(seq, slot)
-  return { OK, 1, state, rank, behind, seconds, slot.period }
+  return { OK, 1, state, rank, behind, seconds, period }
 end
 
 -- Answers a ticket that is known: its admission again, its admission now, or its place.
-local function serve(seq, left, now)
+function serve(seq, left, now)
   local slot = slot_of(seq)
   if slot.admitted then return { OK, 0, slot.touched, slot.touched + 1000 * slot.pass } end
   see(seq, slot, now)
@@ -137,4 +142,6 @@ local function serve(seq, left, now)
     return { OVERLOADED }
   end
   return answer_waiting(seq, slot, left, now)
+end
+
 end

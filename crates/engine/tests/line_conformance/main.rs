@@ -31,6 +31,8 @@ enum Op {
     /// A ticket that was never given out, or is another's.
     PollForged { seq: u32, epoch: u32, nonce: u64 },
     Leave { who: usize },
+    /// Newcomers, polls and leaves of one moment, in one run.
+    Together { steps: Vec<(u8, usize)> },
     Limit { limit: Option<u32> },
     Slot { seconds: u32 },
     Window { seconds: u32 },
@@ -55,6 +57,7 @@ fn op() -> impl Strategy<Value = Op> {
         14 => any::<usize>().prop_map(|who| Op::PollWhenTold { who }),
         1 => (0_u32..20_050, 0_u32..3, 0_u64..1_010).prop_map(|(seq, epoch, nonce)| Op::PollForged { seq, epoch, nonce }),
         2 => any::<usize>().prop_map(|who| Op::Leave { who }),
+        3 => prop::collection::vec((0_u8..8, any::<usize>()), 1..40).prop_map(|steps| Op::Together { steps }),
         1 => prop::option::weighted(0.9, 0_u32..8).prop_map(|limit| Op::Limit { limit }),
         1 => (1_u32..=10).prop_map(|seconds| Op::Slot { seconds }),
         1 => (10_u32..=60).prop_map(|seconds| Op::Window { seconds }),
@@ -128,7 +131,13 @@ impl<'a> Run<'a> {
     fn call_held(&mut self, command: Command<'_>, told: Option<Answer>) -> (Vec<u8>, Vec<ZoneEvent>) {
         let period_ms = if let Some(Answer::Waiting(place)) = told { place.polling_ms } else { 0 };
         let commands = if period_ms == 0 { vec![command] } else { vec![Command::Hold { period_ms }, command] };
-        let reply: Reply = self.runtime.block_on(self.caller.run(Some(self.now), &commands)).unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let (mut answers, events) = self.run(&commands);
+        (answers.pop().unwrap(), events)
+    }
+
+    fn run(&mut self, commands: &[Command<'_>]) -> (Vec<Vec<u8>>, Vec<ZoneEvent>) {
+        let run = self.caller.run(Some(self.now), commands);
+        let reply: Reply = self.runtime.block_on(run).unwrap_or_else(|error| panic!("{commands:?}: {error}"));
         let mut events = Vec::new();
         let mut shipped = Vec::new();
         for (id, packed) in &reply.entries {
@@ -143,8 +152,7 @@ impl<'a> Run<'a> {
             let shipped = self.runtime.block_on(self.caller.run(Some(self.now), &[Command::Shipped(&shipped)])).unwrap();
             assert_eq!(line::done(&shipped.answers[0].1).unwrap(), Ok(false));
         }
-        let answer = reply.answers.into_iter().next_back().unwrap().1;
-        (answer, events)
+        (reply.answers.into_iter().map(|(_, answer)| answer).collect(), events)
     }
 
     /// Runs one that only does something. Whether there is more to do.
@@ -173,6 +181,7 @@ impl<'a> Run<'a> {
                 self.poll(Poll { number: TicketNumber { epoch: self.settings.epoch + 1 - epoch.min(1), seq }, nonce, issued_at: self.now });
             }
             Op::Leave { who } => self.leave(who),
+            Op::Together { ref steps } => self.together(steps),
             Op::Limit { limit } => self.define(|s| s.entry_limit_per_minute = limit),
             Op::Slot { seconds } => self.define(|s| s.slot_seconds = seconds),
             Op::Window { seconds } => self.define(|s| s.window_seconds = seconds),
@@ -277,6 +286,65 @@ impl<'a> Run<'a> {
             }
             (mine, theirs) => panic!("{poll:?} at {:?}: {mine:?}, but in Redis {theirs:?}", self.now),
         }
+    }
+
+    /// What one run does is what its commands do one after another. Numbers are there: whoever asks for the first ones comes alone.
+    fn together(&mut self, steps: &[(u8, usize)]) {
+        self.join(None);
+        let mut events = Vec::new();
+        let mut commands = Vec::new();
+        let mut answers = Vec::new();
+        for (kind, who) in steps {
+            let poll = self.client(*who).map(|who| self.clients[who]).map(|c| Poll { number: c.number, nonce: c.nonce, issued_at: c.issued_at });
+            let (left, now) = (self.left, self.now);
+            let (command, answer) = match (kind, poll) {
+                (0, Some(poll)) => {
+                    self.line.leave(poll, now, &mut events);
+                    (Command::Leave { poll }, None)
+                }
+                (1..4, _) => {
+                    self.nonces += 1;
+                    let join = Join { nonce: if *kind == 1 { *who as u64 % 12 } else { self.nonces << 33 | self.nonces }, keyed: *kind == 1 };
+                    self.line.reserve(&mut events);
+                    let JoinOutcome::Issued(issued) = self.line.join(join, left, now, &mut events) else { panic!("no number is reserved") };
+                    if !self.clients.iter().any(|client| client.number == issued.number) {
+                        self.clients.push(issued);
+                    }
+                    (Command::Join { join, left }, Some((issued.number, Ok(issued.answer))))
+                }
+                (_, Some(poll)) => (Command::Poll { poll, left }, Some((poll.number, self.line.poll(poll, left, now, &mut events)))),
+                _ => continue,
+            };
+            if let Some((_, Ok(Answer::Waiting(place)))) = answer {
+                commands.push(Command::Hold { period_ms: place.polling_ms });
+                answers.push(None);
+            }
+            commands.push(command);
+            answers.push(answer);
+        }
+        let (theirs, written) = self.run(&commands);
+        assert_eq!(written, events);
+        for (command, (mine, theirs)) in commands.iter().zip(answers.into_iter().zip(theirs)) {
+            match (mine, command) {
+                (Some((number, Ok(mine))), Command::Join { .. }) => {
+                    let JoinOutcome::Issued(theirs) = line::issue(&theirs).unwrap().unwrap().outcome else { panic!("{number:?}: no number") };
+                    assert_eq!(theirs.number, number);
+                    self.same_answer(number, mine, theirs.answer);
+                }
+                (Some((number, mine)), _) => match (mine, line::poll_answer(&theirs).unwrap()) {
+                    (Ok(mine), Ok(theirs)) => self.same_answer(number, mine, theirs),
+                    (mine, theirs) => assert_eq!(mine.map_err(|refusal| Hindered::Refused(Refused::Poll(refusal))), theirs, "{number:?}"),
+                },
+                (None, _) => assert_eq!(line::done(&theirs).unwrap(), Ok(false)),
+            }
+        }
+        for event in &events {
+            if let ZoneChange::Reserved { epoch, upto } = event.change {
+                self.line.reserved(epoch, upto);
+                self.tell(Command::Reserved { epoch, upto });
+            }
+        }
+        self.journal.extend(events);
     }
 
     fn leave(&mut self, who: usize) {

@@ -4,7 +4,6 @@ use redis::aio::MultiplexedConnection;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
 
 /// How long it may take to start.
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -40,14 +39,6 @@ impl RedisServer {
     pub async fn connect(&self) -> MultiplexedConnection {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}/", self.port)).expect("an address");
         client.get_multiplexed_async_connection().await.expect("a connection")
-    }
-
-    /// Forgets everything but scripts.
-    pub fn flush(&self, runtime: &Runtime) {
-        runtime.block_on(async {
-            let mut connection = self.connect().await;
-            redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.expect("flushed");
-        });
     }
 }
 

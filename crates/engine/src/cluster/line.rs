@@ -13,9 +13,11 @@
 
 pub mod caller;
 mod restore;
+mod script;
 mod wire;
 
 pub use restore::Facts;
+pub use script::SCRIPT;
 pub use wire::{Hindered, Issue, Refused, Report, Written, done, issue, outbox, poll_answer, report, written};
 
 use super::msgpack::Writer;
@@ -23,20 +25,6 @@ use bunho_domain::event::TicketNumber;
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Join, OfferLeft, Poll};
 use bunho_domain::time::Millis;
-
-/// The script: the files of `lua/line/` as one text. The first line makes Redis check before the first command whether it has the memory to write.
-pub const SOURCE: &str = concat!(
-    "#!lua\n",
-    include_str!("lua/line/prelude.lua"),
-    include_str!("lua/line/order.lua"),
-    include_str!("lua/line/wheel.lua"),
-    include_str!("lua/line/schedule.lua"),
-    include_str!("lua/line/pace.lua"),
-    include_str!("lua/line/places.lua"),
-    include_str!("lua/line/view.lua"),
-    include_str!("lua/line/commands.lua"),
-    include_str!("lua/line/main.lua")
-);
 
 /// Facts in one command that restores a line, at most: a run of that many takes some milliseconds.
 pub const FACTS_MOST: usize = 500;

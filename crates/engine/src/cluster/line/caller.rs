@@ -1,6 +1,6 @@
 //! One connection and one zone, without gathering and shipping: for tests and measurements.
 
-use super::{Command, SOURCE, ZoneHome, packed};
+use super::{Command, SCRIPT, ZoneHome, packed};
 use bunho_domain::time::Millis;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult, Value};
@@ -32,7 +32,7 @@ impl LineCaller {
     /// # Errors
     /// The connection failed, or Redis cannot read the script.
     pub async fn open(mut connection: MultiplexedConnection, prefix: &str, home: ZoneHome) -> RedisResult<Self> {
-        let sha1 = redis::cmd("SCRIPT").arg("LOAD").arg(SOURCE).query_async(&mut connection).await?;
+        let sha1 = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT.as_str()).query_async(&mut connection).await?;
         Ok(Self { connection, sha1, home, outbox: home.outbox(prefix), outbox_max: 10_000 })
     }
 

@@ -10,164 +10,164 @@ local plain = {}
 local needs_room = { define = true, leave = true, minute = true, delete = true }
 
 -- Reserves more numbers if fewer than half a block of durable ones is left and no reservation is in flight.
-local function reserve()
+function line.reserve()
   local upto = min(U32, z.reserved + RESERVE_BLOCK)
-  if z.reserved - z.next >= RESERVE_BLOCK / 2 or z.reserving or upto == z.reserved or not room_in_outbox() then return false end
+  if z.reserved - z.next >= RESERVE_BLOCK / 2 or z.reserving or upto == z.reserved or not line.room_in_outbox() then return false end
   z.reserving = upto
-  note(E_RESERVED, 0, z.epoch, upto)
+  line.note(E_RESERVED, 0, z.epoch, upto)
   return true
 end
 
 function commands.reserve()
-  return { OK, reserve() }
+  return { OK, line.reserve() }
 end
 
 -- Answers { OK, true, epoch, number, nonce, time of issue, ... as a poll }, or { OK, false, whether numbers are being reserved }.
 function commands.join(now, c)
   local nonce, keyed, left = c[6], c[7], c[8]
-  reserve()
-  local seq = keyed and find_key(nonce)
+  line.reserve()
+  local seq = keyed and line.find_key(nonce)
   if seq then
-    settle(seq, now)
-    seq = find_key(nonce)
+    line.settle(seq, now)
+    seq = line.find_key(nonce)
   end
-  local slot = seq and slot_of(seq)
+  local slot = seq and line.slot_of(seq)
   if slot then
     local issued = slot.issued
-    local answer = serve(seq, left, now)
+    local answer = line.serve(seq, left, now)
     return answer[1] == OK and { OK, true, z.epoch, seq, nonce, issued, unpack(answer, 2) } or answer
   end
   if z.next >= z.reserved then return { OK, false, z.reserving and true or false } end
-  local enters = z.alive == 0 and state_at(left, now) == MOVING and burst_room(now) > 0
-  if enters and not room_in_outbox() then return { OVERLOADED } end
+  local enters = z.alive == 0 and line.state_at(left, now) == MOVING and line.burst_room(now) > 0
+  if enters and not line.room_in_outbox() then return { OVERLOADED } end
   seq = z.next
   z.next = seq + 1
-  slot = waiting_slot(nonce, now, now)
-  insert_slot(seq, slot)
-  if keyed then insert_key(seq, slot) end
+  slot = line.waiting_slot(nonce, now, now)
+  line.insert_slot(seq, slot)
+  if keyed then line.insert_key(seq, slot) end
   local answer
   if enters then
-    answer = admit(seq, slot, false, now)
+    answer = line.admit(seq, slot, false, now)
   else
     z.fresh = z.fresh + 1
-    answer = answer_waiting(seq, slot, left, now)
+    answer = line.answer_waiting(seq, slot, left, now)
   end
   return { OK, true, z.epoch, seq, nonce, now, unpack(answer, 2) }
 end
 
 -- Answers { OK, 0, admitted at, pass ends }, { OK, 1, state, rank, behind, seconds or false, milliseconds to the next poll }, or a refusal.
 function commands.poll(now, c)
-  local seq = locate(c[6], c[7], c[8], c[9], now)
-  local slot = seq and slot_of(seq)
+  local seq = line.locate(c[6], c[7], c[8], c[9], now)
+  local slot = seq and line.slot_of(seq)
   if not slot or (slot.admitted and slot.pass_over) then return { REFUSED, R_GONE } end
-  local retry = hasty(seq, slot, now)
+  local retry = line.hasty(seq, slot, now)
   if retry then return { REFUSED, R_TOO_FAST, retry } end
-  return serve(seq, c[10], now)
+  return line.serve(seq, c[10], now)
 end
 
 function commands.leave(now, c)
   local epoch, seq = c[6], c[7]
   if epoch < z.epoch then
-    if write('ZREM', key .. 'former', former_member(epoch, seq)) == 1 then
-      look_at_former()
-    elseif not end_retired(epoch, seq) then
+    if write('ZREM', key .. 'former', line.former_member(epoch, seq)) == 1 then
+      line.look_at_former()
+    elseif not line.end_retired(epoch, seq) then
       return { OK }
     end
     z.active = z.active - 1
-  elseif locate(epoch, seq, c[8], c[9], now) then
-    local slot = slot_of(seq)
-    if not slot.admitted then drop_out(slot) end
-    end_ticket(seq)
+  elseif line.locate(epoch, seq, c[8], c[9], now) then
+    local slot = line.slot_of(seq)
+    if not slot.admitted then line.drop_out(slot) end
+    line.end_ticket(seq)
   else
     return { OK }
   end
-  note(E_LEFT, seq, epoch, seq, now)
+  line.note(E_LEFT, seq, epoch, seq, now)
   return { OK }
 end
 
 -- A higher epoch is a reset: all tickets end, while the admissions of the last minute and the people inside still count.
-local function reset(now)
-  flush_order()
-  flush_wheel()
-  if z.restore_until then recovery_over() end
-  throw_away({ gen = z.gen, epoch = z.epoch, next = z.next, slots = true, range = 1, from = 0 })
+function line.reset(now)
+  line.flush_order()
+  line.flush_wheel()
+  if z.restore_until then line.recovery_over() end
+  line.throw_away({ gen = z.gen, epoch = z.epoch, next = z.next, slots = true, range = 1, from = 0 })
   z.gen = z.gen + 1
   z.next, z.reserved, z.reserving, z.alive, z.present, z.levels = 0, 0, false, 0, 0, 1
   z.highest, z.front_told, z.front_at, z.tick = false, 0, now, floor(now / TICK_MS)
   run.slots, run.nodes = {}, {}
-  new_pace(now)
+  line.new_pace(now)
 end
 
-local function emit_settings()
+function line.emit_settings()
   run.new_settings = true
-  note(E_ZONE, 0, settings)
+  line.note(E_ZONE, 0, settings)
 end
 
 function commands.define(now, c)
   local new, if_revision = c[6], c[7]
   if if_revision and if_revision ~= settings[REVISION] then return { CONFLICT, settings[REVISION] } end
   if new[T_EPOCH] > z.epoch then
-    reset(now)
+    line.reset(now)
     z.epoch = new[T_EPOCH]
   end
   new[T_EPOCH] = z.epoch
   settings = new
-  interrupt_pace()
-  emit_settings()
+  line.interrupt_pace()
+  line.emit_settings()
   return { OK }
 end
 
 -- Answers whether there is more to look after.
 function commands.sweep(now, c)
-  local more = settle_due(now, c[6])
-  return { OK, sweep_away(max(1, floor(c[6] / SLOTS_A_PIECE))) or more }
+  local more = line.settle_due(now, c[6])
+  return { OK, line.sweep_away(max(1, floor(c[6] / SLOTS_A_PIECE))) or more }
 end
 
 -- Tells of each finished minute, and every few seconds up to which number all tickets have ended, if that has changed.
 function commands.minute(now)
   if z.finished > 0 then
-    for _, m in ipairs(finished_minutes()) do note(E_MINUTE, 0, settings[ID], m[1], m[2], m[3], m[4], settings[LIMIT]) end
-    store_minutes({})
+    for _, m in ipairs(line.finished_minutes()) do line.note(E_MINUTE, 0, settings[ID], m[1], m[2], m[3], m[4], settings[LIMIT]) end
+    line.store_minutes({})
   end
   if z.restore_until or now - z.front_at < FRONT_EVERY_MS then return { OK } end
   z.front_at = now
-  local seq = first_waiting() or z.next
+  local seq = line.first_waiting() or z.next
   if seq > z.front_told then
     z.front_told = seq
-    note(E_FRONT, seq, z.epoch, seq)
+    line.note(E_FRONT, seq, z.epoch, seq)
   end
   return { OK }
 end
 
 -- Answers state, waiting, entered in the last minute, N, seconds, inside; and the settings as they are.
 function commands.status(now, c)
-  local state, seconds = state_at(c[6], now), false
+  local state, seconds = line.state_at(c[6], now), false
   if state == MOVING then
-    seconds = z.alive == 0 and burst_room(now) > 0 and 0 or estimate(z.present, now)
+    seconds = z.alive == 0 and line.burst_room(now) > 0 and 0 or line.estimate(z.present, now)
   end
-  local entered = min(U32, total_before(now + 1) - total_before(now + 1 - KEPT_MS))
+  local entered = min(U32, line.total_before(now + 1) - line.total_before(now + 1 - KEPT_MS))
   return { OK, state, z.alive, entered, settings[LIMIT], seconds, z.active, pack(settings), z.version }
 end
 
 function commands.delete()
   if z.alive > 0 or z.active > 0 then return { REFUSED, R_IN_USE } end
   z.deleted = true
-  note(E_ZONE_DELETED, 0, false)
-  throw_away({ gen = z.gen, epoch = false, next = max(z.next, z.below), slots = true, range = 1, from = 0 })
+  line.note(E_ZONE_DELETED, 0, false)
+  line.throw_away({ gen = z.gen, epoch = false, next = max(z.next, z.below), slots = true, range = 1, from = 0 })
   return { OK }
 end
 
 -- Below: what the node does for itself.
 
 -- A line of which nothing is known yet.
-local function empty_line(c, now)
+function line.empty_line(c, now)
   local random = (now + number * 7919) % 2147483646 + 1
   z = { version = 0, state_epoch = c[3], suspended = false, debug = false, deleted = false, last = '', clock = now, random = random, gen = 1,
     epoch = settings[T_EPOCH], next = 0, reserved = 0, reserving = false, alive = 0, present = 0, levels = 1, active = 0, highest = false,
-    front_told = 0, front_at = now, tick = floor(now / TICK_MS), former_next = false, minute = start_of_minute(now), entered = 0, dropped = 0,
+    front_told = 0, front_at = now, tick = floor(now / TICK_MS), former_next = false, minute = line.start_of_minute(now), entered = 0, dropped = 0,
     finished = 0, log_total = 0, log_last = false, log_before = 0, log_dropped = 0, log_oldest = false, listen_until = false,
     restore_until = false, recovery_front = 0, below = 0, garbage = 0 }
-  new_pace(now)
+  line.new_pace(now)
   run.dirty, run.new_settings = true, true
 end
 
@@ -177,13 +177,13 @@ function plain.create(now, c)
   if z then return { EXISTS, z.state_epoch } end
   if c[4] and not c[7] then return { CLOCK } end
   settings = c[6]
-  empty_line(c, now)
+  line.empty_line(c, now)
   z.debug, z.suspended = c[7], c[8]
-  if not z.suspended then emit_settings() end
+  if not z.suspended then line.emit_settings() end
   return { OK }
 end
 
-local function wrong_epoch(c)
+function line.wrong_epoch(c)
   if not z then return { UNKNOWN } end
   if c[3] ~= z.state_epoch then return { EPOCH, z.state_epoch } end
 end
@@ -197,7 +197,7 @@ function plain.suspend(_, c)
 end
 
 function plain.resume(_, c)
-  local wrong = wrong_epoch(c)
+  local wrong = line.wrong_epoch(c)
   if wrong then return wrong end
   z.suspended, z.broken = false, false
   write('HDEL', key .. 'zone', 'x')
@@ -206,7 +206,7 @@ end
 
 -- A reservation is in the journal: its numbers may be given out. One of an older epoch means nothing any more.
 function plain.reserved(_, c)
-  local wrong = wrong_epoch(c)
+  local wrong = line.wrong_epoch(c)
   if wrong then return wrong end
   if c[6] == z.epoch then
     z.reserved = max(z.reserved, c[7])
@@ -218,18 +218,18 @@ end
 -- Begins to restore what the journal tells, in a zone that is suspended: settings, numbers reserved, front, latest time of what
 -- follows, start of the last minute in the history or false, version. Answers the time at which it is restored.
 function plain.restore(now, c)
-  local wrong = wrong_epoch(c)
+  local wrong = line.wrong_epoch(c)
   if wrong then return wrong end
   if not z.suspended then return { SUSPENDED } end
   local old = z
   settings = c[6]
-  empty_line(c, max(now, c[9]))
+  line.empty_line(c, max(now, c[9]))
   z.suspended, z.debug, z.last, z.version, z.broken = true, old.debug, old.last, max(old.version, c[11]), old.broken
   z.gen, z.garbage = old.gen + 1, old.garbage
   write('UNLINK', key .. 'former', key .. 'lt', key .. 'lk')
   write('HDEL', key .. 'zone', 'p', 'n')
   run.plan, run.before, run.slots, run.nodes = false, {}, {}, {}
-  throw_away({ gen = old.gen, epoch = false, next = max(old.next, old.below), slots = true, range = 1, from = 0 })
+  line.throw_away({ gen = old.gen, epoch = false, next = max(old.next, old.below), slots = true, range = 1, from = 0 })
   z.reserved, z.next, z.front_told = c[7], c[7], c[8]
   z.told_minute = c[10] or z.minute - MINUTE_MS
   if z.reserved > 0 then
@@ -241,37 +241,37 @@ function plain.restore(now, c)
 end
 
 -- Counts an admission of before a restart in its minute, unless the history has that.
-local function recount_minute(at, told)
-  local minute = start_of_minute(at)
+function line.recount_minute(at, told)
+  local minute = line.start_of_minute(at)
   if minute <= told then return end
   if minute >= z.minute then
     z.entered = z.entered + 1
     return
   end
-  local list = finished_minutes()
+  local list = line.finished_minutes()
   local last = list[#list]
   if last and last[1] == minute then
     last[2] = last[2] + 1
   else
-    finish_minute(list, minute, 1, 0, 0)
+    line.finish_minute(list, minute, 1, 0, 0)
   end
-  store_minutes(list)
+  line.store_minutes(list)
 end
 
 -- Admissions, each as epoch, number, time and whether it has left, in the order of their times: at most a few hundred a command.
 function plain.admitted(_, c)
-  local wrong = wrong_epoch(c)
+  local wrong = line.wrong_epoch(c)
   if wrong then return wrong end
   if not z.suspended then return { SUSPENDED } end
   local facts, told = c[6], tonumber(call('HGET', key .. 'zone', 'm'))
   for i = 1, #facts, 4 do
     local epoch, seq, at, left = facts[i], facts[i + 1], facts[i + 2], facts[i + 3]
     if z.clock - at < KEPT_MS then
-      log_admission(at)
-      recount_minute(at, told)
+      line.log_admission(at)
+      line.recount_minute(at, told)
     end
     if not left then
-      restore_admitted(epoch, seq, at, z.clock)
+      line.restore_admitted(epoch, seq, at, z.clock)
     elseif epoch == z.epoch then
       z.highest = max(z.highest or 0, seq)
     end
@@ -281,16 +281,16 @@ end
 
 -- Numbers of the zone's epoch whose tickets have left.
 function plain.left(_, c)
-  local wrong = wrong_epoch(c)
+  local wrong = line.wrong_epoch(c)
   if wrong then return wrong end
   if not z.suspended then return { SUSPENDED } end
-  for _, seq in ipairs(c[6]) do remember_ended(seq) end
+  for _, seq in ipairs(c[6]) do line.remember_ended(seq) end
   return { OK }
 end
 
 -- All facts are in: the line listens for two short poll intervals, and for as long as a ticket may have been silent it puts unknown tickets back.
 function plain.recover(now, c)
-  local wrong = wrong_epoch(c)
+  local wrong = line.wrong_epoch(c)
   if wrong then return wrong end
   if not z.suspended then return { SUSPENDED } end
   now = max(now, z.clock)
@@ -313,7 +313,7 @@ function plain.shipped(_, c)
     if entries[i + 1] > z.version then stale = true end
   end
   if stale then z.suspended = true end
-  local wrong = wrong_epoch(c)
+  local wrong = line.wrong_epoch(c)
   if wrong then return wrong end
   if stale then return { STALE, z.version } end
   for i = 1, #ids, ARGS_MOST do write('XDEL', KEYS[1], unpack(ids, i, min(i + ARGS_MOST - 1, #ids))) end
@@ -334,7 +334,7 @@ end
 function plain.discard(_, c)
   if not z then return { OK, false } end
   if not z.deleted then return { REFUSED, R_IN_USE } end
-  if sweep_away(c[6]) then return { OK, true } end
+  if line.sweep_away(c[6]) then return { OK, true } end
   write('UNLINK', key .. 'zone', key .. 'former', key .. 'lt', key .. 'lk')
   z = nil
   return { OK, false }

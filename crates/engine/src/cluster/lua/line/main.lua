@@ -5,7 +5,7 @@
 -- of the two), the answers each after the id of the entry that it depends on, and the entries that this run wrote.
 
 -- Whether an answer shows something that must not be forgotten. Who waits is told nothing that binds.
-local function binds(name, answer)
+function line.binds(name, answer)
   if answer[1] ~= OK then return false end
   if name == 'poll' then return answer[2] == 0 end
   if name == 'join' then return answer[2] and answer[7] == 0 end
@@ -13,37 +13,37 @@ local function binds(name, answer)
 end
 
 -- What stands in the way of deciding, or nil.
-local function hindrance(c)
+function line.hindrance(c)
   if not z or z.deleted then return { UNKNOWN } end
   if c[3] ~= z.state_epoch then return { EPOCH, z.state_epoch } end
   if z.suspended or z.broken then return { SUSPENDED } end
   if c[4] and not z.debug then return { CLOCK } end
-  if needs_room[c[1]] and not room_in_outbox() then return { OVERLOADED } end
+  if needs_room[c[1]] and not line.room_in_outbox() then return { OVERLOADED } end
 end
 
-local function decide(c)
+function line.decide(c)
   if c[2] ~= number then error('a command for zone ' .. c[2]) end
   local command = plain[c[1]]
   if command then
     if c[4] and z and not z.debug then return { CLOCK } end
     local answer = command(c[4] or run.now, c)
     run.dirty = true
-    if z then end_record(z.clock, c[5]) end
+    if z then line.end_record(z.clock, c[5]) end
     return answer
   end
-  local hindered = hindrance(c)
+  local hindered = line.hindrance(c)
   if hindered then return hindered end
   local now = max(c[4] or run.now, z.clock)
   z.clock = now
   run.dirty = true
-  pass(now)
+  line.pass(now)
   local answer = commands[c[1]](now, c)
-  end_record(now, c[5])
+  line.end_record(now, c[5])
   return answer
 end
 
 -- Writes all that was decided; returns the entries of the outbox, as id and record in turn.
-local function flush()
+function line.flush()
   local entries, ids = {}, {}
   for i, record in ipairs(run.records) do
     local id = write('XADD', KEYS[1], '*', 'r', record)
@@ -52,25 +52,25 @@ local function flush()
   end
   if not z or not run.dirty then return entries, ids end
   z.last = ids[#ids] or z.last
-  flush_order()
-  flush_wheel()
-  flush_plan()
+  line.flush_order()
+  line.flush_wheel()
+  line.flush_plan()
   if run.new_settings then write('HSET', key .. 'zone', 't', pack(settings)) end
-  write('HSET', key .. 'zone', 'h', state_fields())
+  write('HSET', key .. 'zone', 'h', line.state_fields())
   return entries, ids
 end
 
-local function decided()
-  load_zone()
+function line.decided()
+  line.load_zone()
   run.room = max(0, tonumber(ARGV[1]) - call('XLEN', KEYS[1]))
   local answers = {}
   for i = 2, #ARGV do
     local c = unpacked(ARGV[i])
-    local answer = decide(c)
-    local depends = z and binds(c[1], answer) and (#run.records > 0 and #run.records or z.last) or ''
+    local answer = line.decide(c)
+    local depends = z and line.binds(c[1], answer) and (#run.records > 0 and #run.records or z.last) or ''
     answers[#answers + 1] = { depends, pack(answer) }
   end
-  local entries, ids = flush()
+  local entries, ids = line.flush()
   local told = {}
   for i, answer in ipairs(answers) do
     told[2 * i - 1] = ids[answer[1]] or answer[1]
@@ -85,7 +85,7 @@ end
 local clock = call('TIME')
 run.now = tonumber(clock[1]) * 1000 + floor(tonumber(clock[2]) / 1000)
 
-local fine, reply = pcall(decided)
+local fine, reply = pcall(line.decided)
 if fine then return reply end
 -- A bug, or a key of another type. Before the first write nothing has happened; after it this zone is in doubt and stops.
 if run.wrote then call('HSET', key .. 'zone', 'x', '1') end

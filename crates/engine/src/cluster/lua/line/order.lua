@@ -17,7 +17,7 @@ local PRESENT, ABSENT, DORMANT = 0, 1, 2
 
 -- Flags: 2 bits of kind (0 unknown, 1 waiting, 2 admitted); waiting: 2 of presence, 1 asked again, 2 of hasty polls; admitted: session over,
 -- pass over, bearer unmet; and the highest, for both: its nonce leads to it.
-local function read_slot(raw)
+function line.read_slot(raw)
   local nonce, issued, touched, flags, one, other, bucket = sunpack(SLOT_FORMAT, raw)
   local kind = flags % 4
   if kind == 0 then return false end
@@ -35,7 +35,7 @@ local function read_slot(raw)
   return slot
 end
 
-local function written_slot(slot)
+function line.written_slot(slot)
   if not slot then return EMPTY_SLOT end
   local flags = slot.keyed and 128 or 0
   if slot.admitted then
@@ -46,31 +46,31 @@ local function written_slot(slot)
   return spack(SLOT_FORMAT, slot.nonce, slot.issued, slot.touched, flags, slot.shown, slot.period, slot.bucket)
 end
 
-local function waiting_slot(nonce, issued, now)
+function line.waiting_slot(nonce, issued, now)
   return { nonce = nonce, issued = issued, touched = now, bucket = UNARMED, keyed = false, presence = PRESENT, again = false, hasty = 0,
     shown = U32, period = 0, w = 0, a = 0, p = 0 }
 end
 
 -- The ticket with this number, or false if none is known. Whoever changes it says so by touch, and a change of its standing by mark.
-local function slot_of(seq)
+function line.slot_of(seq)
   local slot = run.slots[seq]
   if slot == nil then
     local from = seq % CHUNK * SLOT_BYTES
     local raw = call('GETRANGE', key .. 's:' .. z.gen .. ':' .. floor(seq / CHUNK), from, from + SLOT_BYTES - 1)
-    slot = #raw == SLOT_BYTES and read_slot(raw)
+    slot = #raw == SLOT_BYTES and line.read_slot(raw)
     run.slots[seq] = slot
   end
   return slot
 end
 
-local function touch(seq)
+function line.touch(seq)
   run.changed[seq] = true
 end
 
 -- One node of the tree: f has 32 counts of alive and 32 of present, v has 32 of waiting.
 local NODE_FORMATS = { f = '<' .. string.rep('I4', 2 * RADIX), v = '<' .. string.rep('I4', RADIX) }
 
-local function node_of(kind, level, index)
+function line.node_of(kind, level, index)
   local name = kind .. ':' .. z.gen .. ':' .. level .. ':' .. index
   local node = run.nodes[name]
   if not node then
@@ -88,11 +88,11 @@ local function node_of(kind, level, index)
   return node
 end
 
-local function add(kind, offset, chunk, delta)
+function line.add(kind, offset, chunk, delta)
   local at = chunk
   for level = 0, z.levels - 1 do
     local index = floor(at / RADIX)
-    local node, place = node_of(kind, level, index), at % RADIX + offset + 1
+    local node, place = line.node_of(kind, level, index), at % RADIX + offset + 1
     node[place] = node[place] + delta
     node.changed[place] = true
     at = index
@@ -100,10 +100,10 @@ local function add(kind, offset, chunk, delta)
 end
 
 -- Lets the tree reach this chunk: a new root has all there was as its first child.
-local function grow(chunk)
+function line.grow(chunk)
   while chunk >= RADIX ^ z.levels do
-    local f, v = node_of('f', z.levels, 0), node_of('v', z.levels, 0)
-    local old_f, old_v = node_of('f', z.levels - 1, 0), node_of('v', z.levels - 1, 0)
+    local f, v = line.node_of('f', z.levels, 0), line.node_of('v', z.levels, 0)
+    local old_f, old_v = line.node_of('f', z.levels - 1, 0), line.node_of('v', z.levels - 1, 0)
     local alive, present, waiting = 0, 0, 0
     for i = 1, RADIX do
       alive, present, waiting = alive + old_f[i], present + old_f[RADIX + i], waiting + old_v[i]
@@ -114,55 +114,55 @@ local function grow(chunk)
   end
 end
 
-local function set_bit(kind, seq, on)
+function line.set_bit(kind, seq, on)
   write('SETBIT', key .. kind .. ':' .. z.gen .. ':' .. floor(seq / BITS), seq % BITS, on)
 end
 
 -- Sets a ticket's bits (waiting, alive, present) and changes the sums with them.
-local function set_standing(seq, slot, w, a, p)
+function line.set_standing(seq, slot, w, a, p)
   local chunk = floor(seq / BITS)
   if w ~= slot.w then
-    set_bit('w', seq, w)
-    add('v', 0, chunk, w - slot.w)
+    line.set_bit('w', seq, w)
+    line.add('v', 0, chunk, w - slot.w)
     slot.w = w
   end
   if a ~= slot.a then
-    set_bit('a', seq, a)
-    add('f', 0, chunk, a - slot.a)
+    line.set_bit('a', seq, a)
+    line.add('f', 0, chunk, a - slot.a)
     z.alive = z.alive + a - slot.a
     slot.a = a
   end
   if p ~= slot.p then
-    set_bit('p', seq, p)
-    add('f', RADIX, chunk, p - slot.p)
+    line.set_bit('p', seq, p)
+    line.add('f', RADIX, chunk, p - slot.p)
     z.present = z.present + p - slot.p
     slot.p = p
   end
-  touch(seq)
+  line.touch(seq)
 end
 
 -- Brings the bits and sums in line with the ticket's standing.
-local function mark(seq, slot)
-  if slot.admitted then return set_standing(seq, slot, 0, 0, 0) end
-  set_standing(seq, slot, 1, slot.presence ~= DORMANT and 1 or 0, slot.presence == PRESENT and 1 or 0)
+function line.mark(seq, slot)
+  if slot.admitted then return line.set_standing(seq, slot, 0, 0, 0) end
+  line.set_standing(seq, slot, 1, slot.presence ~= DORMANT and 1 or 0, slot.presence == PRESENT and 1 or 0)
 end
 
-local function insert_slot(seq, slot)
-  grow(floor(seq / BITS))
+function line.insert_slot(seq, slot)
+  line.grow(floor(seq / BITS))
   run.slots[seq] = slot
   local chunk = floor(seq / CHUNK)
   run.used[chunk] = (run.used[chunk] or 0) + 1
-  mark(seq, slot)
+  line.mark(seq, slot)
 end
 
-local function remove_slot(seq, slot)
-  set_standing(seq, slot, 0, 0, 0)
+function line.remove_slot(seq, slot)
+  line.set_standing(seq, slot, 0, 0, 0)
   run.slots[seq] = false
   local chunk = floor(seq / CHUNK)
   run.used[chunk] = (run.used[chunk] or 0) - 1
 end
 
-local function ahead(seq, kind, offset)
+function line.ahead(seq, kind, offset)
   local within, sum, at = seq % BITS, 0, floor(seq / BITS)
   if within > 0 then
     sum = call('BITCOUNT', key .. kind .. ':' .. z.gen .. ':' .. at, 0, within - 1, 'BIT')
@@ -170,7 +170,7 @@ local function ahead(seq, kind, offset)
   for level = 0, z.levels - 1 do
     local index, place = floor(at / RADIX), at % RADIX
     if place > 0 then
-      local node = node_of('f', level, index)
+      local node = line.node_of('f', level, index)
       for i = offset + 1, offset + place do sum = sum + node[i] end
     end
     at = index
@@ -178,14 +178,14 @@ local function ahead(seq, kind, offset)
   return sum
 end
 
-local function alive_ahead(seq) return ahead(seq, 'a', 0) end
-local function present_ahead(seq) return ahead(seq, 'p', RADIX) end
+function line.alive_ahead(seq) return line.ahead(seq, 'a', 0) end
+function line.present_ahead(seq) return line.ahead(seq, 'p', RADIX) end
 
 -- The lowest number that waits: present, absent or dormant. False: none does.
-local function first_waiting()
+function line.first_waiting()
   local at = 0
   for level = z.levels - 1, 0, -1 do
-    local node, child = node_of('v', level, at), false
+    local node, child = line.node_of('v', level, at), false
     for i = 1, RADIX do
       if node[i] > 0 then
         child = i - 1
@@ -199,34 +199,34 @@ local function first_waiting()
   return bit >= 0 and at * BITS + bit
 end
 
-local function shard_of(nonce)
+function line.shard_of(nonce)
   local a, b = byte(nonce, 3, 4)
   return key .. 'k:' .. z.gen .. ':' .. (a * 256 + b) % KEY_SHARDS
 end
 
-local function find_key(nonce)
-  local seq = call('HGET', shard_of(nonce), nonce)
+function line.find_key(nonce)
+  local seq = call('HGET', line.shard_of(nonce), nonce)
   return seq and tonumber(seq)
 end
 
 -- Remembers that this ticket was given to this nonce, unless another ticket was.
-local function insert_key(seq, slot)
-  if not slot.keyed and write('HSETNX', shard_of(slot.nonce), slot.nonce, seq) == 1 then
+function line.insert_key(seq, slot)
+  if not slot.keyed and write('HSETNX', line.shard_of(slot.nonce), slot.nonce, seq) == 1 then
     slot.keyed = true
-    touch(seq)
+    line.touch(seq)
   end
 end
 
-local function remove_key(seq, slot)
+function line.remove_key(seq, slot)
   if slot.keyed then
-    write('HDEL', shard_of(slot.nonce), slot.nonce)
+    write('HDEL', line.shard_of(slot.nonce), slot.nonce)
     slot.keyed = false
-    touch(seq)
+    line.touch(seq)
   end
 end
 
 -- A chunk lost its last ticket: it goes, and the bits with the last chunk that they are of.
-local function free_chunk(counts, chunk)
+function line.free_chunk(counts, chunk)
   write('HDEL', counts, chunk)
   write('UNLINK', key .. 's:' .. z.gen .. ':' .. chunk)
   local bits, same = floor(chunk * CHUNK / BITS), {}
@@ -239,16 +239,16 @@ local function free_chunk(counts, chunk)
   write('UNLINK', key .. 'a' .. name, key .. 'p' .. name, key .. 'w' .. name)
 end
 
-local function flush_used()
+function line.flush_used()
   local counts = key .. 'u:' .. z.gen
   for chunk, delta in pairs(run.used) do
     local left = delta ~= 0 and write('HINCRBY', counts, chunk, delta) or tonumber(call('HGET', counts, chunk) or 0)
-    if left == 0 and chunk ~= floor(z.next / CHUNK) then free_chunk(counts, chunk) end
+    if left == 0 and chunk ~= floor(z.next / CHUNK) then line.free_chunk(counts, chunk) end
   end
   run.used = {}
 end
 
-local function flush_nodes()
+function line.flush_nodes()
   for name, node in pairs(run.nodes) do
     if next(node.changed) == nil then
       -- It was only read.
@@ -262,7 +262,7 @@ local function flush_nodes()
   end
 end
 
-local function flush_order()
+function line.flush_order()
   local made = {}
   for seq in pairs(run.changed) do
     local index = floor(seq / CHUNK)
@@ -272,9 +272,9 @@ local function flush_order()
       -- At once as long as it will be: a string that grows takes up to twice its length.
       if call('EXISTS', chunk) == 0 then write('SETRANGE', chunk, CHUNK * SLOT_BYTES - 1, '\0') end
     end
-    write('SETRANGE', chunk, seq % CHUNK * SLOT_BYTES, written_slot(run.slots[seq]))
+    write('SETRANGE', chunk, seq % CHUNK * SLOT_BYTES, line.written_slot(run.slots[seq]))
   end
   run.changed = {}
-  flush_used()
-  flush_nodes()
+  line.flush_used()
+  line.flush_nodes()
 end

@@ -3,7 +3,7 @@
 -- A list cannot be left from its middle: a ticket whose deadline came nearer is entered a second time, and its slot tells which entry
 -- counts. The other one is dropped when its bucket comes up, so there are at most 512 of a ticket and mostly one.
 
-local function deadline_of(slot)
+function line.deadline_of(slot)
   if slot.admitted then
     local session = not slot.session_over and slot.touched + 1000 * slot.session
     local pass = not slot.pass_over and slot.touched + 1000 * slot.pass
@@ -17,13 +17,13 @@ local function deadline_of(slot)
 end
 
 -- Puts the ticket where its deadline comes up, unless it already comes up sooner.
-local function arm(seq, slot)
-  local deadline = deadline_of(slot)
+function line.arm(seq, slot)
+  local deadline = line.deadline_of(slot)
   if not deadline then return end
   local tick = max(z.tick, min(ceil(deadline / TICK_MS), z.tick + BUCKETS - 1))
   if slot.bucket ~= UNARMED and (slot.bucket - z.tick) % BUCKETS <= tick - z.tick then return end
   slot.bucket = tick % BUCKETS
-  touch(seq)
+  line.touch(seq)
   local pushes = run.pushes[slot.bucket]
   if not pushes then
     pushes = {}
@@ -32,34 +32,34 @@ local function arm(seq, slot)
   pushes[#pushes + 1] = seq
 end
 
-local function bucket_key(bucket)
+function line.bucket_key(bucket)
   return key .. 'b:' .. z.gen .. ':' .. bucket
 end
 
-local function flush_bucket(bucket)
+function line.flush_bucket(bucket)
   local pushes = run.pushes[bucket]
   if not pushes then return end
   for i = 1, #pushes, ARGS_MOST do
-    write('RPUSH', bucket_key(bucket), unpack(pushes, i, min(i + ARGS_MOST - 1, #pushes)))
+    write('RPUSH', line.bucket_key(bucket), unpack(pushes, i, min(i + ARGS_MOST - 1, #pushes)))
   end
   run.pushes[bucket] = nil
 end
 
-local function flush_wheel()
+function line.flush_wheel()
   local buckets = {}
   for bucket in pairs(run.pushes) do buckets[#buckets + 1] = bucket end
-  for _, bucket in ipairs(buckets) do flush_bucket(bucket) end
+  for _, bucket in ipairs(buckets) do line.flush_bucket(bucket) end
 end
 
 -- Takes out at most `most` entries that have come up by `now`: sequence numbers and the bucket they were in. Nil: nothing more has come up.
-local function pop_due(now, most)
+function line.pop_due(now, most)
   local last = floor(now / TICK_MS)
   -- After a long silence every bucket has come up once; going round more often would find nothing.
   z.tick = max(z.tick, last - BUCKETS + 1)
   while z.tick <= last do
     local bucket = z.tick % BUCKETS
-    flush_bucket(bucket)
-    local seqs = call('LPOP', bucket_key(bucket), min(most, ARGS_MOST))
+    line.flush_bucket(bucket)
+    local seqs = call('LPOP', line.bucket_key(bucket), min(most, ARGS_MOST))
     if seqs then
       run.wrote = true
       return seqs, bucket

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// How long it may take to start.
 const START_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long it may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
 pub struct RedisServer {
     process: Child,
     port: u16,
@@ -38,7 +41,9 @@ impl RedisServer {
 
     pub async fn connect(&self) -> MultiplexedConnection {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}/", self.port)).expect("an address");
-        client.get_multiplexed_async_connection().await.expect("a connection")
+        // A busy machine may let it wait.
+        let patience = redis::AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER_WITHIN)).set_response_timeout(Some(ANSWER_WITHIN));
+        client.get_multiplexed_async_connection_with_config(&patience).await.expect("a connection")
     }
 }
 

@@ -14,10 +14,12 @@
 //! * `link.rs`: the way to the node that has a slot, and what an error says about whether a run happened.
 //! * `tag.rs`: gathering commands, shipping what they wrote, answering when it is durable.
 //! * `offers.rs`: the commands. `wire.rs`, `msgpack.rs`: how they are packed.
+//! * `line.rs`: the waiting lines, decided by the rules of `bunho_domain::line`.
 //!
 //! **Invariant:** no answer is given that depends on an entry that is still in the outbox (unless `Ack::Engine` asks for it); and an entry
 //! leaves the outbox only after the journal has it and the offer still has the epoch under which it was decided.
 
+pub mod line;
 mod link;
 mod msgpack;
 mod offers;

@@ -75,6 +75,12 @@ impl Writer {
         }
     }
 
+    /// What was packed elsewhere.
+    pub(super) fn packed(mut self, packed: &[u8]) -> Self {
+        self.0.extend_from_slice(packed);
+        self
+    }
+
     pub(super) fn finish(self) -> Vec<u8> {
         self.0
     }

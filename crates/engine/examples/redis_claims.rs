@@ -13,7 +13,7 @@
 use bunho_domain::ids::{AppId, OfferId, UserId};
 use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_domain::offer::{ClaimRequest, Pass};
-use bunho_engine::cluster::{Cluster, ClusterOptions, Gathering, Home, Shipment, Shipper};
+use bunho_engine::cluster::redis::{Decider, DeciderOptions, Gathering, Home, Shipment, Shipper};
 use bunho_journal::Audit;
 use std::error::Error;
 use std::sync::Arc;
@@ -40,13 +40,13 @@ async fn main() -> Result<(), Failure> {
     let seed = arguments.next().ok_or("the address of a node of the cluster is wanted, as redis://127.0.0.1:7000")?;
     let callers: usize = arguments.next().map_or(Ok(256), |text| text.parse())?;
     let length = Duration::from_secs(arguments.next().map_or(Ok(3), |text| text.parse())?);
-    let usual = ClusterOptions::new(vec![seed.clone()]);
+    let usual = DeciderOptions::new(vec![seed.clone()]);
     let gathered = usual.gathering.clone();
     let each = Gathering { commands_max: 1, runs_max: callers.max(64), ..gathered.clone() };
     let mut rounds = [Vec::new(), Vec::new()];
     for round in 0..ROUNDS {
         for (way, gathering) in [&each, &gathered].into_iter().enumerate() {
-            let options = ClusterOptions { gathering: gathering.clone(), ..usual.clone() };
+            let options = DeciderOptions { gathering: gathering.clone(), ..usual.clone() };
             let tag = std::process::id().wrapping_mul(64).wrapping_add((2 * round + way) as u32);
             rounds[way].push(measure(options, tag, callers, length).await?);
         }
@@ -79,7 +79,7 @@ fn print(way: &str, round: &Round) {
     );
 }
 
-async fn measure(options: ClusterOptions, tag: u32, callers: usize, length: Duration) -> Result<Round, Failure> {
+async fn measure(options: DeciderOptions, tag: u32, callers: usize, length: Duration) -> Result<Round, Failure> {
     let seed = options.seeds[0].clone();
     let (shipments, mut received) = mpsc::channel::<Shipment>(16);
     let journal = tokio::spawn(async move {
@@ -88,7 +88,7 @@ async fn measure(options: ClusterOptions, tag: u32, callers: usize, length: Dura
             let _ = shipment.done.send(true);
         }
     });
-    let cluster = Arc::new(Cluster::open(options, Shipper::Channel(shipments)).await?);
+    let cluster = Arc::new(Decider::open(options, Shipper::Channel(shipments)).await?);
     let home = Home { tag, offer: tag, epoch: 1 };
     let settings = OfferSettings::new(OfferId::parse("drop")?, AppId::parse("default")?, Kind::Coupon, 1_000_000_000);
     let audit = Audit { actor: "bench".into(), action: "create".into(), target: "drop".into(), detail: None, request_id: None };
@@ -136,7 +136,7 @@ redis.call('HSET', KEYS[1], 'left', state[1] - 1, 'version', state[2] + 1, ARGV[
 return redis.call('XADD', KEYS[2], '*', 'user', ARGV[1], 'at', now[1])";
 
 /// Claims a second of the bare script, each its own EVALSHA, over one pipelined connection to the node that has the slot.
-async fn bare(options: &ClusterOptions, tag: u32, callers: usize, length: Duration) -> Result<f64, Failure> {
+async fn bare(options: &DeciderOptions, tag: u32, callers: usize, length: Duration) -> Result<f64, Failure> {
     let keys = [format!("bare:{{{tag}}}:offer"), format!("bare:{{{tag}}}:outbox")];
     let mut connection = connect(&options.seeds[0]).await?;
     let first: redis::RedisResult<()> =
@@ -169,7 +169,7 @@ async fn bare(options: &ClusterOptions, tag: u32, callers: usize, length: Durati
 type Times = Result<Vec<f64>, Failure>;
 
 /// One caller: milliseconds that each of its claims took.
-async fn call(cluster: Arc<Cluster>, home: Home, users: Arc<AtomicU64>, until: Instant) -> Times {
+async fn call(cluster: Arc<Decider>, home: Home, users: Arc<AtomicU64>, until: Instant) -> Times {
     let mut taken_ms = Vec::new();
     while Instant::now() < until {
         let number = users.fetch_add(1, Ordering::Relaxed);

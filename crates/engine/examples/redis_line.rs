@@ -14,8 +14,8 @@ use bunho_domain::ids::{AppId, ZoneId};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Issued, Join, JoinOutcome, OfferLeft, Poll};
 use bunho_domain::time::Millis;
-use bunho_engine::cluster::line::caller::{LineCaller, Reply};
-use bunho_engine::cluster::line::{self, Command, ZoneHome};
+use bunho_engine::cluster::redis::line::caller::{LineCaller, Reply};
+use bunho_engine::cluster::redis::line::{self, Command, ZoneHome};
 use redis::aio::MultiplexedConnection;
 use redis_server::RedisServer;
 
@@ -37,7 +37,10 @@ struct Bench {
 async fn main() {
     let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|size| size.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![10_000, 100_000, 1_000_000] } else { sizes };
-    println!("{:>10} {:>14} {:>15} {:>15} {:>15} {:>11} {:>10}", "people", "bytes/waiter", "join µs", "poll µs", "alone µs", "entered", "rank");
+    println!(
+        "{:>10} {:>14} {:>15} {:>15} {:>15} {:>11} {:>10}",
+        "people", "bytes/waiter", "join µs", "poll µs", "alone µs", "entered", "rank"
+    );
     for people in sizes {
         for keyed in [false, true] {
             let server = RedisServer::start();
@@ -50,8 +53,11 @@ async fn measure(server: &RedisServer, people: usize, keyed: bool) {
     let home = ZoneHome { number: 1, epoch: 1 };
     let caller = LineCaller::open(server.connect().await, "bench", home).await.expect("the script loads");
     let mut bench = Bench { connection: server.connect().await, caller, cpu_since: 0.0 };
-    let settings =
-        ZoneSettings::new(ZoneId::parse("z").expect("an id"), AppId::parse("a").expect("an id"), Some(u32::try_from(people / 100).expect("small")));
+    let settings = ZoneSettings::new(
+        ZoneId::parse("z").expect("an id"),
+        AppId::parse("a").expect("an id"),
+        Some(u32::try_from(people / 100).expect("small")),
+    );
     let start = Millis(START);
     bench.run(start, &[Command::Create { settings: &settings, test_clock: true, suspended: false }, Command::Reserve]).await;
     let before = bench.used_memory().await;
@@ -88,7 +94,8 @@ async fn measure(server: &RedisServer, people: usize, keyed: bool) {
     for (i, poll) in polls.iter().step_by((people / SINGLE).max(1)).take(SINGLE).enumerate() {
         let now = Millis(START + 2 * ROUND_MS + i as i64);
         let reply = bench.run(now, &[Command::Poll { poll: *poll, left }]).await;
-        if let Some(Ok(Ok(bunho_domain::line::Answer::Waiting(place)))) = reply.answers.first().map(|(_, answer)| line::poll_answer(answer)) {
+        if let Some(Ok(Ok(bunho_domain::line::Answer::Waiting(place)))) = reply.answers.first().map(|(_, answer)| line::poll_answer(answer))
+        {
             rank = place.rank;
         }
     }

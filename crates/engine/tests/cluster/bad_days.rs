@@ -5,7 +5,7 @@ use crate::pair::shipped;
 use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, seeds};
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::Kind;
-use bunho_engine::cluster::{Cluster, ClusterClock, ClusterError, ClusterOptions, Gathering, Home, Shipper};
+use bunho_engine::cluster::redis::{DecideError, Decider, DeciderClock, DeciderOptions, Gathering, Home, Shipper};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -17,8 +17,8 @@ fn fresh_home() -> Home {
 }
 
 /// A node that is told after a short while that the result is unknown.
-fn hasty() -> ClusterOptions {
-    ClusterOptions { durable_within: Duration::from_millis(300), ..ClusterOptions::new(seeds()) }
+fn hasty() -> DeciderOptions {
+    DeciderOptions { durable_within: Duration::from_millis(300), ..DeciderOptions::new(seeds()) }
 }
 
 #[tokio::test]
@@ -28,9 +28,9 @@ async fn a_refusal_waits_for_the_claim_that_it_is_because_of() {
     let cluster = Arc::new(cluster);
     cluster.create(home, &offer_settings("one", Kind::Coupon, 1), &audit()).await.unwrap();
     journal.set_open(false);
-    assert!(matches!(claim(&cluster, home, "a", Some("k")).await, Err(ClusterError::Indeterminate(_))));
-    assert!(matches!(claim(&cluster, home, "b", None).await, Err(ClusterError::Indeterminate(_))), "sold out is not durable yet");
-    assert!(matches!(cluster.offer(home).await, Err(ClusterError::Indeterminate(_))), "nor is the stock");
+    assert!(matches!(claim(&cluster, home, "a", Some("k")).await, Err(DecideError::Indeterminate(_))));
+    assert!(matches!(claim(&cluster, home, "b", None).await, Err(DecideError::Indeterminate(_))), "sold out is not durable yet");
+    assert!(matches!(cluster.offer(home).await, Err(DecideError::Indeterminate(_))), "nor is the stock");
     let waits = tokio::spawn({
         let cluster = cluster.clone();
         async move { claim(&cluster, home, "b", None).await }
@@ -48,7 +48,7 @@ async fn a_full_outbox_refuses_before_anything_is_decided() {
     let home = fresh_home();
     let options = hasty();
     let gathering = Gathering { outbox_max: 5, ..options.gathering.clone() };
-    let (cluster, journal) = open(ClusterOptions { gathering, ..options }).await;
+    let (cluster, journal) = open(DeciderOptions { gathering, ..options }).await;
     cluster.create(home, &offer_settings("drop", Kind::Coupon, 100), &audit()).await.unwrap();
     journal.set_open(false);
     let names: Vec<String> = (0..20).map(|user| format!("u{user}")).collect();
@@ -57,8 +57,8 @@ async fn a_full_outbox_refuses_before_anything_is_decided() {
     let (mut doubtful, mut shed) = (0, 0);
     for told in told {
         match told {
-            Err(ClusterError::Indeterminate(_)) => doubtful += 1,
-            Err(ClusterError::Overloaded) => shed += 1,
+            Err(DecideError::Indeterminate(_)) => doubtful += 1,
+            Err(DecideError::Overloaded) => shed += 1,
             other => panic!("{other:?}"),
         }
     }
@@ -69,11 +69,11 @@ async fn a_full_outbox_refuses_before_anything_is_decided() {
 }
 
 /// Confirmed units, once the offer can be read.
-async fn until_read(cluster: &Cluster, home: Home) -> u32 {
+async fn until_read(cluster: &Decider, home: Home) -> u32 {
     for _ in 0..50 {
         match cluster.offer(home).await {
             Ok(read) => return read.stock.confirmed,
-            Err(ClusterError::Overloaded | ClusterError::Indeterminate(_)) => tokio::task::yield_now().await,
+            Err(DecideError::Overloaded | DecideError::Indeterminate(_)) => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),
         }
     }
@@ -81,19 +81,19 @@ async fn until_read(cluster: &Cluster, home: Home) -> u32 {
 }
 
 /// A node whose journal takes nothing, as one that dies between deciding and shipping.
-async fn dying() -> Cluster {
+async fn dying() -> Decider {
     let (shipments, receiver) = mpsc::channel(1);
     drop(receiver);
-    Cluster::open(hasty(), Shipper::Channel(shipments)).await.unwrap()
+    Decider::open(hasty(), Shipper::Channel(shipments)).await.unwrap()
 }
 
 #[tokio::test]
 async fn another_node_ships_what_a_dead_one_left() {
     let home = fresh_home();
-    let (cluster, journal) = open(ClusterOptions::new(seeds())).await;
+    let (cluster, journal) = open(DeciderOptions::new(seeds())).await;
     cluster.create(home, &offer_settings("one", Kind::Coupon, 1), &audit()).await.unwrap();
     let dead = dying().await;
-    assert!(matches!(claim(&dead, home, "a", Some("k")).await, Err(ClusterError::Indeterminate(_))));
+    assert!(matches!(claim(&dead, home, "a", Some("k")).await, Err(DecideError::Indeterminate(_))));
     assert!(matches!(claim(&cluster, home, "b", None).await, Ok(Err(Refusal::SoldOut { .. }))));
     assert_eq!(claim(&cluster, home, "a", Some("k")).await.unwrap().unwrap().user.as_str(), "a");
     assert_eq!(versions(&shipped(&journal, home.tag)), [1, 2], "what was said is in the journal");
@@ -110,17 +110,17 @@ async fn a_suspended_offer_refuses_and_what_its_old_epoch_left_is_drained() {
         let cluster = cluster.clone();
         async move { claim(&cluster, home, "a", None).await }
     });
-    let (other, other_journal) = open(ClusterOptions::new(seeds())).await;
+    let (other, other_journal) = open(DeciderOptions::new(seeds())).await;
     until_version(home, 2);
     let risen = Home { epoch: 2, ..home };
     other.suspend(home, 2).await.unwrap();
     journal.set_open(true);
-    assert!(matches!(waits.await.unwrap(), Err(ClusterError::Indeterminate(_))), "shipped, but under an epoch that has ended");
-    assert!(matches!(claim(&other, risen, "b", None).await, Err(ClusterError::Suspended)));
+    assert!(matches!(waits.await.unwrap(), Err(DecideError::Indeterminate(_))), "shipped, but under an epoch that has ended");
+    assert!(matches!(claim(&other, risen, "b", None).await, Err(DecideError::Suspended)));
     other.drain(home.tag).await.unwrap();
     assert_eq!(versions(&shipped(&other_journal, home.tag)), [2]);
     other.resume(risen).await.unwrap();
-    assert!(matches!(claim(&cluster, home, "b", None).await, Err(ClusterError::Epoch { current: 2 })));
+    assert!(matches!(claim(&cluster, home, "b", None).await, Err(DecideError::Epoch { current: 2 })));
     assert_eq!(claim(&cluster, risen, "b", None).await.unwrap().unwrap().id.seq(), 1, "the claim in doubt stands");
 }
 
@@ -145,32 +145,32 @@ async fn an_offer_that_stepped_back_stops_when_that_is_seen() {
     });
     until_version(home, 2);
     // As a replica that had not heard of the claim would stand there.
-    let (other, _) = open(ClusterOptions::new(seeds())).await;
+    let (other, _) = open(DeciderOptions::new(seeds())).await;
     other.suspend(home, 1).await.unwrap();
     other.forget(home).await.unwrap();
     other.create_suspended(home, &settings).await.unwrap();
     other.resume(home).await.unwrap();
     journal.set_open(true);
-    assert!(matches!(waits.await.unwrap(), Err(ClusterError::Indeterminate(_))));
-    assert!(matches!(claim(&other, home, "b", None).await, Err(ClusterError::Suspended)));
+    assert!(matches!(waits.await.unwrap(), Err(DecideError::Indeterminate(_))));
+    assert!(matches!(claim(&other, home, "b", None).await, Err(DecideError::Suspended)));
 }
 
 #[tokio::test]
 async fn only_an_offer_that_was_made_for_it_obeys_a_clock_that_is_set() {
     let home = fresh_home();
-    let (cluster, _) = open(ClusterOptions::new(seeds())).await;
+    let (cluster, _) = open(DeciderOptions::new(seeds())).await;
     cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
-    let clock = ClusterClock::Manual(Arc::new(AtomicI64::new(5)));
-    let (liar, _) = open(ClusterOptions { clock, ..ClusterOptions::new(seeds()) }).await;
-    assert!(matches!(claim(&liar, home, "a", None).await, Err(ClusterError::Clock)));
+    let clock = DeciderClock::Manual(Arc::new(AtomicI64::new(5)));
+    let (liar, _) = open(DeciderOptions { clock, ..DeciderOptions::new(seeds()) }).await;
+    assert!(matches!(claim(&liar, home, "a", None).await, Err(DecideError::Clock)));
     assert_eq!(cluster.offer(home).await.unwrap().stock.remaining, 10);
 }
 
 #[tokio::test]
 async fn what_is_no_cluster_is_not_opened() {
     let (shipments, _receiver) = mpsc::channel(1);
-    let options = ClusterOptions::new(vec!["redis://127.0.0.1:1".into()]);
-    assert!(matches!(Cluster::open(options, Shipper::Channel(shipments)).await, Err(ClusterError::Unreachable(_))));
+    let options = DeciderOptions::new(vec!["redis://127.0.0.1:1".into()]);
+    assert!(matches!(Decider::open(options, Shipper::Channel(shipments)).await, Err(DecideError::Unreachable(_))));
 }
 
 /// The node that has a slot, by asking each.
@@ -185,7 +185,7 @@ fn node_id(port: u16) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_moves_to_another_node_takes_its_offers_along() {
     let home = fresh_home();
-    let (cluster, journal) = open(ClusterOptions::new(seeds())).await;
+    let (cluster, journal) = open(DeciderOptions::new(seeds())).await;
     let cluster = Arc::new(cluster);
     cluster.create(home, &offer_settings("drop", Kind::Coupon, 1_000_000), &audit()).await.unwrap();
     let outbox = format!("bunho:{{{}}}:outbox", home.tag);
@@ -233,7 +233,7 @@ async fn a_full_redis_refuses_claims_and_still_lets_the_outbox_drain() {
     let home = fresh_home();
     let nodes = crate::redis::start();
     let all = |command: &str| nodes.iter().for_each(|node| assert_eq!(ask(node.port, command), "+OK\r\n"));
-    let (cluster, journal) = open(ClusterOptions::new(crate::redis::seeds_of(&nodes))).await;
+    let (cluster, journal) = open(DeciderOptions::new(crate::redis::seeds_of(&nodes))).await;
     let cluster = Arc::new(cluster);
     cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
     journal.set_open(false);
@@ -244,7 +244,7 @@ async fn a_full_redis_refuses_claims_and_still_lets_the_outbox_drain() {
     let outbox = format!("XLEN bunho:{{{}}}:outbox", home.tag);
     crate::redis::until("the claim is decided", || nodes.iter().any(|node| ask(node.port, &outbox).starts_with(":1")));
     all("CONFIG SET maxmemory 1");
-    assert!(matches!(claim(&cluster, home, "b", None).await, Err(ClusterError::Overloaded)));
+    assert!(matches!(claim(&cluster, home, "b", None).await, Err(DecideError::Overloaded)));
     journal.set_open(true);
     assert_eq!(waits.await.unwrap().unwrap().unwrap().user.as_str(), "a");
     all("CONFIG SET maxmemory 0");

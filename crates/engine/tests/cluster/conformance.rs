@@ -9,7 +9,7 @@ use bunho_domain::ids::{ClaimId, IdempotencyKey, OfferId, StandbyId, UserId, Zon
 use bunho_domain::offer::settings::{ConfirmBy, Kind, OfferSettings};
 use bunho_domain::offer::{Actor, ClaimRequest, Pass, Restock, StandbyRequest, Stock};
 use bunho_domain::time::Millis;
-use bunho_engine::cluster::{Cluster, ClusterClock, ClusterError, ClusterOptions, Home, MemoryJournal};
+use bunho_engine::cluster::redis::{DecideError, Decider, DeciderClock, DeciderOptions, Home, MemoryJournal};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
@@ -138,7 +138,7 @@ fn cases() -> u32 {
 fn the_script_decides_as_the_domain() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let clock = Arc::new(AtomicI64::new(1_800_000_000_000));
-    let options = ClusterOptions { clock: ClusterClock::Manual(clock.clone()), ..ClusterOptions::new(seeds()) };
+    let options = DeciderOptions { clock: DeciderClock::Manual(clock.clone()), ..DeciderOptions::new(seeds()) };
     let (cluster, journal) = runtime.block_on(open(options));
     let mut runner = TestRunner::new(Config { cases: cases(), ..Config::default() });
     let histories = (terms(), terms(), prop::collection::vec(command(), 1..60));
@@ -180,7 +180,7 @@ fn pass_of(pass: u8) -> Pass {
 }
 
 struct History<'a> {
-    cluster: &'a Cluster,
+    cluster: &'a Decider,
     journal: &'a MemoryJournal,
     clock: &'a AtomicI64,
     model: Model,
@@ -190,16 +190,16 @@ struct History<'a> {
     nonces: u64,
 }
 
-fn same<T: PartialEq + Debug>(told: Result<T, ClusterError>, wanted: Option<T>, what: &dyn Debug) {
+fn same<T: PartialEq + Debug>(told: Result<T, DecideError>, wanted: Option<T>, what: &dyn Debug) {
     match (told, wanted) {
-        (Err(ClusterError::UnknownOffer), None) => {}
+        (Err(DecideError::UnknownOffer), None) => {}
         (Ok(told), Some(wanted)) => assert_eq!(told, wanted, "{what:?}"),
         (told, wanted) => panic!("{what:?}: told {told:?}, wanted {wanted:?}"),
     }
 }
 
 impl<'a> History<'a> {
-    async fn new(cluster: &'a Cluster, journal: &'a MemoryJournal, clock: &'a AtomicI64, stay: Terms, thanks: Terms) -> Self {
+    async fn new(cluster: &'a Decider, journal: &'a MemoryJournal, clock: &'a AtomicI64, stay: Terms, thanks: Terms) -> Self {
         let now = Millis(clock.load(Ordering::Relaxed));
         let both = [settings("stay", Kind::Booking, &stay, now), settings("thanks", Kind::Coupon, &thanks, now)];
         let (model, homes) = pair::create(cluster, both, now).await;
@@ -292,7 +292,7 @@ impl<'a> History<'a> {
                     if if_revision.is_some_and(|revision| revision != current) { Err(current) } else { Ok(offer.define(settings, step)) }
                 });
                 match (told, wanted) {
-                    (Err(ClusterError::Conflict { current }), Some(Err(wanted))) => assert_eq!(current, wanted),
+                    (Err(DecideError::Conflict { current }), Some(Err(wanted))) => assert_eq!(current, wanted),
                     (told, wanted) => same(told, wanted.map(|wanted| wanted.unwrap()), command),
                 }
             }
@@ -309,7 +309,7 @@ impl<'a> History<'a> {
                 match (self.cluster.settle(self.homes[*offer]).await, wanted) {
                     // The domain's may be that of a hold that ended early; Redis's is never later than the next that counts.
                     (Ok(told), Some(wanted)) => assert!(told.is_none() || wanted.is_some(), "{told:?} {wanted:?}"),
-                    (Err(ClusterError::UnknownOffer), None) => {}
+                    (Err(DecideError::UnknownOffer), None) => {}
                     (told, wanted) => panic!("{command:?}: told {told:?}, wanted {wanted:?}"),
                 }
             }
@@ -345,16 +345,16 @@ impl<'a> History<'a> {
         }
         let home = Home { epoch: old.epoch + 1, ..old };
         self.cluster.suspend(old, home.epoch).await.unwrap();
-        assert!(matches!(self.cluster.offer(home).await, Err(ClusterError::Suspended)));
+        assert!(matches!(self.cluster.offer(home).await, Err(DecideError::Suspended)));
         self.cluster.forget(home).await.unwrap();
-        assert!(matches!(self.cluster.offer(home).await, Err(ClusterError::UnknownOffer)));
+        assert!(matches!(self.cluster.offer(home).await, Err(DecideError::UnknownOffer)));
         self.cluster.create_suspended(home, self.model.offers[which].settings()).await.unwrap();
         let events = self.model.events_of(home.offer);
         self.cluster.load(home, &events).await.unwrap();
         // Twice, too.
         self.cluster.load(home, &events).await.unwrap();
         self.cluster.resume(home).await.unwrap();
-        assert!(matches!(self.cluster.offer(old).await, Err(ClusterError::Epoch { current }) if current == home.epoch));
+        assert!(matches!(self.cluster.offer(old).await, Err(DecideError::Epoch { current }) if current == home.epoch));
         self.homes[which] = home;
     }
 

@@ -10,14 +10,14 @@ use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::Kind;
 use bunho_domain::offer::{ClaimRequest, OfferState, Pass};
 use bunho_domain::time::Millis;
-use bunho_engine::cluster::{Cluster, ClusterClock, ClusterError, ClusterOptions, Home};
+use bunho_engine::cluster::redis::{DecideError, Decider, DeciderClock, DeciderOptions, Home};
 use bunho_journal::Record;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-pub async fn claim(cluster: &Cluster, home: Home, user: &str, key: Option<&str>) -> Result<Result<Claim, Refusal>, ClusterError> {
+pub async fn claim(cluster: &Decider, home: Home, user: &str, key: Option<&str>) -> Result<Result<Claim, Refusal>, DecideError> {
     static NONCES: AtomicU64 = AtomicU64::new(1);
     let nonce = NONCES.fetch_add(1, Ordering::Relaxed);
     let user = UserId::parse(user).unwrap();
@@ -63,7 +63,7 @@ async fn rush(trouble: Trouble) {
     if trouble != Trouble::Crash {
         seeds.iter_mut().for_each(|seed| *seed = seed.replace("//", "//crowd:secret@"));
     }
-    let mut options = ClusterOptions::new(seeds);
+    let mut options = DeciderOptions::new(seeds);
     options.patience.cluster = Duration::from_secs(10);
     options.durable_within = Duration::from_secs(20);
     let (one, one_journal) = open(options.clone()).await;
@@ -78,7 +78,7 @@ async fn rush(trouble: Trouble) {
                 // Cut connections lose answers: whoever asks again with the key learns what happened.
                 for _ in 0..20 {
                     match claim(&cluster, home, &format!("u{user}"), Some(&format!("k{user}"))).await {
-                        Err(ClusterError::Indeterminate(_) | ClusterError::Unavailable(_)) => tokio::task::yield_now().await,
+                        Err(DecideError::Indeterminate(_) | DecideError::Unavailable(_)) => tokio::task::yield_now().await,
                         told => return (user, told.unwrap()),
                     }
                 }
@@ -120,12 +120,12 @@ async fn rush(trouble: Trouble) {
     assert_eq!(versions(&records), (1..=101).collect::<Vec<u64>>(), "every event is in the outbox once, in order");
 }
 
-type Shipped = Vec<(bunho_engine::cluster::EntryId, Record)>;
+type Shipped = Vec<(bunho_engine::cluster::redis::EntryId, Record)>;
 
 /// In the order of the outbox. Where answers were lost, either node may have shipped an entry for the other.
 fn shipped_by_either(
-    one: &bunho_engine::cluster::MemoryJournal,
-    other: &bunho_engine::cluster::MemoryJournal,
+    one: &bunho_engine::cluster::redis::MemoryJournal,
+    other: &bunho_engine::cluster::redis::MemoryJournal,
     tag: u32,
     trouble: Trouble,
 ) -> Shipped {
@@ -165,7 +165,7 @@ async fn a_hundred_thousand_holds_that_fall_due_at_once_end_in_bounded_rounds() 
     let home = Home { tag, offer: tag, epoch: 1 };
     let clock = Arc::new(AtomicI64::new(now));
     // Some 50 runs one after another: on a busy machine they take their time.
-    let mut options = ClusterOptions { clock: ClusterClock::Manual(clock.clone()), ..ClusterOptions::new(seeds()) };
+    let mut options = DeciderOptions { clock: DeciderClock::Manual(clock.clone()), ..DeciderOptions::new(seeds()) };
     options.durable_within = Duration::from_secs(60);
     options.patience.respond = Duration::from_secs(30);
     let (cluster, journal) = open(options).await;
@@ -179,7 +179,9 @@ async fn a_hundred_thousand_holds_that_fall_due_at_once_end_in_bounded_rounds() 
     assert_eq!((before.stock.held, before.stock.version, before.next_deadline), (HOLDS, u64::from(HOLDS), Some(Millis(now + 1_000))));
     clock.fetch_add(1_000, Ordering::Relaxed);
     let after = cluster.offer(home).await.unwrap();
-    for node in nodes() { eprintln!("SLOW {}", ask(node.port, "SLOWLOG GET 100").split("\r\n").filter(|l| l.starts_with(':')).collect::<Vec<_>>().join(" ")); }
+    for node in nodes() {
+        eprintln!("SLOW {}", ask(node.port, "SLOWLOG GET 100").split("\r\n").filter(|l| l.starts_with(':')).collect::<Vec<_>>().join(" "));
+    }
     assert_eq!((after.stock.held, after.stock.remaining, after.next_deadline), (0, HOLDS, None));
     let records = shipped(&journal, tag);
     assert!(records.iter().all(|record| record.events.len() <= SETTLE_MOST), "a record is longer than a round");
@@ -210,7 +212,7 @@ fn hold(offer: u32, seq: u32, at: Millis) -> OfferEvent {
 async fn nothing_is_left_in_the_outbox_when_all_is_answered() {
     let tag = fresh_tag();
     let home = Home { tag, offer: tag, epoch: 1 };
-    let (cluster, journal) = open(ClusterOptions::new(seeds())).await;
+    let (cluster, journal) = open(DeciderOptions::new(seeds())).await;
     cluster.create(home, &offer_settings("few", Kind::Coupon, 3), &audit()).await.unwrap();
     for user in ["a", "b", "c"] {
         claim(&cluster, home, user, None).await.unwrap().unwrap();

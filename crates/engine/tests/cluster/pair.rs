@@ -9,7 +9,7 @@ use bunho_domain::limits::SETTLE_MOST;
 use bunho_domain::offer::settings::OfferSettings;
 use bunho_domain::offer::{Offer, Step};
 use bunho_domain::time::Millis;
-use bunho_engine::cluster::{Cluster, Home, MemoryJournal};
+use bunho_engine::cluster::redis::{Decider, Home, MemoryJournal};
 use bunho_journal::{Audit, Record};
 
 /// Offer 0 may grant offer 1, after which the tag is named.
@@ -70,7 +70,7 @@ impl Model {
 }
 
 /// Creates both offers on both sides.
-pub async fn create(cluster: &Cluster, settings: [OfferSettings; 2], now: Millis) -> (Model, [Home; 2]) {
+pub async fn create(cluster: &Decider, settings: [OfferSettings; 2], now: Millis) -> (Model, [Home; 2]) {
     let tag = fresh_tag();
     let homes = [Home { tag, offer: tag + 1, epoch: 1 }, Home { tag, offer: tag, epoch: 1 }];
     let [first, second] = settings;

@@ -5,7 +5,7 @@
 
 use bunho_domain::ids::{AppId, OfferId};
 use bunho_domain::offer::settings::{Kind, OfferSettings};
-use bunho_engine::cluster::{Cluster, ClusterOptions, MemoryJournal, Shipper};
+use bunho_engine::cluster::redis::{Decider, DeciderOptions, MemoryJournal, Shipper};
 use bunho_journal::Audit;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -107,9 +107,9 @@ pub fn fresh_tag() -> u32 {
     TAG.fetch_add(10, Ordering::Relaxed)
 }
 
-pub async fn open(options: ClusterOptions) -> (Cluster, Arc<MemoryJournal>) {
+pub async fn open(options: DeciderOptions) -> (Decider, Arc<MemoryJournal>) {
     let journal = Arc::new(MemoryJournal::default());
-    (Cluster::open(options, Shipper::Memory(journal.clone())).await.unwrap(), journal)
+    (Decider::open(options, Shipper::Memory(journal.clone())).await.unwrap(), journal)
 }
 
 pub fn audit() -> Audit {

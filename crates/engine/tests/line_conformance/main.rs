@@ -11,8 +11,8 @@ use bunho_domain::ids::{AppId, ZoneId};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Answer, Issued, Join, JoinOutcome, Line, OfferLeft, Place, Poll, PollRefusal, Status};
 use bunho_domain::time::Millis;
-use bunho_engine::cluster::line::caller::{LineCaller, Reply};
-use bunho_engine::cluster::line::{self, Command, Facts, Hindered, Refused, ZoneHome};
+use bunho_engine::cluster::redis::line::caller::{LineCaller, Reply};
+use bunho_engine::cluster::redis::line::{self, Command, Facts, Hindered, Refused, ZoneHome};
 use proptest::prelude::*;
 use redis_server::RedisServer;
 use tokio::runtime::Runtime;
@@ -22,29 +22,66 @@ const ZONE: u32 = 7;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Wait { ms: i64, sweep: bool },
-    Join { key: Option<u64> },
+    Wait {
+        ms: i64,
+        sweep: bool,
+    },
+    Join {
+        key: Option<u64>,
+    },
     /// Whoever is at this place among the latest who got a ticket.
-    Poll { who: usize },
+    Poll {
+        who: usize,
+    },
     /// The same, when told to: time moves there.
-    PollWhenTold { who: usize },
+    PollWhenTold {
+        who: usize,
+    },
     /// A ticket that was never given out, or is another's.
-    PollForged { seq: u32, epoch: u32, nonce: u64 },
-    Leave { who: usize },
+    PollForged {
+        seq: u32,
+        epoch: u32,
+        nonce: u64,
+    },
+    Leave {
+        who: usize,
+    },
     /// Newcomers, polls and leaves of one moment, in one run.
-    Together { steps: Vec<(u8, usize)> },
-    Limit { limit: Option<u32> },
-    Slot { seconds: u32 },
-    Window { seconds: u32 },
-    Active { limit: Option<u32> },
-    Pause { paused: bool },
-    Stock { left: OfferLeft },
-    OpensIn { ms: i64 },
-    ClosesIn { ms: i64 },
+    Together {
+        steps: Vec<(u8, usize)>,
+    },
+    Limit {
+        limit: Option<u32>,
+    },
+    Slot {
+        seconds: u32,
+    },
+    Window {
+        seconds: u32,
+    },
+    Active {
+        limit: Option<u32>,
+    },
+    Pause {
+        paused: bool,
+    },
+    Stock {
+        left: OfferLeft,
+    },
+    OpensIn {
+        ms: i64,
+    },
+    ClosesIn {
+        ms: i64,
+    },
     /// Somebody may leave before the former line is swept.
-    Reset { leaves: Option<usize> },
+    Reset {
+        leaves: Option<usize>,
+    },
     /// With what Redis still has, or with nothing.
-    Restart { empty: bool },
+    Restart {
+        empty: bool,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -295,7 +332,8 @@ impl<'a> Run<'a> {
         let mut commands = Vec::new();
         let mut answers = Vec::new();
         for (kind, who) in steps {
-            let poll = self.client(*who).map(|who| self.clients[who]).map(|c| Poll { number: c.number, nonce: c.nonce, issued_at: c.issued_at });
+            let poll =
+                self.client(*who).map(|who| self.clients[who]).map(|c| Poll { number: c.number, nonce: c.nonce, issued_at: c.issued_at });
             let (left, now) = (self.left, self.now);
             let (command, answer) = match (kind, poll) {
                 (0, Some(poll)) => {
@@ -304,7 +342,8 @@ impl<'a> Run<'a> {
                 }
                 (1..4, _) => {
                     self.nonces += 1;
-                    let join = Join { nonce: if *kind == 1 { *who as u64 % 12 } else { self.nonces << 33 | self.nonces }, keyed: *kind == 1 };
+                    let join =
+                        Join { nonce: if *kind == 1 { *who as u64 % 12 } else { self.nonces << 33 | self.nonces }, keyed: *kind == 1 };
                     self.line.reserve(&mut events);
                     let JoinOutcome::Issued(issued) = self.line.join(join, left, now, &mut events) else { panic!("no number is reserved") };
                     if !self.clients.iter().any(|client| client.number == issued.number) {
@@ -327,7 +366,9 @@ impl<'a> Run<'a> {
         for (command, (mine, theirs)) in commands.iter().zip(answers.into_iter().zip(theirs)) {
             match (mine, command) {
                 (Some((number, Ok(mine))), Command::Join { .. }) => {
-                    let JoinOutcome::Issued(theirs) = line::issue(&theirs).unwrap().unwrap().outcome else { panic!("{number:?}: no number") };
+                    let JoinOutcome::Issued(theirs) = line::issue(&theirs).unwrap().unwrap().outcome else {
+                        panic!("{number:?}: no number")
+                    };
                     assert_eq!(theirs.number, number);
                     self.same_answer(number, mine, theirs.answer);
                 }
@@ -431,7 +472,8 @@ impl<'a> Run<'a> {
         // Nine tenths of a period to eleven tenths of it; an estimate that differs by a second moves it by a quarter of one. What is below the
         // shortest interval is timed to an entry, without jitter.
         let timed = one.min(other) < self.settings.poll_interval_ms * 9 / 10;
-        let slack = if timed { 0 } else { one.max(other) * 2 / 11 + 2 } + if theirs.estimated_seconds == estimated_seconds { 0 } else { 250 };
+        let slack =
+            if timed { 0 } else { one.max(other) * 2 / 11 + 2 } + if theirs.estimated_seconds == estimated_seconds { 0 } else { 250 };
         assert!(one.abs_diff(other) <= slack, "{number:?} at {:?}: told {one} ms, in Redis {other} ms, {mine:?}", self.now);
     }
 

@@ -42,7 +42,8 @@ impl RedisServer {
     pub async fn connect(&self) -> MultiplexedConnection {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}/", self.port)).expect("an address");
         // A busy machine may let it wait.
-        let patience = redis::AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER_WITHIN)).set_response_timeout(Some(ANSWER_WITHIN));
+        let patience =
+            redis::AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER_WITHIN)).set_response_timeout(Some(ANSWER_WITHIN));
         client.get_multiplexed_async_connection_with_config(&patience).await.expect("a connection")
     }
 }

@@ -98,10 +98,8 @@ async fn ledger(data: &Path) -> Result<String, String> {
     let complaints = check.complaints();
     ledger.close().await;
     if complaints.is_empty() {
-        Ok(format!(
-            "SQLite {}, schema {}, journal_mode {}, synchronous {}, quick_check ok",
-            check.sqlite_version, check.schema_version, check.journal_mode, check.synchronous
-        ))
+        let settings = check.settings.iter().map(|(setting, is)| format!(", {setting} {is}")).collect::<String>();
+        Ok(format!("{}, schema {}{settings}, quick_check ok", check.database, check.schema_version))
     } else {
         Err(complaints.join("; "))
     }

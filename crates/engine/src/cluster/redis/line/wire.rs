@@ -1,7 +1,7 @@
 //! The line's layouts: settings, tickets, answers and events, between the domain's types and the script's packed lists.
 
-use crate::cluster::line::AdmittedFact;
-use crate::cluster::msgpack::{Malformed, Reader, Writer};
+use crate::cluster::redis::line::AdmittedFact;
+use crate::cluster::redis::msgpack::{Malformed, Reader, Writer};
 use bunho_domain::event::{TicketNumber, ZoneChange, ZoneEvent, ZoneMinute};
 use bunho_domain::ids::{AppId, OfferId, ZoneId};
 use bunho_domain::line::settings::ZoneSettings;
@@ -348,6 +348,7 @@ pub fn outbox(packed: &[u8]) -> Result<Result<Entries, Hindered>, Malformed> {
         Ok(reader) => reader,
         Err(hindered) => return Ok(Err(hindered)),
     };
-    let entries = (0..reader.array()? / 2).map(|_| Ok((reader.text()?.to_owned(), reader.bytes()?.to_owned()))).collect::<Result<_, _>>()?;
+    let entries =
+        (0..reader.array()? / 2).map(|_| Ok((reader.text()?.to_owned(), reader.bytes()?.to_owned()))).collect::<Result<_, _>>()?;
     Ok(Ok(entries))
 }

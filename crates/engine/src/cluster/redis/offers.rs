@@ -2,7 +2,7 @@
 
 use super::tag::{Repeat, Until, done, start};
 use super::wire;
-use super::{Cluster, ClusterClock, ClusterError, Home};
+use super::{DecideError, Decider, DeciderClock, Home};
 use bunho_domain::claim::Claim;
 use bunho_domain::event::{OfferChange, OfferEvent};
 use bunho_domain::ids::{ClaimId, StandbyId};
@@ -13,7 +13,7 @@ use bunho_domain::time::Millis;
 use bunho_journal::Audit;
 
 /// A decision, a refusal, or a failure to decide.
-type Decided<T> = Result<Result<T, Refusal>, ClusterError>;
+type Decided<T> = Result<Result<T, Refusal>, DecideError>;
 
 /// An offer as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,11 +47,11 @@ macro_rules! read {
     };
 }
 
-impl Cluster {
+impl Decider {
     /// Takes units of an offer.
     ///
     /// # Errors
-    /// [`ClusterError`]; refusals are inside.
+    /// [`DecideError`]; refusals are inside.
     pub async fn claim(&self, home: Home, request: ClaimRequest<'_>) -> Decided<Taken> {
         let command = start("claim", home.offer, home.epoch, 6)
             .time(self.clock())
@@ -73,7 +73,7 @@ impl Cluster {
     /// Makes a hold final, with what it grants.
     ///
     /// # Errors
-    /// [`ClusterError`]; refusals are inside.
+    /// [`DecideError`]; refusals are inside.
     pub async fn confirm(&self, home: Home, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
         self.about_claim("confirm", home, actor, claim).await
     }
@@ -81,7 +81,7 @@ impl Cluster {
     /// Gives a hold back.
     ///
     /// # Errors
-    /// [`ClusterError`]; refusals are inside.
+    /// [`DecideError`]; refusals are inside.
     pub async fn release(&self, home: Home, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
         self.about_claim("release", home, actor, claim).await
     }
@@ -89,7 +89,7 @@ impl Cluster {
     /// Reads a claim.
     ///
     /// # Errors
-    /// [`ClusterError`]; refusals are inside.
+    /// [`DecideError`]; refusals are inside.
     pub async fn read_claim(&self, home: Home, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
         self.about_claim("read_claim", home, actor, claim).await
     }
@@ -106,7 +106,7 @@ impl Cluster {
     /// Takes a confirmed claim back.
     ///
     /// # Errors
-    /// [`ClusterError`]; refusals are inside.
+    /// [`DecideError`]; refusals are inside.
     pub async fn take_back(&self, home: Home, claim: ClaimId, restock: Restock, audit: &Audit) -> Decided<Claim> {
         if claim.offer_number() != home.offer {
             return Ok(Err(Refusal::UnknownClaim));
@@ -119,7 +119,7 @@ impl Cluster {
     /// Joins an offer's standby.
     ///
     /// # Errors
-    /// [`ClusterError`]; refusals are inside.
+    /// [`DecideError`]; refusals are inside.
     pub async fn join_standby(&self, home: Home, request: StandbyRequest<'_>) -> Decided<StandbyView> {
         let command = start("join_standby", home.offer, home.epoch, 4).time(self.clock()).none();
         let command = command.text(request.user.as_str()).int(request.quantity.into()).pass(request.pass).nonce(request.nonce);
@@ -130,7 +130,7 @@ impl Cluster {
     /// Reads a place on standby.
     ///
     /// # Errors
-    /// [`ClusterError`]; refusals are inside.
+    /// [`DecideError`]; refusals are inside.
     pub async fn read_standby(&self, home: Home, actor: Actor<'_>, standby: StandbyId) -> Decided<StandbyView> {
         let Some(command) = self.about_standby("read_standby", home, actor, standby) else { return Ok(Err(Refusal::UnknownStandby)) };
         read!(self, home, command, Repeat::Yes, reader => wire::view_answer(reader, home.offer)?)
@@ -139,7 +139,7 @@ impl Cluster {
     /// Gives a place on standby up.
     ///
     /// # Errors
-    /// [`ClusterError`]; refusals are inside.
+    /// [`DecideError`]; refusals are inside.
     pub async fn leave_standby(&self, home: Home, actor: Actor<'_>, standby: StandbyId) -> Decided<()> {
         let Some(command) = self.about_standby("leave_standby", home, actor, standby) else { return Ok(Err(Refusal::UnknownStandby)) };
         read!(self, home, command, Repeat::Yes, _reader => ())
@@ -153,8 +153,8 @@ impl Cluster {
     /// An offer's settings and numbers.
     ///
     /// # Errors
-    /// [`ClusterError`].
-    pub async fn offer(&self, home: Home) -> Result<OfferState, ClusterError> {
+    /// [`DecideError`].
+    pub async fn offer(&self, home: Home) -> Result<OfferState, DecideError> {
         let command = start("offer", home.offer, home.epoch, 0).time(self.clock()).none();
         let read: Decided<_> = read!(self, home, command.finish(), Repeat::Yes, reader => wire::offer_answer(reader)?);
         let (settings, stock, next_deadline) = read?.map_err(|_| super::Malformed("reading an offer was refused"))?;
@@ -164,8 +164,8 @@ impl Cluster {
     /// Settles what time alone has decided, and tells when to come back. For a node's background: every decision does so by itself.
     ///
     /// # Errors
-    /// [`ClusterError`].
-    pub async fn settle(&self, home: Home) -> Result<Option<Millis>, ClusterError> {
+    /// [`DecideError`].
+    pub async fn settle(&self, home: Home) -> Result<Option<Millis>, DecideError> {
         let command = start("settle", home.offer, home.epoch, 0).time(self.clock()).none();
         let read: Decided<_> = read!(self, home, command.finish(), Repeat::Yes, reader => reader.int_or_none()?.map(Millis));
         Ok(read?.map_err(|_| super::Malformed("settling was refused"))?)
@@ -175,21 +175,21 @@ impl Cluster {
     /// checked the settings.
     ///
     /// # Errors
-    /// [`ClusterError::Exists`] and the rest.
-    pub async fn create(&self, home: Home, settings: &OfferSettings, audit: &Audit) -> Result<(), ClusterError> {
+    /// [`DecideError::Exists`] and the rest.
+    pub async fn create(&self, home: Home, settings: &OfferSettings, audit: &Audit) -> Result<(), DecideError> {
         self.create_as(home, settings, Some(audit), false).await
     }
 
     /// Creates an offer that is suspended and has nothing, to be filled with [`Self::load`].
     ///
     /// # Errors
-    /// [`ClusterError::Exists`] and the rest.
-    pub async fn create_suspended(&self, home: Home, settings: &OfferSettings) -> Result<(), ClusterError> {
+    /// [`DecideError::Exists`] and the rest.
+    pub async fn create_suspended(&self, home: Home, settings: &OfferSettings) -> Result<(), DecideError> {
         self.create_as(home, settings, None, true).await
     }
 
-    async fn create_as(&self, home: Home, settings: &OfferSettings, audit: Option<&Audit>, suspended: bool) -> Result<(), ClusterError> {
-        let obeys_clock = matches!(self.options.clock, ClusterClock::Manual(_));
+    async fn create_as(&self, home: Home, settings: &OfferSettings, audit: Option<&Audit>, suspended: bool) -> Result<(), DecideError> {
+        let obeys_clock = matches!(self.options.clock, DeciderClock::Manual(_));
         let command = start("create", home.offer, home.epoch, 3).time(self.clock()).audit(audit);
         self.plainly(home, command.settings(settings).bool(obeys_clock).bool(suspended).finish(), Repeat::No).await
     }
@@ -197,7 +197,7 @@ impl Cluster {
     /// Replaces an offer's settings.
     ///
     /// # Errors
-    /// [`ClusterError::Conflict`] and the rest; refusals are inside.
+    /// [`DecideError::Conflict`] and the rest; refusals are inside.
     pub async fn define(&self, home: Home, settings: &OfferSettings, if_revision: Option<u32>, audit: &Audit) -> Decided<()> {
         let command = start("define", home.offer, home.epoch, 2).time(self.clock()).audit(Some(audit));
         let command = command.settings(settings).int_or_none(if_revision.map(Into::into));
@@ -207,7 +207,7 @@ impl Cluster {
     /// Adds or removes units of an offer.
     ///
     /// # Errors
-    /// [`ClusterError`]; refusals are inside.
+    /// [`DecideError`]; refusals are inside.
     pub async fn restock(&self, home: Home, delta: i64, audit: &Audit) -> Decided<()> {
         // Further than any quantity goes, and exact in Lua.
         let delta = delta.clamp(-(1 << 40), 1 << 40);
@@ -218,7 +218,7 @@ impl Cluster {
     /// Ends an offer now.
     ///
     /// # Errors
-    /// [`ClusterError`]; refusals are inside.
+    /// [`DecideError`]; refusals are inside.
     pub async fn close(&self, home: Home, audit: &Audit) -> Decided<()> {
         let command = start("close", home.offer, home.epoch, 0).time(self.clock()).audit(Some(audit));
         read!(self, home, command.finish(), Repeat::Yes, _reader => ())
@@ -227,7 +227,7 @@ impl Cluster {
     /// Deletes an offer that nobody has anything of. [`Self::forget`] frees its memory.
     ///
     /// # Errors
-    /// [`ClusterError`]; refusals are inside.
+    /// [`DecideError`]; refusals are inside.
     pub async fn delete(&self, home: Home, audit: &Audit) -> Decided<()> {
         let command = start("delete", home.offer, home.epoch, 0).time(self.clock()).audit(Some(audit));
         read!(self, home, command.finish(), Repeat::No, _reader => ())
@@ -236,8 +236,8 @@ impl Cluster {
     /// Stops all decisions about an offer under a new epoch, which must not be lower than the one it has.
     ///
     /// # Errors
-    /// [`ClusterError`].
-    pub async fn suspend(&self, home: Home, epoch: u32) -> Result<(), ClusterError> {
+    /// [`DecideError`].
+    pub async fn suspend(&self, home: Home, epoch: u32) -> Result<(), DecideError> {
         let command = start("suspend", home.offer, home.epoch, 1).none().none().int(epoch.into());
         self.plainly(home, command.finish(), Repeat::Yes).await
     }
@@ -245,24 +245,24 @@ impl Cluster {
     /// Lets an offer go on under the epoch of `home`.
     ///
     /// # Errors
-    /// [`ClusterError`].
-    pub async fn resume(&self, home: Home) -> Result<(), ClusterError> {
+    /// [`DecideError`].
+    pub async fn resume(&self, home: Home) -> Result<(), DecideError> {
         self.plainly(home, start("resume", home.offer, home.epoch, 0).none().none().finish(), Repeat::Yes).await
     }
 
     /// Removes a deleted or suspended offer from Redis. Entries of its outbox must have been shipped.
     ///
     /// # Errors
-    /// [`ClusterError::Exists`] while it is neither.
-    pub async fn forget(&self, home: Home) -> Result<(), ClusterError> {
+    /// [`DecideError::Exists`] while it is neither.
+    pub async fn forget(&self, home: Home) -> Result<(), DecideError> {
         self.plainly(home, start("forget", home.offer, home.epoch, 0).none().none().finish(), Repeat::Yes).await
     }
 
     /// Makes a suspended offer's state what events say, in any order; versions that are not higher change nothing.
     ///
     /// # Errors
-    /// [`ClusterError`].
-    pub async fn load(&self, home: Home, events: &[OfferEvent]) -> Result<(), ClusterError> {
+    /// [`DecideError`].
+    pub async fn load(&self, home: Home, events: &[OfferEvent]) -> Result<(), DecideError> {
         for events in events.chunks(LOAD_MOST) {
             let mut command = start("load", home.offer, home.epoch, 1).none().none().array(4 * events.len());
             for event in events {
@@ -282,16 +282,16 @@ impl Cluster {
     /// Claims from sequence number `from` on, in their order, and where to go on. For reconciliation.
     ///
     /// # Errors
-    /// [`ClusterError`].
-    pub async fn claims_from(&self, home: Home, from: u32, most: u32) -> Result<(Vec<Claim>, Option<u32>), ClusterError> {
+    /// [`DecideError`].
+    pub async fn claims_from(&self, home: Home, from: u32, most: u32) -> Result<(Vec<Claim>, Option<u32>), DecideError> {
         let command = start("claims", home.offer, home.epoch, 2).none().none().int(from.into()).int(most.min(CLAIMS_MOST).into());
         let read: Decided<_> = read!(self, home, command.finish(), Repeat::Yes, reader => wire::claims_answer(reader, home.offer)?);
         Ok(read?.map_err(|_| super::Malformed("reading claims was refused"))?)
     }
 
     /// A command that the rules have no say in.
-    async fn plainly(&self, home: Home, command: Vec<u8>, repeat: Repeat) -> Result<(), ClusterError> {
+    async fn plainly(&self, home: Home, command: Vec<u8>, repeat: Repeat) -> Result<(), DecideError> {
         let answer = self.ask(home, command, repeat, Until::Shipped).await?;
-        done(&answer, home.offer)?.map(|_| ()).map_err(|_| ClusterError::Exists)
+        done(&answer, home.offer)?.map(|_| ()).map_err(|_| DecideError::Exists)
     }
 }

@@ -3,7 +3,7 @@
 //! Everything about a tag is the state of its task, so there is no lock. While a run is under way the next one gathers: it
 //! leaves when the one before is back, when it is full, or when its oldest command has waited as long as it may.
 
-use super::ClusterError;
+use super::DecideError;
 use super::link::{EntryId, Link, Reply, RunError, slot_of};
 use super::msgpack::{Reader, Writer};
 use super::script::{SCRIPT, WHEN_FULL};
@@ -43,7 +43,7 @@ const PEEK: Duration = Duration::from_millis(2);
 const SHIP_AGAIN: Duration = Duration::from_millis(100);
 
 /// A packed answer, or why there is none.
-pub(super) type Answer = Result<Vec<u8>, ClusterError>;
+pub(super) type Answer = Result<Vec<u8>, DecideError>;
 
 /// Whether a command that may have run can be asked again without doing it twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,14 +283,14 @@ impl Tag {
             self.queue.push_front(order);
         } else if let To::Caller(to) = order.to {
             // Whoever asked may be gone.
-            let _ = to.send(Err(ClusterError::Indeterminate(reason.to_owned())));
+            let _ = to.send(Err(DecideError::Indeterminate(reason.to_owned())));
         }
     }
 
     fn fail(&mut self, order: Order, error: &RunError) {
         match order.to {
             To::Caller(to) => {
-                let _ = to.send(Err(ClusterError::from(error)));
+                let _ = to.send(Err(DecideError::from(error)));
             }
             // The entries stay in the outbox, and whoever finds them there ships them again.
             To::Removal(ids) => {
@@ -397,7 +397,7 @@ impl Tag {
         for id in ids {
             self.mine.remove(id);
             for waiting in self.waiting.remove(id).into_iter().flatten() {
-                let _ = waiting.to.send(Err(ClusterError::Indeterminate("the offer was suspended before its entry was removed".into())));
+                let _ = waiting.to.send(Err(DecideError::Indeterminate("the offer was suspended before its entry was removed".into())));
             }
         }
     }
@@ -473,17 +473,17 @@ pub(super) fn relay(tag: u32, from: EntryId, left: Left) -> Order {
 }
 
 /// Whether an answer says that nothing was found to read.
-pub(super) fn done<'a>(answer: &'a [u8], offer: u32) -> Result<Result<Reader<'a>, bunho_domain::offer::refusal::Refusal>, ClusterError> {
+pub(super) fn done<'a>(answer: &'a [u8], offer: u32) -> Result<Result<Reader<'a>, bunho_domain::offer::refusal::Refusal>, DecideError> {
     match wire::verdict(answer, offer)? {
         Verdict::Done(reader) => Ok(Ok(reader)),
         Verdict::Refused(refusal) => Ok(Err(refusal)),
-        Verdict::Unknown => Err(ClusterError::UnknownOffer),
-        Verdict::Suspended | Verdict::Stale => Err(ClusterError::Suspended),
-        Verdict::Epoch(current) => Err(ClusterError::Epoch { current }),
-        Verdict::Overloaded => Err(ClusterError::Overloaded),
-        Verdict::Again => Err(ClusterError::Unavailable("more is due than could be settled".into())),
-        Verdict::Clock => Err(ClusterError::Clock),
-        Verdict::Conflict(current) => Err(ClusterError::Conflict { current }),
-        Verdict::Exists => Err(ClusterError::Exists),
+        Verdict::Unknown => Err(DecideError::UnknownOffer),
+        Verdict::Suspended | Verdict::Stale => Err(DecideError::Suspended),
+        Verdict::Epoch(current) => Err(DecideError::Epoch { current }),
+        Verdict::Overloaded => Err(DecideError::Overloaded),
+        Verdict::Again => Err(DecideError::Unavailable("more is due than could be settled".into())),
+        Verdict::Clock => Err(DecideError::Clock),
+        Verdict::Conflict(current) => Err(DecideError::Conflict { current }),
+        Verdict::Exists => Err(DecideError::Exists),
     }
 }

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod node;
 mod openapi;
 pub mod pass;
+pub mod preflight;
 pub mod problem;
 pub mod router;
 pub mod secrets;

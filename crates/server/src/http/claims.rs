@@ -174,9 +174,9 @@ pub(crate) fn list_view(page: &ClaimPage) -> ClaimList<'_> {
 }
 
 /// Answers with a claim.
-pub(crate) fn show(app: &App, claim: &Claim) -> Answered {
+pub(crate) async fn show(app: &App, claim: &Claim) -> Answered {
     // Between the decision and here the offer can only have been deleted, and then nobody has anything of it.
-    let offer = app.engine.offer_id(claim.id.offer_number()).ok_or_else(|| Problem::new(&UNKNOWN_CLAIM))?;
+    let offer = app.engine.offer_id(claim.id.offer_number()).await.map_err(|_| Problem::new(&UNKNOWN_CLAIM))?;
     Ok(ok(&ClaimView::new(claim, &offer)))
 }
 

@@ -16,7 +16,7 @@ use axum::response::sse::Event;
 use bunho_domain::ids::{IdempotencyKey, OfferId};
 use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_domain::offer::{ClaimRequest, OfferState, Pass, Stock};
-use futures_util::stream::unfold;
+use futures_util::stream::{self, StreamExt, unfold};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -101,12 +101,17 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answered {
     Ok(ok(&OfferList { offers }))
 }
 
+/// Offers that are read at once: on a cluster each is a round trip.
+const READ_AT_ONCE: usize = 64;
+
 /// Every offer as its audience is shown it.
 pub(crate) async fn every(app: &App, show: impl Fn(&OfferSettings, &Stock) -> serde_json::Result<Value>) -> Result<Vec<Value>, Problem> {
+    let ids = app.engine.offer_ids().await?;
+    let mut read = stream::iter(ids).map(|id| async move { app.engine.offer(&id).await }).buffered(READ_AT_ONCE);
     let mut offers = Vec::new();
-    for id in app.engine.offer_ids() {
-        // One that was deleted meanwhile is not there.
-        if let Ok((settings, stock)) = app.engine.offer(&id).await {
+    while let Some(offer) = read.next().await {
+        // One that was deleted meanwhile is not there, nor is one that a cluster is restoring.
+        if let Ok((settings, stock)) = offer {
             offers.push(show(&settings, &stock).map_err(|error| Problem::internal(&error))?);
         }
     }
@@ -126,7 +131,7 @@ pub(crate) async fn read(State(app): State<Arc<App>>, Segment(id): Segment) -> A
 pub(crate) async fn stock(State(app): State<Arc<App>>, Segment(id): Segment) -> Answered {
     let id = path_id(&id)?;
     let slot = slot(&app)?;
-    let changes = app.engine.watch_stock(&id)?;
+    let changes = app.engine.watch_stock(&id).await?;
     let (_, now) = app.engine.offer(&id).await?;
     Ok(events(unfold(StockStream { app, changes, shown: None, next: Some(now), ended: false, _slot: slot }, StockStream::advance)))
 }
@@ -196,7 +201,7 @@ async fn take(app: &App, id: &str, caller: &Caller, body: &JsonBody) -> Answered
         quantity: wanted.quantity.0,
         key: key.as_ref(),
         attributes: attributes.as_deref(),
-        pass: shown_pass(app, &offer, headers)?,
+        pass: shown_pass(app, &offer, headers).await?,
         nonce: app.engine.nonce(),
     };
     let taken = app.engine.claim(&offer, request).await??;
@@ -210,10 +215,10 @@ async fn take(app: &App, id: &str, caller: &Caller, body: &JsonBody) -> Answered
 }
 
 /// Whether the request shows a good pass of the offer's zone. An offer without one does not look.
-pub(crate) fn shown_pass(app: &App, offer: &OfferId, headers: &HeaderMap) -> Result<Pass, Problem> {
-    let Some(zone) = app.engine.zone_of(offer)? else { return Ok(Pass::Missing) };
+pub(crate) async fn shown_pass(app: &App, offer: &OfferId, headers: &HeaderMap) -> Result<Pass, Problem> {
+    let Some(zone) = app.engine.zone_of(offer).await? else { return Ok(Pass::Missing) };
     let Some(pass) = header(headers, &PASS_HEADER, "Bunho-Pass")? else { return Ok(Pass::Missing) };
-    Ok(if app.check_pass(pass, &zone)?.is_ok() { Pass::Valid } else { Pass::Invalid })
+    Ok(if app.check_pass(pass, &zone).await?.is_ok() { Pass::Valid } else { Pass::Invalid })
 }
 
 /// An offer's id in a path: what cannot be one is not there.

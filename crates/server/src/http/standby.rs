@@ -54,7 +54,7 @@ pub(crate) async fn join(State(app): State<Arc<App>>, Segment(id): Segment, call
     let user = caller.user()?;
     let offer = offer_id(&id)?;
     let wanted: NewStandby = body.parse()?;
-    let pass = shown_pass(&app, &offer, body.headers())?;
+    let pass = shown_pass(&app, &offer, body.headers()).await?;
     let request = StandbyRequest { user, quantity: wanted.quantity.0, pass, nonce: app.engine.nonce() };
     let place = app.engine.join_standby(&offer, request).await??;
     let mut response = answer(StatusCode::CREATED, &view(&place, &offer));
@@ -67,7 +67,7 @@ pub(crate) async fn join(State(app): State<Arc<App>>, Segment(id): Segment, call
 #[utoipa::path(get, path = "/v1/standby/{id}", tag = "standby", params(("id" = String, Path)), responses((status = 200, body = StandbyView)))]
 pub(crate) async fn read(State(app): State<Arc<App>>, Segment(id): Segment, caller: Caller) -> Answered {
     let place = app.engine.read_standby(caller.actor()?, path_id(&id)?).await??;
-    let offer = app.engine.offer_id(place.standby.id.offer_number()).ok_or_else(|| Problem::new(&UNKNOWN_STANDBY))?;
+    let offer = app.engine.offer_id(place.standby.id.offer_number()).await.map_err(|_| Problem::new(&UNKNOWN_STANDBY))?;
     Ok(ok(&view(&place, &offer)))
 }
 

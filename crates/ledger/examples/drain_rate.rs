@@ -63,7 +63,7 @@ async fn main() -> Result<(), Failure> {
         let spent = total(&processor_seconds()?) - total(&before);
         println!("{name}: {events} events in {:.2} s, {spent:.2} s of processor time", began.elapsed().as_secs_f64());
     }
-    let bytes = ledger.path().map(std::fs::metadata).transpose()?.map_or(0, |file| file.len());
+    let bytes = ledger.path().map_or(Ok(0), |path| std::fs::metadata(path).map(|file| file.len()))?;
     println!("file: {} bytes a claim", bytes / u64::from(claims.max(1)));
     ledger.close().await;
     Ok(())

@@ -34,6 +34,19 @@ pub enum LedgerError {
         /// Who asked.
         own: String,
     },
+    /// Somebody else has held the lock of the directory for all the time that was waited.
+    #[error("somebody else has been editing for seconds")]
+    Busy,
+    /// An import brings an offer or a zone whose number or id another one has.
+    #[error("the directory has another {kind} with number {number} or with the id {id}: import into an empty database")]
+    Imported {
+        /// "offer" or "zone".
+        kind: &'static str,
+        /// Its number.
+        number: u32,
+        /// Its id.
+        id: String,
+    },
     /// The database has not answered for so long that it is given up and asked anew.
     #[error("the ledger does not answer")]
     Silent,

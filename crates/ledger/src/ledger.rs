@@ -30,6 +30,8 @@ struct Shared {
     wanted: watch::Sender<u64>,
     /// How often claims were written by anyone but the projector, which then has to count them afresh.
     repairs: AtomicU64,
+    /// Turns of this process's tasks at editing the directory.
+    editing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Ledger {
@@ -46,7 +48,7 @@ impl Ledger {
             Place::MySql(url) => network::open_mysql(&place, url).await,
         }?;
         let (projected, wanted) = (watch::Sender::new(0), watch::Sender::new(0));
-        let shared = Shared { place, writer, readers, projected, wanted, repairs: AtomicU64::new(0) };
+        let shared = Shared { place, writer, readers, projected, wanted, repairs: AtomicU64::new(0), editing: Arc::default() };
         let ledger = Self { shared: Arc::new(shared) };
         ledger.publish_projected(ledger.projected_offset().await?);
         Ok(ledger)
@@ -140,6 +142,10 @@ impl Ledger {
     /// Begins a transaction in which everything stands still.
     pub(crate) async fn begin_snapshot(&self) -> Result<Transaction, LedgerError> {
         self.shared.readers.begin_snapshot().await.map_err(LedgerError::sql("begin to read"))
+    }
+
+    pub(crate) fn editing(&self) -> Arc<tokio::sync::Mutex<()>> {
+        self.shared.editing.clone()
     }
 
     pub(crate) async fn projected_offset(&self) -> Result<u64, LedgerError> {

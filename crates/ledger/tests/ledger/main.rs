@@ -3,6 +3,7 @@
 mod backend;
 mod world;
 
+mod directory;
 mod faults;
 mod guards;
 mod lists;

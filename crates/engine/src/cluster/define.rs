@@ -8,7 +8,8 @@
 
 use super::Cluster;
 use super::directory::{Known, OfferCell};
-use super::redis::{Home, ZoneHome};
+use super::redis::Home;
+use super::redis::line::ZoneHome;
 use crate::Decided;
 use crate::error::EngineError;
 use crate::references::{self, Named};

@@ -4,7 +4,8 @@
 //! a copy without a lock. What is not found in the copy is looked up again, once for all who ask at that time, so an
 //! offer that another node has just made is found; and a background task looks every second.
 
-use super::redis::{Home, OfferState, ZoneHome};
+use super::redis::line::ZoneHome;
+use super::redis::{Home, ReadOffer};
 use super::rounds::Rounds;
 use crate::error::EngineError;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -46,7 +47,7 @@ pub(super) struct OfferCell {
     /// As the directory has it.
     pub(super) entry: ArcSwap<Entry>,
     /// As it was last read from Redis; none: not since this node knows of it.
-    pub(super) shown: ArcSwapOption<OfferState>,
+    pub(super) shown: ArcSwapOption<ReadOffer>,
     /// When it should be settled even if nobody asks, Unix milliseconds; `i64::MAX`: never.
     pub(super) next_deadline: AtomicI64,
     pub(super) in_flight: AtomicU32,
@@ -80,7 +81,7 @@ impl OfferCell {
     }
 
     /// Takes in what Redis has told.
-    pub(super) fn show(&self, state: OfferState) {
+    pub(super) fn show(&self, state: ReadOffer) {
         self.next_deadline.store(state.next_deadline.map_or(i64::MAX, |at| at.0), Ordering::Relaxed);
         let stock = state.stock;
         self.version.fetch_max(stock.version, Ordering::Relaxed);

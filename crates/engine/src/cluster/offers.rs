@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use super::directory::OfferCell;
-use super::redis::{DecideError, Home, OfferState};
+use super::redis::{DecideError, Home, ReadOffer};
 use crate::Decided;
 use crate::bulkhead::InFlight;
 use crate::error::EngineError;
@@ -75,7 +75,7 @@ impl Cluster {
     }
 
     /// Reads an offer from Redis, settling what is due, and keeps what it said.
-    pub(super) async fn read_offer(&self, cell: &OfferCell) -> Result<OfferState, EngineError> {
+    pub(super) async fn read_offer(&self, cell: &OfferCell) -> Result<ReadOffer, EngineError> {
         let state = self.at_offer(cell, async |home| self.decider.offer(home).await).await?;
         cell.show(state.clone());
         Ok(state)
@@ -128,7 +128,7 @@ impl Cluster {
     }
 
     /// Asks where the offer lives. What Redis says that the directory does not is looked up once, and else is a case for recovery.
-    async fn at_offer<T>(&self, cell: &OfferCell, ask: impl AsyncFn(Home) -> Result<T, DecideError>) -> Result<T, EngineError> {
+    pub(super) async fn at_offer<T>(&self, cell: &OfferCell, ask: impl AsyncFn(Home) -> Result<T, DecideError>) -> Result<T, EngineError> {
         let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
         if !cell.is_live() {
             return Err(EngineError::Suspended);

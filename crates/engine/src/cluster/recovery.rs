@@ -10,7 +10,8 @@
 //! A node may die between any two of these. The entry then stays `recovering`, and after [`TAKE_OVER_AFTER`] another node begins at 1 under the next epoch.
 
 use super::Cluster;
-use super::redis::{DecideError, Home, ZoneHome, line};
+use super::redis::line::{self, ZoneHome};
+use super::redis::{DecideError, Home};
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange};
 use bunho_domain::offer::settings::OfferSettings;
 use bunho_journal::kafka::{Place, ProduceError, cloudevents};

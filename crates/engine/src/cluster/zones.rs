@@ -2,7 +2,8 @@
 
 use super::Cluster;
 use super::directory::ZoneCell;
-use super::redis::{DecideError, ZoneHome};
+use super::redis::DecideError;
+use super::redis::line::ZoneHome;
 use crate::bulkhead::InFlight;
 use crate::error::EngineError;
 use crate::types::{Entry, Subject, ZoneReport};

@@ -2,9 +2,10 @@
 //!
 //! The layouts are the script's (`lua/prelude.lua` names the columns, `lua/commands.lua` the arguments and answers).
 
+use super::line::wire as line;
 use super::msgpack::{Malformed, Reader, Writer};
 use bunho_domain::claim::{Claim, Standby, StandbyStatus, Status};
-use bunho_domain::event::{Event, OfferChange, OfferEvent};
+use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneEvent};
 use bunho_domain::ids::{AppId, ClaimId, IdempotencyKey, NONCE_MASK, OfferId, StandbyId, UserId, ZoneId};
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::{ConfirmBy, Kind, OfferSettings};
@@ -111,11 +112,13 @@ impl Writer {
 
     /// Who did it, as bytes of their own that the script passes on.
     pub(super) fn audit(self, audit: Option<&Audit>) -> Self {
-        let Some(Audit { actor, action, target, detail, request_id }) = audit else { return self.none() };
-        let packed =
-            Self::default().text(actor).text(action).text(target).text_or_none(detail.as_deref()).text_or_none(request_id.as_deref());
-        self.bytes(&packed.finish())
+        self.bytes_or_none(audit.map(packed_audit).as_deref())
     }
+}
+
+pub(super) fn packed_audit(Audit { actor, action, target, detail, request_id }: &Audit) -> Vec<u8> {
+    let writer = Writer::default().text(actor).text(action).text(target);
+    writer.text_or_none(detail.as_deref()).text_or_none(request_id.as_deref()).finish()
 }
 
 const fn status_number(status: Status) -> i64 {
@@ -239,6 +242,18 @@ impl Reader<'_> {
         if self.array()? == wanted { Ok(()) } else { Err(Malformed("a row has another number of columns")) }
     }
 
+    /// What is known of an offer's or zone's state, if there is one.
+    pub(super) fn standing(&mut self) -> Result<Option<Standing>, Malformed> {
+        Ok(match self.array_or_none()? {
+            None => None,
+            Some(4) => {
+                let (epoch, version) = (self.number_as()?, self.number_as()?);
+                Some(Standing { epoch, version, suspended: self.bool()?, deleted: self.bool()? })
+            }
+            Some(_) => return Err(Malformed("a standing has another number of columns")),
+        })
+    }
+
     fn audit(&mut self) -> Result<Option<Audit>, Malformed> {
         let Some(packed) = self.bytes_or_none()? else { return Ok(None) };
         let mut packed = Reader::new(packed);
@@ -258,6 +273,10 @@ impl Reader<'_> {
         let version = self.number_as()?;
         let seq = self.number_as()?;
         let state = self.bytes_or_none()?;
+        if line::is_of_zone(kind) {
+            let rest = Reader::new(state.ok_or(Malformed("an event has no state"))?);
+            return Ok(Event::Zone(ZoneEvent { zone: offer, change: line::change(kind, rest)? }));
+        }
         let whole = || Ok(Reader::new(state.ok_or(Malformed("an event has no state"))?));
         let change = match kind {
             0 => OfferChange::Defined(Box::new(whole()?.settings()?)),
@@ -270,21 +289,70 @@ impl Reader<'_> {
     }
 }
 
-/// An entry of the outbox without its id: the record that the journal keeps, and the offer that decided with its epoch and version.
-pub(super) struct Written {
-    pub(super) record: Record,
-    pub(super) offer: u32,
-    pub(super) epoch: u32,
-    pub(super) version: u64,
+/// An entry of the outbox without its id: the record that the journal keeps, and who decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// What happened.
+    pub record: Record,
+    /// The number of the offer or zone that decided.
+    pub number: u32,
+    /// Its epoch then: of its state, where it is a zone.
+    pub epoch: u32,
+    /// Its version after.
+    pub version: u64,
 }
 
-pub(super) fn written(packed: &[u8]) -> Result<Written, Malformed> {
+/// Reads an entry of an outbox.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn written(packed: &[u8]) -> Result<Written, Malformed> {
     let mut reader = Reader::new(packed);
     let at = Millis(reader.int()?);
     let audit = reader.audit()?;
     let events = (0..reader.array()?).map(|_| reader.event()).collect::<Result<_, _>>()?;
     let record = Record { at, events, audit };
-    Ok(Written { record, offer: reader.number_as()?, epoch: reader.number_as()?, version: reader.number_as()? })
+    Ok(Written { record, number: reader.number_as()?, epoch: reader.number_as()?, version: reader.number_as()? })
+}
+
+/// Where an offer's or zone's state in Redis stands. For whoever compares it with the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its epoch.
+    pub epoch: u32,
+    /// Its version: one more with each event, whether the journal has that one yet or not.
+    pub version: u64,
+    /// Nothing is decided.
+    pub suspended: bool,
+    /// It was deleted and is still there.
+    pub deleted: bool,
+}
+
+/// The start of every command about offers.
+pub(super) fn start(name: &str, offer: u32, epoch: u32, arguments: usize) -> Writer {
+    Writer::default().array(5 + arguments).text(name).int(offer.into()).int(epoch.into())
+}
+
+/// Done, with what follows, or done with nothing.
+const DONE: i64 = 0;
+/// More is due than one run may settle.
+const AGAIN: i64 = 6;
+
+/// What the script said to one command, of offers or of a zone: its number, and its own part.
+fn said(packed: &[u8]) -> Result<(i64, Reader<'_>), Malformed> {
+    let mut reader = Reader::new(packed);
+    reader.array()?;
+    Ok((reader.int()?, reader))
+}
+
+/// The command's own part, if it was done.
+pub(super) fn done(packed: &[u8]) -> Option<Reader<'_>> {
+    said(packed).ok().filter(|(number, _)| *number == DONE).map(|(_, reader)| reader)
+}
+
+/// Whether it is to be asked again.
+pub(super) fn is_again(packed: &[u8]) -> bool {
+    said(packed).is_ok_and(|(number, _)| number == AGAIN)
 }
 
 /// What the script said to one command, before its own part.
@@ -309,16 +377,15 @@ pub(super) enum Verdict<'a> {
 }
 
 pub(super) fn verdict(packed: &[u8], offer: u32) -> Result<Verdict<'_>, Malformed> {
-    let mut reader = Reader::new(packed);
-    reader.array()?;
-    Ok(match reader.int()? {
-        0 => Verdict::Done(reader),
+    let (number, mut reader) = said(packed)?;
+    Ok(match number {
+        DONE => Verdict::Done(reader),
         1 => Verdict::Refused(refusal(&mut reader, offer)?),
         2 => Verdict::Unknown,
         3 => Verdict::Suspended,
         4 => Verdict::Epoch(reader.number_as()?),
         5 => Verdict::Overloaded,
-        6 => Verdict::Again,
+        AGAIN => Verdict::Again,
         7 => Verdict::Clock,
         8 => Verdict::Conflict(reader.number_as()?),
         9 => Verdict::Exists,

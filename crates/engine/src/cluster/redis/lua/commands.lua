@@ -261,6 +261,16 @@ function plain.claims(o, _, c)
   return { OK, found, upto < o.next_seq and upto }
 end
 
+-- What is known of each of these offers: epoch, version, whether it is suspended and whether it was deleted; or false.
+function plain.standings(_, _, c)
+  local found = {}
+  for i, number in ipairs(c[6]) do
+    local o = offer_of(number)
+    found[i] = o and { o.epoch, o.version, o.suspended or o.broken, o.deleted }
+  end
+  return { OK, found }
+end
+
 -- Forgets an offer that was deleted, or that is to be loaded anew.
 function plain.forget(o)
   if not o then return { OK } end

@@ -4,13 +4,22 @@
 -- The reply has the form of a run over offers: where the outbox begins (its first entry, or after it is empty the last id that it gave; and which
 -- of the two), the answers each after the id of the entry that it depends on, and the entries that this run wrote.
 
--- Whether an answer shows something that must not be forgotten. Who waits is told nothing that binds.
+line.binding = { create = true, define = true, leave = true, delete = true }
+
+-- Whether an answer shows something that must not be forgotten. Who waits is told nothing that binds; who came while numbers are being reserved
+-- is answered when that is in the journal, and asks again.
 function line.binds(name, answer)
   if answer[1] ~= OK then return false end
   if name == 'poll' then return answer[2] == 0 end
-  if name == 'join' then return answer[2] and answer[7] == 0 end
-  return name ~= 'sweep' and name ~= 'status' and name ~= 'reserve'
+  if name == 'join' then
+    if answer[2] then return answer[7] == 0 end
+    return answer[3]
+  end
+  return line.binding[name]
 end
+
+-- Plain commands that change nothing.
+line.reads = { outbox = true, standing = true }
 
 -- What stands in the way of deciding, or nil.
 function line.hindrance(c)
@@ -27,7 +36,7 @@ function line.decide(c)
   if command then
     if c[4] and z and not z.debug then return { CLOCK } end
     local answer = command(c[4] or run.now, c)
-    run.dirty = true
+    run.dirty = run.dirty or not line.reads[c[1]]
     if z then line.end_record(z.clock, c[5]) end
     return answer
   end

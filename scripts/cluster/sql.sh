@@ -4,6 +4,7 @@
 #
 #   sql.sh start postgres|mariadb DIR PORT    makes DIR where there is none, starts, waits until it answers, prints its URL
 #   sql.sh stop DIR                           ends exactly that process
+#   sql.sh status DIR                         says whether it runs
 #
 #   BUNHO_SQL_OPTIONS    more options for the server, for tests
 #
@@ -132,5 +133,9 @@ case "${1:-}" in
   stop)
     [ $# = 2 ] || fail "stop DIR"
     [ ! -d "$2" ] || stop "$(readlink -f "$2")" ;;
-  *) fail "start postgres|mariadb DIR PORT, or stop DIR" ;;
+  status)
+    [ $# = 2 ] || fail "status DIR"
+    dir=$(readlink -f "$2"); name=$(basename "$dir")
+    if runs "$dir"; then echo "$name: process $(cat "$dir/pid"), 127.0.0.1:$(cat "$dir/port")"; else echo "$name: not running"; exit 1; fi ;;
+  *) fail "start postgres|mariadb DIR PORT, stop DIR, or status DIR" ;;
 esac

@@ -39,7 +39,8 @@ CREATE TABLE zones (
     created_at             CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     updated_at             CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     deleted_at             VARCHAR(24) CHARACTER SET ascii COLLATE ascii_bin,
-    -- MySQL has no index over some of the rows; nulls are in no index that is unique. (MariaDB takes no CHAR into such a column.)
+    -- MySQL has no index over some of the rows; nulls are in no index that is unique. MariaDB takes no CHAR in what it computes, as a
+    -- session may have its own idea of how such a one ends.
     live_id VARCHAR(64) AS (CASE WHEN deleted_at IS NULL THEN id END) VIRTUAL
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 CREATE UNIQUE INDEX zones_live_id ON zones (live_id);
@@ -69,7 +70,7 @@ CREATE TABLE offers (
     created_at           CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     updated_at           CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     deleted_at           VARCHAR(24) CHARACTER SET ascii COLLATE ascii_bin,
-    -- MySQL has no index over some of the rows; nulls are in no index that is unique. (MariaDB takes no CHAR into such a column.)
+    -- MySQL has no index over some of the rows; nulls are in no index that is unique.
     live_id VARCHAR(64) AS (CASE WHEN deleted_at IS NULL THEN id END) VIRTUAL
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 CREATE UNIQUE INDEX offers_live_id ON offers (live_id);

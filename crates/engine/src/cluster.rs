@@ -147,7 +147,7 @@ impl Cluster {
 
     /// Waits until everything that was in the topic when this was called is in the ledger.
     pub(crate) async fn ledger_caught_up(&self) -> Result<(), EngineError> {
-        self.ledger_waits.after_now(async || self.wait_for_ledger().await).await.map_err(|_| EngineError::LedgerBehind)
+        self.ledger_waits.after_now(self.wait_for_ledger()).await.map_err(|_| EngineError::LedgerBehind)
     }
 
     async fn wait_for_ledger(&self) -> Result<(), String> {
@@ -198,6 +198,7 @@ impl From<DecideError> for EngineError {
     fn from(error: DecideError) -> Self {
         match error {
             DecideError::UnknownOffer => Self::UnknownOffer,
+            DecideError::UnknownZone => Self::UnknownZone,
             DecideError::Suspended | DecideError::Epoch { .. } => Self::Suspended,
             DecideError::Overloaded => Self::Overloaded,
             DecideError::Conflict { current } => Self::Conflict { current },

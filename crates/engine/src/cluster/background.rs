@@ -105,11 +105,11 @@ impl Cluster {
 
     async fn sweep_zone(&self, cell: &ZoneCell) -> Result<(), EngineError> {
         for _ in 0..SWEEPS_MAX {
-            if !self.at_zone(cell, async |home| self.decider.sweep(home, SWEEP_TICKETS).await).await? {
+            if !self.at_zone(cell, |home| self.decider.sweep(home, SWEEP_TICKETS)).await? {
                 break;
             }
         }
-        self.at_zone(cell, async |home| self.decider.minute(home).await).await?;
+        self.at_zone(cell, |home| self.decider.minute(home)).await?;
         self.read_zone(cell).await.map(drop)
     }
 

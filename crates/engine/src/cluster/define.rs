@@ -8,7 +8,7 @@
 
 use super::Cluster;
 use super::directory::{Known, OfferCell};
-use super::redis::Home;
+use super::redis::{Home, ZoneDeletion};
 use super::redis::line::ZoneHome;
 use crate::Decided;
 use crate::error::EngineError;
@@ -47,7 +47,7 @@ impl Cluster {
                     reason: "must be what it was when the offer was made, or null: on a cluster an offer lives with what it grants",
                 });
             }
-            let defined = self.at_offer(cell, async |home| self.decider.define(home, &settings, if_revision, &audit).await).await?;
+            let defined = self.at_offer(cell, |home| self.decider.define(home, &settings, if_revision, &audit)).await?;
             self.read_offer(cell).await?;
             self.until_in_ledger().await?;
             return Ok(defined.map(|()| false));
@@ -66,7 +66,7 @@ impl Cluster {
 
     pub(crate) async fn restock(&self, offer: &OfferId, delta: i64, audit: Audit) -> Decided<()> {
         let cell = self.directory.offer(offer).await?;
-        let restocked = self.at_offer(&cell, async |home| self.decider.restock(home, delta, &audit).await).await?;
+        let restocked = self.at_offer(&cell, |home| self.decider.restock(home, delta, &audit)).await?;
         self.read_offer(&cell).await?;
         self.until_in_ledger().await?;
         Ok(restocked)
@@ -74,7 +74,7 @@ impl Cluster {
 
     pub(crate) async fn close_offer(&self, offer: &OfferId, audit: Audit) -> Decided<()> {
         let cell = self.directory.offer(offer).await?;
-        let closed = self.at_offer(&cell, async |home| self.decider.close(home, &audit).await).await?;
+        let closed = self.at_offer(&cell, |home| self.decider.close(home, &audit)).await?;
         self.read_offer(&cell).await?;
         self.until_in_ledger().await?;
         Ok(closed)
@@ -89,7 +89,7 @@ impl Cluster {
         if self.all_offers(&known).await?.iter().any(|(_, other)| other.grants.as_ref() == Some(id)) {
             return Err(EngineError::InUse("another offer grants it"));
         }
-        let deleted = self.at_offer(&cell, async |home| self.decider.delete(home, &audit).await).await?;
+        let deleted = self.at_offer(&cell, |home| self.decider.delete(home, &audit)).await?;
         if deleted.is_ok() {
             let home = cell.home();
             self.is_deleted(&cell.entry.load()).await?;
@@ -153,7 +153,7 @@ impl Cluster {
             return Err(EngineError::Conflict { current: current.revision });
         }
         let settings = ZoneSettings { revision: current.revision + 1, ..edit(&current) };
-        self.at_zone(&cell, async |home| self.decider.define_zone(home, &settings, Some(current.revision), audit).await).await?;
+        self.at_zone(&cell, |home| self.decider.define_zone(home, &settings, Some(current.revision), audit)).await?;
         self.read_zone(&cell).await?;
         self.until_in_ledger().await
     }
@@ -165,7 +165,7 @@ impl Cluster {
             return Err(EngineError::InUse("an offer wants its pass"));
         }
         let home = cell.home();
-        if !self.at_zone(&cell, async |home| self.decider.delete_zone(home, &audit).await).await? {
+        if self.at_zone(&cell, |home| self.decider.delete_zone(home, &audit)).await? == ZoneDeletion::InUse {
             return Err(EngineError::InUse("people wait or are inside"));
         }
         self.is_deleted(&cell.entry.load()).await?;

@@ -125,7 +125,7 @@ impl Directory {
     /// # Errors
     /// [`EngineError::Unavailable`]: the database cannot be read.
     pub(super) async fn refresh(&self) -> Result<(), EngineError> {
-        self.rounds.after_now(async || self.read().await).await.map_err(EngineError::unavailable)
+        self.rounds.after_now(self.read()).await.map_err(EngineError::unavailable)
     }
 
     async fn read(&self) -> Result<(), LedgerError> {

@@ -18,52 +18,52 @@ use tokio::sync::watch;
 impl Cluster {
     pub(crate) async fn claim(&self, offer: &OfferId, request: ClaimRequest<'_>) -> Decided<Taken> {
         let cell = self.directory.offer(offer).await?;
-        let taken = self.at_offer(&cell, async |home| self.decider.claim(home, request).await).await?;
+        let taken = self.at_offer(&cell, |home| self.decider.claim(home, request)).await?;
         self.until_in_ledger().await?;
         Ok(taken)
     }
 
     pub(crate) async fn confirm(&self, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
         let Some(cell) = self.offer_of_claim(claim.offer_number()).await? else { return Ok(Err(Refusal::UnknownClaim)) };
-        let confirmed = self.at_offer(&cell, async |home| self.decider.confirm(home, actor, claim).await).await?;
+        let confirmed = self.at_offer(&cell, |home| self.decider.confirm(home, actor, claim)).await?;
         self.until_in_ledger().await?;
         Ok(confirmed)
     }
 
     pub(crate) async fn release(&self, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
         let Some(cell) = self.offer_of_claim(claim.offer_number()).await? else { return Ok(Err(Refusal::UnknownClaim)) };
-        let released = self.at_offer(&cell, async |home| self.decider.release(home, actor, claim).await).await?;
+        let released = self.at_offer(&cell, |home| self.decider.release(home, actor, claim)).await?;
         self.until_in_ledger().await?;
         Ok(released)
     }
 
     pub(crate) async fn take_back(&self, claim: ClaimId, restock: Restock, audit: Audit) -> Decided<Claim> {
         let Some(cell) = self.offer_of_claim(claim.offer_number()).await? else { return Ok(Err(Refusal::UnknownClaim)) };
-        let returned = self.at_offer(&cell, async |home| self.decider.take_back(home, claim, restock, &audit).await).await?;
+        let returned = self.at_offer(&cell, |home| self.decider.take_back(home, claim, restock, &audit)).await?;
         self.until_in_ledger().await?;
         Ok(returned)
     }
 
     pub(crate) async fn read_claim(&self, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
         let Some(cell) = self.offer_of_claim(claim.offer_number()).await? else { return Ok(Err(Refusal::UnknownClaim)) };
-        self.at_offer(&cell, async |home| self.decider.read_claim(home, actor, claim).await).await
+        self.at_offer(&cell, |home| self.decider.read_claim(home, actor, claim)).await
     }
 
     pub(crate) async fn join_standby(&self, offer: &OfferId, request: StandbyRequest<'_>) -> Decided<StandbyView> {
         let cell = self.directory.offer(offer).await?;
-        let view = self.at_offer(&cell, async |home| self.decider.join_standby(home, request).await).await?;
+        let view = self.at_offer(&cell, |home| self.decider.join_standby(home, request)).await?;
         self.until_in_ledger().await?;
         Ok(view)
     }
 
     pub(crate) async fn read_standby(&self, actor: Actor<'_>, standby: StandbyId) -> Decided<StandbyView> {
         let Some(cell) = self.offer_of_claim(standby.offer_number()).await? else { return Ok(Err(Refusal::UnknownStandby)) };
-        self.at_offer(&cell, async |home| self.decider.read_standby(home, actor, standby).await).await
+        self.at_offer(&cell, |home| self.decider.read_standby(home, actor, standby)).await
     }
 
     pub(crate) async fn leave_standby(&self, actor: Actor<'_>, standby: StandbyId) -> Decided<()> {
         let Some(cell) = self.offer_of_claim(standby.offer_number()).await? else { return Ok(Err(Refusal::UnknownStandby)) };
-        let left = self.at_offer(&cell, async |home| self.decider.leave_standby(home, actor, standby).await).await?;
+        let left = self.at_offer(&cell, |home| self.decider.leave_standby(home, actor, standby)).await?;
         self.until_in_ledger().await?;
         Ok(left)
     }
@@ -76,7 +76,7 @@ impl Cluster {
 
     /// Reads an offer from Redis, settling what is due, and keeps what it said.
     pub(super) async fn read_offer(&self, cell: &OfferCell) -> Result<ReadOffer, EngineError> {
-        let state = self.at_offer(cell, async |home| self.decider.offer(home).await).await?;
+        let state = self.at_offer(cell, |home| self.decider.offer(home)).await?;
         cell.show(state.clone());
         Ok(state)
     }
@@ -117,7 +117,7 @@ impl Cluster {
             Err(EngineError::UnknownOffer) => return Ok((Vec::new(), None)),
             found => found?,
         };
-        self.at_offer(&cell, async |home| self.decider.claims_from(home, from, most).await).await
+        self.at_offer(&cell, |home| self.decider.claims_from(home, from, most)).await
     }
 
     async fn offer_of_claim(&self, number: u32) -> Result<Option<Arc<OfferCell>>, EngineError> {
@@ -128,7 +128,10 @@ impl Cluster {
     }
 
     /// Asks where the offer lives. What Redis says that the directory does not is looked up once, and else is a case for recovery.
-    pub(super) async fn at_offer<T>(&self, cell: &OfferCell, ask: impl AsyncFn(Home) -> Result<T, DecideError>) -> Result<T, EngineError> {
+    pub(super) async fn at_offer<T, F>(&self, cell: &OfferCell, ask: impl Fn(Home) -> F) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, DecideError>>,
+    {
         let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
         if !cell.is_live() {
             return Err(EngineError::Suspended);

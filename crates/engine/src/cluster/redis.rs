@@ -197,6 +197,14 @@ impl Decider {
         Ok(Self { options, link: Arc::new(link), shipper, tags: Mutex::default() })
     }
 
+    /// Redis's clock.
+    ///
+    /// # Errors
+    /// [`DecideError::Unavailable`].
+    pub async fn time(&self) -> Result<Millis, DecideError> {
+        self.link.time().await.map(Millis).map_err(|error| DecideError::Unavailable(error.to_string()))
+    }
+
     /// Ships what a tag's outbox still holds, whoever wrote it, some hundred entries at a time. For a node's background.
     ///
     /// # Errors

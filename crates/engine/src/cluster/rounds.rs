@@ -28,13 +28,13 @@ impl Rounds {
     ///
     /// # Errors
     /// The round failed; all that waited for it learn so, and nobody tries again in their stead.
-    pub(super) async fn after_now<E: Display>(&self, work: impl AsyncFnOnce() -> Result<(), E>) -> Result<(), Failed> {
+    pub(super) async fn after_now<E: Display>(&self, work: impl Future<Output = Result<(), E>>) -> Result<(), Failed> {
         let asked = self.begun.load(Ordering::SeqCst);
         let mut last = self.last.lock().await;
         if last.round <= asked {
             last.round = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
             last.failure = Some("it was given up".into());
-            last.failure = work().await.err().map(|error| error.to_string());
+            last.failure = work.await.err().map(|error| error.to_string());
         }
         last.failure.clone().map_or(Ok(()), |failure| Err(Failed(failure)))
     }
@@ -54,7 +54,7 @@ mod tests {
             let (rounds, count) = (rounds.clone(), count.clone());
             tokio::spawn(async move {
                 rounds
-                    .after_now(async || {
+                    .after_now(async {
                         tokio::time::sleep(Duration::from_millis(20)).await;
                         count.fetch_add(1, Ordering::SeqCst);
                         Ok::<_, Infallible>(())
@@ -78,8 +78,8 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_everybodys() {
         let rounds = Rounds::default();
-        let failed = rounds.after_now(async || Err("no answer")).await;
+        let failed = rounds.after_now(async { Err("no answer") }).await;
         assert_eq!(failed.expect_err("a failure").to_string(), "no answer");
-        rounds.after_now(async || Ok::<_, Infallible>(())).await.expect("the next one is well");
+        rounds.after_now(async { Ok::<_, Infallible>(()) }).await.expect("the next one is well");
     }
 }

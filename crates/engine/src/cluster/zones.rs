@@ -20,7 +20,7 @@ impl Cluster {
             nonce: client_key.map_or_else(|| self.nonce(), |key| self.ticket_key.client_nonce(zone, key)),
             keyed: client_key.is_some(),
         };
-        let issued = self.at_zone(&cell, async |home| self.decider.join(home, join, cell.left()).await).await?;
+        let issued = self.at_zone(&cell, |home| self.decider.join(home, join, cell.left())).await?;
         let number = cell.entry.load().number;
         let ticket = Ticket { zone_number: number, number: issued.number, issued_at: issued.issued_at, nonce: issued.nonce };
         let token = ticket.encode(&self.ticket_key, zone);
@@ -30,7 +30,7 @@ impl Cluster {
     pub(crate) async fn poll(&self, zone: &ZoneId, token: &str) -> Result<Entry, EngineError> {
         let cell = self.directory.zone(zone).await?;
         let poll = self.read_ticket(&cell, zone, token)?;
-        let answer = self.at_zone(&cell, async |home| self.decider.poll(home, poll, cell.left()).await).await?;
+        let answer = self.at_zone(&cell, |home| self.decider.poll(home, poll, cell.left())).await?;
         match answer {
             Ok(answer) => self.entry(&cell, None, Subject { zone: cell.entry.load().number, ticket: poll.number }, answer).await,
             Err(PollRefusal::Gone) => Err(EngineError::TicketGone),
@@ -41,7 +41,7 @@ impl Cluster {
     pub(crate) async fn leave(&self, zone: &ZoneId, token: &str) -> Result<(), EngineError> {
         let cell = self.directory.zone(zone).await?;
         let poll = self.read_ticket(&cell, zone, token)?;
-        self.at_zone(&cell, async |home| self.decider.leave(home, poll).await).await
+        self.at_zone(&cell, |home| self.decider.leave(home, poll)).await
     }
 
     pub(crate) async fn zone(&self, zone: &ZoneId) -> Result<ZoneReport, EngineError> {
@@ -59,7 +59,7 @@ impl Cluster {
 
     /// Reads a zone from Redis and keeps its settings.
     pub(super) async fn read_zone(&self, cell: &ZoneCell) -> Result<ZoneReport, EngineError> {
-        let report = self.at_zone(cell, async |home| self.decider.zone(home, cell.left()).await).await?;
+        let report = self.at_zone(cell, |home| self.decider.zone(home, cell.left())).await?;
         let settings = Arc::new(report.settings);
         cell.settings.store(Some(settings.clone()));
         Ok(ZoneReport { settings, status: report.status })
@@ -97,7 +97,10 @@ impl Cluster {
     }
 
     /// As `at_offer`, for a zone.
-    pub(super) async fn at_zone<T>(&self, cell: &ZoneCell, ask: impl AsyncFn(ZoneHome) -> Result<T, DecideError>) -> Result<T, EngineError> {
+    pub(super) async fn at_zone<T, F>(&self, cell: &ZoneCell, ask: impl Fn(ZoneHome) -> F) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, DecideError>>,
+    {
         let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
         if !cell.is_live() {
             return Err(EngineError::unavailable("the line is being restored"));

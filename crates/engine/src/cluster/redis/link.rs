@@ -190,6 +190,26 @@ impl Link {
         Attempt::Done(connection.send_packed_commands(&pipeline, offset, count).await.and_then(first))
     }
 
+    /// The time of whichever node has the first slot, in Unix milliseconds.
+    pub(super) async fn time(&self) -> RedisResult<i64> {
+        let address = self.address_of(0).ok_or_else(|| error("no node has the first slot"));
+        let asked = match address {
+            Ok(address) => match self.connection(&address).await {
+                Ok(mut connection) => redis::cmd("TIME").query_async::<(i64, i64)>(&mut connection).await,
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        match asked {
+            Ok((seconds, micros)) => Ok(seconds * 1_000 + micros / 1_000),
+            Err(error) => {
+                self.forget(0, None);
+                let _ = self.refresh().await;
+                Err(error)
+            }
+        }
+    }
+
     fn address_of(&self, slot: u16) -> Option<Address> {
         self.known.lock().ranges.range(..=slot).next_back().and_then(|(_, address)| address.clone())
     }

@@ -178,6 +178,7 @@ function plain.create(now, c)
   if c[4] and not c[7] then return { CLOCK } end
   settings = c[6]
   line.empty_line(c, now)
+  line.is_sure()
   z.debug, z.suspended = c[7], c[8]
   if not z.suspended then line.emit_settings() end
   return { OK }
@@ -199,7 +200,7 @@ end
 function plain.resume(_, c)
   local wrong = line.wrong_epoch(c)
   if wrong then return wrong end
-  z.suspended, z.broken = false, false
+  line.is_sure()
   write('HDEL', key .. 'zone', 'x')
   return { OK }
 end
@@ -288,7 +289,7 @@ function plain.recover(now, c)
     z.listen_until = now + 2 * settings[POLL_MS]
     z.restore_until = now + 1000 * (settings[ABANDON] + settings[GRACE]) + settings[POLL_MAX_MS]
   end
-  z.suspended, z.broken = false, false
+  line.is_sure()
   write('HDEL', key .. 'zone', 'x', 'm')
   return { OK }
 end

@@ -26,6 +26,8 @@ function line.hindrance(c)
   if not z or z.deleted then return { UNKNOWN } end
   if c[3] ~= z.state_epoch then return { EPOCH, z.state_epoch } end
   if z.suspended or z.broken then return { SUSPENDED } end
+  run.life = run.life or line.life()
+  if z.life ~= run.life then return { SUSPENDED } end
   if c[4] and not z.debug then return { CLOCK } end
   if needs_room[c[1]] and not line.room_in_outbox() then return { OVERLOADED } end
 end

@@ -175,7 +175,8 @@ async fn look(connection: &mut Connection<'_>) -> Result<(Vec<(&'static str, Str
     let (mut settings, mut findings) = (Vec::new(), Vec::new());
     for Wanted { name, setting, statement, must_be, only_with, mend } in wanted {
         if let Some(other) = only_with
-            && text(connection, other).await? == "0"
+            // Releases differ in the word.
+            && matches!(&*text(connection, other).await?, "0" | "OFF")
         {
             continue;
         }

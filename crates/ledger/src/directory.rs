@@ -9,6 +9,7 @@
 mod agreement;
 mod lock;
 
+pub use bunho_journal::kafka::Kind;
 pub use lock::DirectoryLock;
 
 use crate::error::LedgerError;
@@ -16,15 +17,6 @@ use crate::ledger::Ledger;
 use crate::rows::Columns;
 use crate::sql::{Connection, Row, Text, query};
 use crate::words;
-
-/// What an entry is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// An offer.
-    Offer,
-    /// A zone.
-    Zone,
-}
 
 /// Whether it may decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

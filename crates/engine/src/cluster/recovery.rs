@@ -14,7 +14,8 @@ use super::redis::line::{self, ZoneHome};
 use super::redis::{DecideError, Home};
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange};
 use bunho_domain::offer::settings::OfferSettings;
-use bunho_journal::kafka::{Place, ProduceError, cloudevents};
+use bunho_journal::kafka::cloudevents::{self, Content, Message};
+use bunho_journal::kafka::{Place, ProduceError};
 use bunho_ledger::LedgerError;
 use bunho_ledger::directory::{Entry, Kind, Standing};
 use parking_lot::Mutex;
@@ -244,8 +245,9 @@ impl Cluster {
         if entries.is_empty() || entries.iter().any(is_at_it) {
             return Ok(None);
         }
+        // One for all of them: what one of them decides about another carries its own.
+        let epoch = entries.iter().map(|entry| entry.epoch).max().unwrap_or(0) + 1;
         for entry in &mut entries {
-            let epoch = entry.epoch + 1;
             if !self.ledger.directory_change(entry, Standing::Recovering, epoch).await? {
                 return Err(Failed::TakenOver);
             }
@@ -260,8 +262,12 @@ impl Cluster {
         let at = self.now();
         let mut positions: BTreeMap<i32, i64> = BTreeMap::new();
         for entry in entries {
-            let fence = cloudevents::encode_fence(at, entry.kind.into(), entry.number, entry.epoch);
-            let Place { partition, offset } = self.producer.produce_encoded(&entry.id, &fence)?.await?;
+            let of = match entry.kind {
+                Kind::Offer => cloudevents::Kind::Offer,
+                Kind::Zone => cloudevents::Kind::Zone,
+            };
+            let fence = Message { at, epoch: entry.epoch, content: Content::Fence { of, number: entry.number }, audit: None };
+            let Place { partition, offset } = self.producer.produce(&entry.id, &fence)?.await?;
             let position = positions.entry(partition).or_default();
             *position = (*position).max(offset + 1);
         }

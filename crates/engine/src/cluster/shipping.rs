@@ -62,6 +62,6 @@ async fn produce(
         tracing::error!(?kind, number, "nobody knows whose event this is; it stays in the outbox");
         return None;
     };
-    let bytes = cloudevents::encode(entry.record.at, event, audit, entry.epoch);
+    let bytes = cloudevents::encode(entry.record.at, entry.epoch, event, audit);
     Some(producer.produce_encoded(&key, &bytes))
 }

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Installs what `make test` and `make cluster` need and a Debian 12 machine with only a Rust toolchain lacks. Does nothing where all is there.
 #
+#   scripts/setup.sh            all that tests and checks need
+#   scripts/setup.sh cluster    what make cluster needs
+#
 # Redis, Kafka's Java, PostgreSQL, MariaDB and nginx are programs to start, not services: scripts/cluster and the tests start each on loopback, on
 # data of its own, and stop it by its process id. So what is installed here is kept from starting, now and at the next boot.
 set -euo pipefail
@@ -38,6 +41,7 @@ fi
 # Now, once, and not while a test waits for its broker.
 scripts/cluster/kafka.sh fetch
 
+[ "${1:-}" != cluster ] || exit 0
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 has cargo-deny || cargo install --locked --quiet cargo-deny@0.20.2

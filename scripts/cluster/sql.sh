@@ -53,6 +53,18 @@ own() {
   fi
 }
 
+# A PostgreSQL whose main process was killed is not gone before its other processes are; they work in the folder of its data. And its lock files are
+# believed for as long as that process is listed, even where nobody clears away what has ended.
+after_a_kill() {
+  local db=$1 pid
+  [ -e "$db/postmaster.pid" ] || return 0
+  for _ in $(seq 300); do works_in "$db" || break; sleep 0.1; done
+  ! works_in "$db" || fail "processes of an earlier start still work in $db"
+  pid=$(head -1 "$db/postmaster.pid")
+  [ ! -r "/proc/$pid/stat" ] || [ "$(sed 's/.*) //' "/proc/$pid/stat" | cut -c1)" != Z ] || rm -f "$db/postmaster.pid" "$db"/../.s.PGSQL.*
+}
+works_in() { local cwd; for cwd in /proc/[0-9]*/cwd; do [ "$(readlink "$cwd" 2>/dev/null)" != "$1" ] || return 0; done; return 1; }
+
 start_postgres() {
   local dir=$1 port=$2 bin data
   bin=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -1)
@@ -63,6 +75,7 @@ start_postgres() {
     as postgres "$bin/initdb" -D "$data/db" -U bunho --auth=trust -E UTF8 --locale=C.UTF-8 --no-sync >"$dir/init.log" 2>&1 || { cat "$dir/init.log" >&2; fail "initdb failed"; }
   fi
   if ! runs "$dir"; then
+    after_a_kill "$data/db"
     detached postgres "$bin/postgres" -D "$data/db" -c listen_addresses=127.0.0.1 -p "$port" -k "$data" -c max_connections=200 \
       "${options[@]}" >>"$dir/log" 2>&1 </dev/null 9>&- &
     note "$dir" $! "$port"

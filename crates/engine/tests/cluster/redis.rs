@@ -69,8 +69,13 @@ pub fn start() -> Vec<Node> {
     nodes
 }
 
+/// A port below those that the system gives to outgoing connections, which could take it before the server does. Asked twice, two ports.
 fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(16);
+    let mut ports = std::iter::repeat_with(|| 20_000 + (first.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % 12_000) as u16);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.find(is_free).expect("a free port")
 }
 
 /// Sends one inline command; returns what came first.

@@ -351,7 +351,7 @@ pub async fn until(what: &str, limit: Duration, mut condition: impl AsyncFnMut()
 
 /// Reads a time as the ledger writes it.
 pub fn unix_ms(text: &str) -> i64 {
-    bunho_server::http::time::parse(text).unwrap_or_else(|| panic!("{text:?} is no time")).0
+    text.parse::<jiff::Timestamp>().unwrap_or_else(|error| panic!("{text:?}: {error}")).as_millisecond()
 }
 
 /// A generator whose seed is printed, so that a failure can be had again with `BUNHO_TEST_SEED`.

@@ -108,6 +108,13 @@ impl LedgerError {
     pub(crate) fn sql(action: &'static str) -> impl Fn(sqlx::Error) -> Self {
         move |source| Self::Sql { action, source }
     }
+
+    /// Whether the database gave one of two transactions up that waited for each other: it is to be tried again.
+    pub(crate) fn is_deadlock(&self) -> bool {
+        let Self::Sql { source, .. } = self else { return false };
+        // PostgreSQL's word, and that of both for a transaction that cannot be put in order.
+        source.as_database_error().and_then(|error| error.code()).is_some_and(|code| matches!(&*code, "40P01" | "40001"))
+    }
 }
 
 /// Whether a constraint of the schema refused a statement, as against the database being unable to run it.

@@ -2,6 +2,7 @@
 //!
 //! * [`Ledger`]: the file, its schema, its connections; queries of the server are methods on it.
 //! * [`Projector`]: carries the journal's records into the tables, with the offset in the same transaction.
+//! * [`KafkaProjector`]: the same from the topic of the cluster shape, of which each node projects some partitions.
 //! * [`Ledger::load`]: gives a restarting engine everything back, as events.
 //! * [`directory`]: which offers and zones live in the engine that several nodes share.
 //! * [`reconcile`]: compares an engine with the ledger, claim by claim, in constant memory.
@@ -30,6 +31,7 @@ pub use error::LedgerError;
 pub use ledger::Ledger;
 pub use projector::Projector;
 pub use projector::fault::Point;
+pub use projector::kafka::{KafkaOptions, KafkaProjector};
 #[cfg(feature = "simulation")]
 pub use projector::stepped::Stepped;
 pub use query::audit::AuditRow;

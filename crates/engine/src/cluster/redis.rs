@@ -46,12 +46,12 @@ pub use zones::ZoneDeletion;
 use crate::types::Ack;
 use bunho_domain::time::Millis;
 use link::{Link, RunError};
+use order::{Answer, Left, Order, Repeat, To, Until};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use order::{Answer, Left, Order, Repeat, To, Until};
 use tag::Tag;
 use tokio::sync::{mpsc, oneshot};
 

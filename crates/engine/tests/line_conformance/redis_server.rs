@@ -1,9 +1,10 @@
 //! A redis-server of a test's own: its own port and folder, stopped by its process id, also when the test panics.
 
+#[path = "../cluster/ports.rs"]
+mod ports;
+
 use redis::aio::MultiplexedConnection;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long it may take to start.
@@ -20,7 +21,7 @@ pub struct RedisServer {
 
 impl RedisServer {
     pub fn start() -> Self {
-        let port = free_port();
+        let port = ports::free();
         let folder = tempfile::tempdir().expect("a folder");
         let process = Command::new(std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into()))
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
@@ -46,15 +47,6 @@ impl RedisServer {
             redis::AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER_WITHIN)).set_response_timeout(Some(ANSWER_WITHIN));
         client.get_multiplexed_async_connection_with_config(&patience).await.expect("a connection")
     }
-}
-
-/// A port below those that the system gives to outgoing connections, which could take it before the server does. Asked twice, two ports.
-fn free_port() -> u16 {
-    static ASKED: AtomicU32 = AtomicU32::new(0);
-    let first = std::process::id().wrapping_mul(16);
-    let mut ports = std::iter::repeat_with(|| 20_000 + (first.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % 12_000) as u16);
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    ports.find(is_free).expect("a free port")
 }
 
 impl Drop for RedisServer {

@@ -16,9 +16,9 @@ mod restore;
 pub(super) mod script;
 pub(super) mod wire;
 
+pub use super::wire::{Written, written};
 pub use restore::{Facts, Sorted};
 pub use script::SCRIPT;
-pub use super::wire::{Written, written};
 pub use wire::{Hindered, Issue, Refused, Report, done, issue, poll_answer, report};
 
 use super::msgpack::Writer;
@@ -244,7 +244,10 @@ impl Command<'_> {
             Self::Shipped { entries, reserved, draining } => {
                 let pair = |writer: Writer, (id, version): &(String, u64)| writer.text(id).int(version.cast_signed());
                 let writer = entries.iter().fold(writer.array(2 * entries.len()), pair);
-                writer.int_or_none(reserved.map(|(epoch, _)| epoch.into())).int_or_none(reserved.map(|(_, upto)| upto.into())).bool(draining)
+                writer
+                    .int_or_none(reserved.map(|(epoch, _)| epoch.into()))
+                    .int_or_none(reserved.map(|(_, upto)| upto.into()))
+                    .bool(draining)
             }
             Self::Hold { period_ms } => writer.int(period_ms.into()),
             Self::Outbox { from, most } => writer.text(from).int(most.into()),

@@ -202,16 +202,22 @@ impl Cluster {
 
     /// Every offer's settings, as Redis has them now.
     async fn all_offers(&self, known: &Known) -> Result<Vec<(Arc<OfferCell>, OfferSettings)>, EngineError> {
-        let cells: Vec<Arc<OfferCell>> = known.offers.values().cloned().collect();
-        let read = cells.into_iter().map(|cell| async move {
-            let settings = self.read_offer(&cell).await?.settings;
-            Ok((cell, settings))
-        });
-        stream::iter(read).buffer_unordered(READ_AT_ONCE).try_collect().await
+        let mut reads = Vec::with_capacity(known.offers.len());
+        for cell in known.offers.values() {
+            reads.push(self.offer_settings(cell));
+        }
+        stream::iter(reads).buffer_unordered(READ_AT_ONCE).try_collect().await
+    }
+
+    async fn offer_settings(&self, cell: &Arc<OfferCell>) -> Result<(Arc<OfferCell>, OfferSettings), EngineError> {
+        Ok((cell.clone(), self.read_offer(cell).await?.settings))
     }
 
     async fn all_zones(&self, known: &Known) -> Result<Vec<Arc<ZoneSettings>>, EngineError> {
-        let read = known.zones.values().map(|cell| async move { Ok(self.read_zone(cell).await?.settings) });
-        stream::iter(read).buffer_unordered(READ_AT_ONCE).try_collect().await
+        let mut reads = Vec::with_capacity(known.zones.len());
+        for cell in known.zones.values() {
+            reads.push(self.read_zone(cell));
+        }
+        stream::iter(reads).buffer_unordered(READ_AT_ONCE).map_ok(|report| report.settings).try_collect().await
     }
 }

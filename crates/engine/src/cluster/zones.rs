@@ -53,8 +53,11 @@ impl Cluster {
     pub(crate) async fn zones(&self) -> Result<Vec<ZoneReport>, EngineError> {
         self.directory.refresh().await?;
         let known = self.directory.known();
-        let reports = known.zones.values().map(|cell| self.read_zone(cell));
-        Ok(futures_util::future::join_all(reports).await.into_iter().filter_map(Result::ok).collect())
+        let mut reads = Vec::with_capacity(known.zones.len());
+        for cell in known.zones.values() {
+            reads.push(self.read_zone(cell));
+        }
+        Ok(futures_util::future::join_all(reads).await.into_iter().filter_map(Result::ok).collect())
     }
 
     /// Reads a zone from Redis and keeps its settings.

@@ -107,7 +107,11 @@ const READ_AT_ONCE: usize = 64;
 /// Every offer as its audience is shown it.
 pub(crate) async fn every(app: &App, show: impl Fn(&OfferSettings, &Stock) -> serde_json::Result<Value>) -> Result<Vec<Value>, Problem> {
     let ids = app.engine.offer_ids().await?;
-    let mut read = stream::iter(ids).map(|id| async move { app.engine.offer(&id).await }).buffered(READ_AT_ONCE);
+    let mut reads = Vec::with_capacity(ids.len());
+    for id in &ids {
+        reads.push(app.engine.offer(id));
+    }
+    let mut read = stream::iter(reads).buffered(READ_AT_ONCE);
     let mut offers = Vec::new();
     while let Some(offer) = read.next().await {
         // One that was deleted meanwhile is not there, nor is one that a cluster is restoring.

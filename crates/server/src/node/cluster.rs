@@ -6,8 +6,8 @@ use crate::preflight;
 use crate::secrets;
 use bunho_engine::cluster::redis::DeciderOptions;
 use bunho_engine::{Cluster, ClusterOptions};
-use bunho_journal::kafka::{ConsumerOptions, topic};
-use bunho_ledger::{KafkaProjector, Ledger};
+use bunho_journal::kafka::topic;
+use bunho_ledger::{KafkaOptions, KafkaProjector, Ledger};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -48,17 +48,16 @@ impl ClusterNode {
         };
         let engine = Cluster::join_cluster(options, ledger.clone()).await.map_err(|error| Failure::unavailable(chain(&error)))?;
         let group = format!("{}-{}", cluster.kafka.topic, GROUP);
-        let projector = Arc::new(KafkaProjector::new(ledger.clone(), cluster.kafka.clone(), ConsumerOptions::usual(&group)));
+        let projector = Arc::new(KafkaProjector::new(ledger.clone(), cluster.kafka.clone(), KafkaOptions::usual(&group)));
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![tokio::spawn(engine.clone().run(stopped.clone())), {
             let projector = projector.clone();
             let mut stopped = stopped;
-            tokio::spawn(async move {
-                projector
-                    .run(async move {
-                        let _ = stopped.wait_for(|stop| *stop).await;
-                    })
-                    .await;
+            let runtime = tokio::runtime::Handle::current();
+            tokio::task::spawn_blocking(move || {
+                runtime.block_on(projector.run(async move {
+                    let _ = stopped.wait_for(|stop| *stop).await;
+                }));
             })
         }];
         Ok(Self { engine, ledger, projector, stop, tasks })

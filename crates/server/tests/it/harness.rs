@@ -80,11 +80,10 @@ impl Server {
     }
 
     fn launch(&mut self) {
-        let failed = |(status, lines)| panic!("the server did not start: {status}; it said {lines:#?}");
-        self.try_launch().unwrap_or_else(failed);
+        self.try_launch().unwrap_or_else(|(status, lines)| panic!("the server did not start: {status}; it said {lines:#?}"));
         for node in 1..=self.others_count {
             // One after the other: the first makes the secrets that all share.
-            self.others.push(try_launch(self.command(&format!("node-{node}"))).unwrap_or_else(failed));
+            self.others.push(launch(self.command(&format!("node-{node}"))));
         }
     }
 

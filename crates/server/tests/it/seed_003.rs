@@ -1,6 +1,5 @@
 //! The coupon drop: 20,000 coupons, one each; 30,000 users and as many impatient second clicks.
 
-use crate::harness::Server;
 use futures_util::StreamExt;
 use reqwest::StatusCode;
 use serde_json::json;

@@ -10,6 +10,7 @@ pub mod exit;
 mod http;
 pub mod listen;
 pub mod metrics;
+pub mod moving;
 pub mod node;
 mod openapi;
 pub mod pass;

@@ -57,7 +57,7 @@ async fn a_crowd_at_two_nodes_is_let_in_in_its_order() {
     assert!(entries.iter().all(|entry| (entry.tag, entry.epoch) == (Of::Zone(people.home.number), 1)));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_node_ships_what_a_dead_one_left() {
     let home = fresh_zone();
     let (node, journal) = open(DeciderOptions::new(seeds())).await;
@@ -110,7 +110,7 @@ async fn without_waiting_for_the_journal_numbers_are_still_reserved_first() {
     assert_eq!(join(&node, home, 1).await.unwrap().number.seq, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspended_zone_decides_nothing_and_what_its_old_epoch_left_is_drained() {
     let home = fresh_zone();
     let (node, journal) = open(hasty()).await;

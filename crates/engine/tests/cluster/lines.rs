@@ -1,5 +1,6 @@
 //! Waiting lines through the same gatherer, outbox and shipper as offers: crowds, nodes that die, Redis that forgets.
 
+use crate::bad_days::{node_id, owner};
 use crate::people::{LIMIT, People, admissions, events, fresh_zone, settings, ticket};
 use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, seeds, seeds_of};
 use bunho_domain::event::ZoneChange;
@@ -288,6 +289,39 @@ async fn polls_whose_answers_were_lost_are_made_again() {
     people.check();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moves_to_another_node_takes_its_line_along() {
+    let mut people = People::at(seeds()).await;
+    people.come(40).await;
+    let base = format!("bunho:{{z{}}}:", people.home.number);
+    let from = owner(&format!("{base}outbox"));
+    let to = nodes().iter().find(|node| node.port != from.port).unwrap();
+    let slot = ask(from.port, &format!("CLUSTER KEYSLOT {base}outbox"))[1..].trim().to_owned();
+    // The outbox goes in the middle, so that first it and then others are where nobody looks for them.
+    let listed = ask(from.port, &format!("CLUSTER GETKEYSINSLOT {slot} 1000"));
+    let mut keys: Vec<&str> = listed.split("\r\n").filter(|key| key.starts_with(&base) && !key.ends_with(":outbox")).collect();
+    assert!(keys.len() > 10, "{keys:?}");
+    let outbox = format!("{base}outbox");
+    keys.insert(keys.len() / 2, &outbox);
+    assert_eq!(ask(to.port, &format!("CLUSTER SETSLOT {slot} IMPORTING {}", node_id(from.port))), "+OK\r\n");
+    assert_eq!(ask(from.port, &format!("CLUSTER SETSLOT {slot} MIGRATING {}", node_id(to.port))), "+OK\r\n");
+    let move_keys = async {
+        for key in keys {
+            // Everyone asks again and again meanwhile, and nobody is told anything before all keys have arrived.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            assert_eq!(ask(from.port, &format!("MIGRATE 127.0.0.1 {} {key} 0 5000", to.port)), "+OK\r\n");
+        }
+        for node in [to, from].into_iter().chain(nodes()) {
+            assert_eq!(ask(node.port, &format!("CLUSTER SETSLOT {slot} NODE {}", node_id(to.port))), "+OK\r\n");
+        }
+    };
+    tokio::join!(people.all_ask(), move_keys);
+    assert_eq!(owner(&outbox).port, to.port);
+    while people.next_polls().await {}
+    people.check();
+    assert_eq!(people.all.iter().filter(|person| person.admitted.is_some()).count(), 40 - 6);
+}
+
 #[tokio::test]
 async fn versions_of_offers_and_zones_are_told_also_while_they_are_suspended() {
     let tag = fresh_tag();
@@ -301,4 +335,8 @@ async fn versions_of_offers_and_zones_are_told_also_while_they_are_suspended() {
     let known = |epoch, version, suspended| Some(Standing { epoch, version, suspended, deleted: false });
     let told = node.versions(tag, &[tag + 1, tag + 2, tag]).await.unwrap();
     assert_eq!(told, [known(4, 2, true), None, known(1, 1, false)]);
+    let zone = fresh_zone();
+    assert_eq!(node.zone_version(zone.number).await.unwrap(), None);
+    node.create_zone_suspended(zone, &settings()).await.unwrap();
+    assert_eq!(node.zone_version(zone.number).await.unwrap(), known(1, 0, true));
 }

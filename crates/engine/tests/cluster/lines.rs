@@ -4,6 +4,7 @@ use crate::bad_days::{node_id, owner};
 use crate::people::{LIMIT, People, admissions, events, fresh_zone, settings, ticket};
 use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, seeds, seeds_of};
 use bunho_domain::event::ZoneChange;
+use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Answer, Issued, Join, OfferLeft, PollRefusal, State};
 use bunho_domain::offer::settings::Kind;
 use bunho_engine::Ack;
@@ -98,6 +99,23 @@ async fn who_waits_is_told_so_while_the_journal_is_out_and_who_is_let_in_is_not(
     node.leave(home, ticket(&waiting)).await.unwrap();
     assert_eq!(poll(&node, home, &waiting).await.unwrap(), Err(PollRefusal::Gone));
     assert_eq!(events(&entries(&journal, home)).filter(|event| matches!(event.change, ZoneChange::Left { .. })).count(), 1);
+}
+
+#[tokio::test]
+async fn a_poll_that_lets_in_answers_when_the_journal_has_it() {
+    let home = fresh_zone();
+    let (node, journal) = open(hasty()).await;
+    let (other, _) = open(hasty()).await;
+    node.create_zone(home, &ZoneSettings { paused: true, ..settings() }, &audit()).await.unwrap();
+    let issued = join(&node, home, 1).await.unwrap();
+    assert!(matches!(issued.answer, Answer::Waiting(place) if place.state == State::Paused));
+    node.define_zone(home, &settings(), None, &audit()).await.unwrap();
+    journal.set_open(false);
+    assert!(matches!(poll(&node, home, &issued).await, Err(DecideError::Indeterminate(_))));
+    assert!(matches!(poll(&node, home, &issued).await, Err(DecideError::Indeterminate(_))), "nor is it told by asking again");
+    journal.set_open(true);
+    let Answer::Admitted(admission) = poll(&other, home, &issued).await.unwrap().unwrap() else { panic!("it is inside") };
+    assert_eq!(admissions(&entries(&journal, home)), [(0, admission.at.0)]);
 }
 
 #[tokio::test]
@@ -297,25 +315,43 @@ async fn a_slot_that_moves_to_another_node_takes_its_line_along() {
     let from = owner(&format!("{base}outbox"));
     let to = nodes().iter().find(|node| node.port != from.port).unwrap();
     let slot = ask(from.port, &format!("CLUSTER KEYSLOT {base}outbox"))[1..].trim().to_owned();
-    // The outbox goes in the middle, so that first it and then others are where nobody looks for them.
+    // The outbox goes in the middle: before and after that some keys are where nobody looks for them.
     let listed = ask(from.port, &format!("CLUSTER GETKEYSINSLOT {slot} 1000"));
     let mut keys: Vec<&str> = listed.split("\r\n").filter(|key| key.starts_with(&base) && !key.ends_with(":outbox")).collect();
     assert!(keys.len() > 10, "{keys:?}");
+    // What every answer to one who waits is counted from goes first.
+    keys.sort_unstable();
     let outbox = format!("{base}outbox");
     keys.insert(keys.len() / 2, &outbox);
     assert_eq!(ask(to.port, &format!("CLUSTER SETSLOT {slot} IMPORTING {}", node_id(from.port))), "+OK\r\n");
     assert_eq!(ask(from.port, &format!("CLUSTER SETSLOT {slot} MIGRATING {}", node_id(to.port))), "+OK\r\n");
-    let move_keys = async {
-        for key in keys {
-            // Everyone asks again and again meanwhile, and nobody is told anything before all keys have arrived.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            assert_eq!(ask(from.port, &format!("MIGRATE 127.0.0.1 {} {key} 0 5000", to.port)), "+OK\r\n");
-        }
-        for node in [to, from].into_iter().chain(nodes()) {
-            assert_eq!(ask(node.port, &format!("CLUSTER SETSLOT {slot} NODE {}", node_id(to.port))), "+OK\r\n");
-        }
-    };
-    tokio::join!(people.all_ask(), move_keys);
+    // One who is inside and one who waits, again and again: nothing else is ever said to them.
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let ask_on = people.all.iter().filter(|person| person.admitted.is_some() || person.waits()).skip(LIMIT - 1).take(2);
+    let asking: Vec<_> = ask_on
+        .zip(people.nodes.clone())
+        .map(|(person, node)| {
+            let (home, known, stopped) = (people.home, person.issued, stopped.clone());
+            tokio::spawn(async move {
+                while !*stopped.borrow() {
+                    let told = join(&node, home, known.nonce).await.unwrap();
+                    assert_eq!((told.number, told.issued_at), (known.number, known.issued_at));
+                    assert_eq!(matches!(told.answer, Answer::Admitted(_)), matches!(known.answer, Answer::Admitted(_)));
+                }
+            })
+        })
+        .collect();
+    for key in keys {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(ask(from.port, &format!("MIGRATE 127.0.0.1 {} {key} 0 5000", to.port)), "+OK\r\n");
+    }
+    for node in [to, from].into_iter().chain(nodes()) {
+        assert_eq!(ask(node.port, &format!("CLUSTER SETSLOT {slot} NODE {}", node_id(to.port))), "+OK\r\n");
+    }
+    stop.send_replace(true);
+    for asking in asking {
+        asking.await.unwrap();
+    }
     assert_eq!(owner(&outbox).port, to.port);
     while people.next_polls().await {}
     people.check();

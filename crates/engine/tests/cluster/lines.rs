@@ -11,6 +11,7 @@ use bunho_engine::Ack;
 use bunho_engine::cluster::redis::{
     DecideError, Decider, DeciderOptions, Entry, Facts, Home, MemoryJournal, Of, Shipper, Standing, ZoneDeletion, ZoneHome,
 };
+use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -99,6 +100,31 @@ async fn who_waits_is_told_so_while_the_journal_is_out_and_who_is_let_in_is_not(
     node.leave(home, ticket(&waiting)).await.unwrap();
     assert_eq!(poll(&node, home, &waiting).await.unwrap(), Err(PollRefusal::Gone));
     assert_eq!(events(&entries(&journal, home)).filter(|event| matches!(event.change, ZoneChange::Left { .. })).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_are_reserved_again_and_again_and_each_is_given_once() {
+    const PEOPLE: u64 = 16_000;
+    let home = fresh_zone();
+    let options = DeciderOptions { durable_within: Duration::from_secs(20), ..DeciderOptions::new(seeds()) };
+    let (one, one_journal) = open(options.clone()).await;
+    let (other, other_journal) = open(options).await;
+    one.create_zone(home, &settings(), &audit()).await.unwrap();
+    let mut numbers: Vec<u32> = Vec::new();
+    for first in (0..PEOPLE).step_by(4_000) {
+        let come = (first..first + 4_000).map(|nonce| {
+            let node = if nonce % 2 == 0 { &one } else { &other };
+            node.join(home, Join { nonce, keyed: false }, OfferLeft::Untied)
+        });
+        numbers.extend(join_all(come).await.into_iter().map(|issued| issued.unwrap().number.seq));
+    }
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..PEOPLE as u32), "no number is left out or given twice");
+    let mut written = [entries(&one_journal, home), entries(&other_journal, home)].concat();
+    written.sort_by_key(|entry| entry.id);
+    let reserved =
+        events(&written).filter_map(|event| if let ZoneChange::Reserved { upto, .. } = event.change { Some(upto) } else { None });
+    assert!(reserved.eq([10_000, 20_000, 30_000]), "a block more whenever half of one is left");
 }
 
 #[tokio::test]
@@ -301,7 +327,7 @@ async fn polls_whose_answers_were_lost_are_made_again() {
         rounds += 1;
         if rounds % 5 == 0 {
             let kill = nodes().iter().map(|node| tokio::task::spawn_blocking(|| ask(node.port, "CLIENT KILL USER line")));
-            let ((), _killed) = tokio::join!(people.all_ask(), futures_util::future::join_all(kill));
+            let ((), _killed) = tokio::join!(people.all_ask(), join_all(kill));
         }
     }
     people.check();

@@ -1,14 +1,17 @@
 //! Waiting lines through the same gatherer, outbox and shipper as offers: crowds, nodes that die, Redis that forgets.
 
+use crate::bad_days::{node_id, owner};
 use crate::people::{LIMIT, People, admissions, events, fresh_zone, settings, ticket};
 use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, seeds, seeds_of};
 use bunho_domain::event::ZoneChange;
+use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Answer, Issued, Join, OfferLeft, PollRefusal, State};
 use bunho_domain::offer::settings::Kind;
 use bunho_engine::Ack;
 use bunho_engine::cluster::redis::{
     DecideError, Decider, DeciderOptions, Entry, Facts, Home, MemoryJournal, Of, Shipper, Standing, ZoneDeletion, ZoneHome,
 };
+use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -57,7 +60,7 @@ async fn a_crowd_at_two_nodes_is_let_in_in_its_order() {
     assert!(entries.iter().all(|entry| (entry.tag, entry.epoch) == (Of::Zone(people.home.number), 1)));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_node_ships_what_a_dead_one_left() {
     let home = fresh_zone();
     let (node, journal) = open(DeciderOptions::new(seeds())).await;
@@ -99,6 +102,48 @@ async fn who_waits_is_told_so_while_the_journal_is_out_and_who_is_let_in_is_not(
     assert_eq!(events(&entries(&journal, home)).filter(|event| matches!(event.change, ZoneChange::Left { .. })).count(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_are_reserved_again_and_again_and_each_is_given_once() {
+    const PEOPLE: u64 = 16_000;
+    let home = fresh_zone();
+    let options = DeciderOptions { durable_within: Duration::from_secs(20), ..DeciderOptions::new(seeds()) };
+    let (one, one_journal) = open(options.clone()).await;
+    let (other, other_journal) = open(options).await;
+    one.create_zone(home, &settings(), &audit()).await.unwrap();
+    let mut numbers: Vec<u32> = Vec::new();
+    for first in (0..PEOPLE).step_by(4_000) {
+        let come = (first..first + 4_000).map(|nonce| {
+            let node = if nonce % 2 == 0 { &one } else { &other };
+            node.join(home, Join { nonce, keyed: false }, OfferLeft::Untied)
+        });
+        numbers.extend(join_all(come).await.into_iter().map(|issued| issued.unwrap().number.seq));
+    }
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..PEOPLE as u32), "no number is left out or given twice");
+    let mut written = [entries(&one_journal, home), entries(&other_journal, home)].concat();
+    written.sort_by_key(|entry| entry.id);
+    let reserved =
+        events(&written).filter_map(|event| if let ZoneChange::Reserved { upto, .. } = event.change { Some(upto) } else { None });
+    assert!(reserved.eq([10_000, 20_000, 30_000]), "a block more whenever half of one is left");
+}
+
+#[tokio::test]
+async fn a_poll_that_lets_in_answers_when_the_journal_has_it() {
+    let home = fresh_zone();
+    let (node, journal) = open(hasty()).await;
+    let (other, _) = open(hasty()).await;
+    node.create_zone(home, &ZoneSettings { paused: true, ..settings() }, &audit()).await.unwrap();
+    let issued = join(&node, home, 1).await.unwrap();
+    assert!(matches!(issued.answer, Answer::Waiting(place) if place.state == State::Paused));
+    node.define_zone(home, &settings(), None, &audit()).await.unwrap();
+    journal.set_open(false);
+    assert!(matches!(poll(&node, home, &issued).await, Err(DecideError::Indeterminate(_))));
+    assert!(matches!(poll(&node, home, &issued).await, Err(DecideError::Indeterminate(_))), "nor is it told by asking again");
+    journal.set_open(true);
+    let Answer::Admitted(admission) = poll(&other, home, &issued).await.unwrap().unwrap() else { panic!("it is inside") };
+    assert_eq!(admissions(&entries(&journal, home)), [(0, admission.at.0)]);
+}
+
 #[tokio::test]
 async fn without_waiting_for_the_journal_numbers_are_still_reserved_first() {
     let home = fresh_zone();
@@ -110,7 +155,7 @@ async fn without_waiting_for_the_journal_numbers_are_still_reserved_first() {
     assert_eq!(join(&node, home, 1).await.unwrap().number.seq, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspended_zone_decides_nothing_and_what_its_old_epoch_left_is_drained() {
     let home = fresh_zone();
     let (node, journal) = open(hasty()).await;
@@ -282,10 +327,61 @@ async fn polls_whose_answers_were_lost_are_made_again() {
         rounds += 1;
         if rounds % 5 == 0 {
             let kill = nodes().iter().map(|node| tokio::task::spawn_blocking(|| ask(node.port, "CLIENT KILL USER line")));
-            let ((), _killed) = tokio::join!(people.all_ask(), futures_util::future::join_all(kill));
+            let ((), _killed) = tokio::join!(people.all_ask(), join_all(kill));
         }
     }
     people.check();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moves_to_another_node_takes_its_line_along() {
+    let mut people = People::at(seeds()).await;
+    people.come(40).await;
+    let base = format!("bunho:{{z{}}}:", people.home.number);
+    let from = owner(&format!("{base}outbox"));
+    let to = nodes().iter().find(|node| node.port != from.port).unwrap();
+    let slot = ask(from.port, &format!("CLUSTER KEYSLOT {base}outbox"))[1..].trim().to_owned();
+    // The outbox goes in the middle: before and after that some keys are where nobody looks for them.
+    let listed = ask(from.port, &format!("CLUSTER GETKEYSINSLOT {slot} 1000"));
+    let mut keys: Vec<&str> = listed.split("\r\n").filter(|key| key.starts_with(&base) && !key.ends_with(":outbox")).collect();
+    assert!(keys.len() > 10, "{keys:?}");
+    // What every answer to one who waits is counted from goes first.
+    keys.sort_unstable();
+    let outbox = format!("{base}outbox");
+    keys.insert(keys.len() / 2, &outbox);
+    assert_eq!(ask(to.port, &format!("CLUSTER SETSLOT {slot} IMPORTING {}", node_id(from.port))), "+OK\r\n");
+    assert_eq!(ask(from.port, &format!("CLUSTER SETSLOT {slot} MIGRATING {}", node_id(to.port))), "+OK\r\n");
+    // One who is inside and one who waits, again and again: nothing else is ever said to them.
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let ask_on = people.all.iter().filter(|person| person.admitted.is_some() || person.waits()).skip(LIMIT - 1).take(2);
+    let asking: Vec<_> = ask_on
+        .zip(people.nodes.clone())
+        .map(|(person, node)| {
+            let (home, known, stopped) = (people.home, person.issued, stopped.clone());
+            tokio::spawn(async move {
+                while !*stopped.borrow() {
+                    let told = join(&node, home, known.nonce).await.unwrap();
+                    assert_eq!((told.number, told.issued_at), (known.number, known.issued_at));
+                    assert_eq!(matches!(told.answer, Answer::Admitted(_)), matches!(known.answer, Answer::Admitted(_)));
+                }
+            })
+        })
+        .collect();
+    for key in keys {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(ask(from.port, &format!("MIGRATE 127.0.0.1 {} {key} 0 5000", to.port)), "+OK\r\n");
+    }
+    for node in [to, from].into_iter().chain(nodes()) {
+        assert_eq!(ask(node.port, &format!("CLUSTER SETSLOT {slot} NODE {}", node_id(to.port))), "+OK\r\n");
+    }
+    stop.send_replace(true);
+    for asking in asking {
+        asking.await.unwrap();
+    }
+    assert_eq!(owner(&outbox).port, to.port);
+    while people.next_polls().await {}
+    people.check();
+    assert_eq!(people.all.iter().filter(|person| person.admitted.is_some()).count(), 40 - 6);
 }
 
 #[tokio::test]
@@ -301,4 +397,8 @@ async fn versions_of_offers_and_zones_are_told_also_while_they_are_suspended() {
     let known = |epoch, version, suspended| Some(Standing { epoch, version, suspended, deleted: false });
     let told = node.versions(tag, &[tag + 1, tag + 2, tag]).await.unwrap();
     assert_eq!(told, [known(4, 2, true), None, known(1, 1, false)]);
+    let zone = fresh_zone();
+    assert_eq!(node.zone_version(zone.number).await.unwrap(), None);
+    node.create_zone_suspended(zone, &settings()).await.unwrap();
+    assert_eq!(node.zone_version(zone.number).await.unwrap(), known(1, 0, true));
 }

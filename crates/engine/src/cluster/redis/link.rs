@@ -66,6 +66,8 @@ pub(super) struct Run<'a> {
     pub(super) keys: Vec<String>,
     pub(super) outbox_max: usize,
     pub(super) orders: &'a [Order],
+    /// Whether it touches no key but these.
+    pub(super) all_declared: bool,
 }
 
 /// What a run answered.
@@ -132,6 +134,8 @@ impl Link {
                         self.moved(slot, &error);
                         error
                     }
+                    // The node that the slot goes to would take every key that it has not got yet for one that there is not.
+                    Some("ASK") if !run.all_declared => pause(error).await,
                     Some("ASK") => {
                         asked = target(&error);
                         continue;

@@ -60,8 +60,8 @@ impl Of {
     /// The keys of a run over commands about these offers.
     ///
     /// Of offers all are named, not only the one that tells the slot: while a slot is on its way to another node, Redis then refuses the run
-    /// instead of deciding with half of the state. A line's keys are too many for that; Redis refuses each of its calls for a
-    /// key that has gone ahead, and the run ends with nothing decided, or with a zone that stopped.
+    /// instead of deciding with half of the state. A line's keys are too many for that: nothing is decided about it until its whole
+    /// slot has arrived (see `lua/line/main.lua`).
     pub(super) fn keys(self, outbox: &str, offers: impl Iterator<Item = u32>) -> Vec<String> {
         let mut keys = vec![outbox.to_owned()];
         if let Self::Offer(number) = self {
@@ -70,6 +70,11 @@ impl Of {
             keys.extend(offers.iter().flat_map(|offer| ["", ":due", ":wait"].map(|set| format!("{base}{offer}{set}"))));
         }
         keys
+    }
+
+    /// Whether [`Self::keys`] are all keys that a run may touch.
+    pub(super) const fn declares_all(self) -> bool {
+        matches!(self, Self::Offer(_))
     }
 
     /// The command that removes entries which the journal has. What a zone reserved by them it may use from then on.

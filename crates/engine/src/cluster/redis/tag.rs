@@ -186,9 +186,9 @@ impl Tag {
         self.looked = Instant::now();
         let keys = self.of.keys(&self.outbox, orders.iter().flat_map(Order::offers));
         let (link, slot, outbox_max) = (self.link.clone(), self.slot, self.gathering.outbox_max);
-        let script = self.of.script(removals_alone);
+        let (script, all_declared) = (self.of.script(removals_alone), self.of.declares_all());
         self.steps.push(Box::pin(async move {
-            let result = link.run(&Run { script, slot, keys, outbox_max, orders: &orders }).await;
+            let result = link.run(&Run { script, slot, keys, outbox_max, orders: &orders, all_declared }).await;
             Step::Landed(orders, result)
         }));
     }

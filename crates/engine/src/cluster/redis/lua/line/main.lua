@@ -96,6 +96,11 @@ end
 local clock = call('TIME')
 run.now = tonumber(clock[1]) * 1000 + floor(tonumber(clock[2]) / 1000)
 
+-- While the slot is on its way to another node, some of the line's keys are there already, and Redis knows only of the declared one whether it
+-- is. But it lets no script of the node that it leaves look at a key that is not there; so this looks for one that never is.
+local probe = redis.pcall('EXISTS', key .. 'none')
+if type(probe) == 'table' then return redis.error_reply('TRYAGAIN ' .. tostring(probe.err)) end
+
 local fine, reply = pcall(line.decided)
 if fine then return reply end
 -- A bug, or a key of another type. Before the first write nothing has happened; after it this zone is in doubt and stops.

@@ -32,6 +32,7 @@ lint:
 
 shell:
 	shellcheck --external-sources scripts/*.sh scripts/cluster/*.sh .ci/run
+	scripts/compose_settings.sh
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --document-private-items --locked --quiet

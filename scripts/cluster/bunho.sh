@@ -7,7 +7,7 @@
 #
 #   NODES_COUNT      how many; default 2, remembered after the first start
 #   NODES_FOLDER     default target/cluster/bunho     NODES_PORT   default 18081; the others follow
-#   LEDGER           postgres (default) or mysql
+#   LEDGER           postgres (default) or mysql; without it what cluster.sh made
 #   BUNHO_PROGRAM    default target/release/bunho
 #   BUNHO_DEMO       yes (default) adds the offers and the zone that README.md talks about, where they are missing
 #   BUNHO_ADMIN_KEY  the administrator's key; without it one is made at the first start and kept in FOLDER/admin.key
@@ -54,7 +54,9 @@ kafka_brokers() {
 }
 
 ledger_url() {
-  case ${LEDGER:-postgres} in
+  local made
+  made=$(cat "$dir/../ledger" 2>/dev/null || echo postgres)
+  case ${LEDGER:-$made} in
     postgres) echo "postgres://bunho@127.0.0.1:$(port_of postgres 17432)/bunho" ;;
     mysql | mariadb) echo "mysql://bunho@127.0.0.1:$(port_of mariadb 17306)/bunho" ;;
     *) die "LEDGER must be postgres or mysql" ;;

@@ -131,7 +131,8 @@ case $verb in
       [ "$verb" = stop ] || names=(redis kafka "$database" bunho nginx)
     fi
     # What cannot be stopped, or is not there, must not hide the rest.
-    for name in "${names[@]}"; do component "$verb" "$name" || code=1; done ;;
+    for name in "${names[@]}"; do component "$verb" "$name" || code=1; done
+    [ "$verb" != stop ] || echo "data stay in $folder; scripts/cluster/cluster.sh remove removes them" ;;
   remove) remove ;;
   *) usage "${BASH_SOURCE[0]}" ;;
 esac

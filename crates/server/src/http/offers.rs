@@ -13,9 +13,11 @@ use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::Event;
-use bunho_domain::ids::{IdempotencyKey, OfferId};
+use bunho_domain::ids::{IdempotencyKey, OfferId, ZoneId};
+use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_domain::offer::{ClaimRequest, OfferState, Pass, Stock};
+use bunho_engine::Decided;
 use futures_util::stream::{self, StreamExt, unfold};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -200,15 +202,9 @@ async fn take(app: &App, id: &str, caller: &Caller, body: &JsonBody) -> Answered
         .transpose()?;
     let wanted: NewClaim = body.parse()?;
     let attributes = attributes_text(wanted.attributes)?;
-    let request = ClaimRequest {
-        user,
-        quantity: wanted.quantity.0,
-        key: key.as_ref(),
-        attributes: attributes.as_deref(),
-        pass: shown_pass(app, &offer, headers).await?,
-        nonce: app.engine.nonce(),
-    };
-    let taken = app.engine.claim(&offer, request).await??;
+    let (key, attributes, nonce) = (key.as_ref(), attributes.as_deref(), app.engine.nonce());
+    let ask = |pass| app.engine.claim(&offer, ClaimRequest { user, quantity: wanted.quantity.0, key, attributes, pass, nonce });
+    let taken = with_pass(app, &offer, headers, ask).await?;
     let mut response = answer(StatusCode::CREATED, &ClaimView::new(&taken.claim, &offer));
     let location = HeaderValue::from_str(&format!("/v1/claims/{}", taken.claim.id)).unwrap_or(HeaderValue::from_static("/v1/claims"));
     response.headers_mut().insert(LOCATION, location);
@@ -219,10 +215,28 @@ async fn take(app: &App, id: &str, caller: &Caller, body: &JsonBody) -> Answered
 }
 
 /// Whether the request shows a good pass of the offer's zone. An offer without one does not look.
-pub(crate) async fn shown_pass(app: &App, offer: &OfferId, headers: &HeaderMap) -> Result<Pass, Problem> {
-    let Some(zone) = app.engine.zone_of(offer).await? else { return Ok(Pass::Missing) };
+async fn shown_pass(app: &App, zone: Option<&ZoneId>, headers: &HeaderMap) -> Result<Pass, Problem> {
+    let Some(zone) = zone else { return Ok(Pass::Missing) };
     let Some(pass) = header(headers, &PASS_HEADER, "Bunho-Pass")? else { return Ok(Pass::Missing) };
-    Ok(if app.check_pass(pass, &zone).await?.is_ok() { Pass::Valid } else { Pass::Invalid })
+    Ok(if app.check_pass(pass, zone).await?.is_ok() { Pass::Valid } else { Pass::Invalid })
+}
+
+/// Asks with the pass that the request shows. On a cluster another node may have given the offer another zone in the last second: who is
+/// refused for a pass is looked at once more, by the zone that the offer has now.
+pub(crate) async fn with_pass<T, F>(app: &App, offer: &OfferId, headers: &HeaderMap, ask: impl Fn(Pass) -> F) -> Result<T, Problem>
+where
+    F: Future<Output = Decided<T>>,
+{
+    let zone = app.engine.zone_of(offer).await?;
+    let refusal = match ask(shown_pass(app, zone.as_ref(), headers).await?).await? {
+        Err(refusal @ (Refusal::PassRequired | Refusal::PassInvalid)) => refusal,
+        decided => return Ok(decided?),
+    };
+    let now = app.engine.offer(offer).await?.0.zone;
+    if now == zone {
+        return Err(refusal.into());
+    }
+    Ok(ask(shown_pass(app, now.as_ref(), headers).await?).await??)
 }
 
 /// An offer's id in a path: what cannot be one is not there.

@@ -93,6 +93,6 @@ async fn a_booking_and_its_coupon_are_there_together_after_a_kill() {
         }
     }
     let rows = "select count(*) from claims where offer_id = 'thanks' and status = 'confirmed'";
-    until("the ledger has the coupons", Duration::from_secs(10), async || server.sql(rows) == "5").await;
+    until("the ledger has the coupons", Duration::from_secs(40), async || server.sql(rows) == "5").await;
     server.assert_reconciled();
 }

@@ -136,8 +136,8 @@ impl Cluster {
         let recovering = cells.filter(|entry| entry.standing == Standing::Recovering);
         for entry in recovering.chain(known.making.iter().cloned().map(Arc::new)).filter(|entry| is_abandoned(entry)) {
             match entry.kind {
-                Kind::Offer => self.doubts.offer(entry.tag),
-                Kind::Zone => self.doubts.zone(entry.number),
+                Kind::Offer => self.doubts.offer(entry.tag, &"a node began and did not end"),
+                Kind::Zone => self.doubts.zone(entry.number, &"a node began and did not end"),
             }
         }
     }

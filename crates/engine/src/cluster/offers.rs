@@ -149,8 +149,7 @@ impl Cluster {
             return Ok(ask(cell.home()).await?);
         }
         if cell.is_live() {
-            tracing::warn!(offer = cell.id.as_str(), %error, "Redis does not have this offer as it should");
-            self.doubts.offer(home.tag);
+            self.doubts.offer(home.tag, &error);
         }
         Err(EngineError::Suspended)
     }

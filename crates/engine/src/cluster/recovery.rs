@@ -40,16 +40,18 @@ pub(super) struct Doubts {
 }
 
 impl Doubts {
-    pub(super) fn offer(&self, tag: u32) {
-        self.add(Doubt::Offers(tag));
+    pub(super) fn offer(&self, tag: u32, why: &dyn std::fmt::Display) {
+        self.add(Doubt::Offers(tag), why);
     }
 
-    pub(super) fn zone(&self, number: u32) {
-        self.add(Doubt::Zone(number));
+    pub(super) fn zone(&self, number: u32, why: &dyn std::fmt::Display) {
+        self.add(Doubt::Zone(number), why);
     }
 
-    fn add(&self, doubt: Doubt) {
+    /// Said once, however many requests meet it.
+    fn add(&self, doubt: Doubt, why: &dyn std::fmt::Display) {
         if !self.under_way.lock().contains(&doubt) && self.doubts.lock().insert(doubt) {
+            tracing::warn!(?doubt, %why, "Redis does not have this as it should");
             self.news.notify_one();
         }
     }
@@ -134,7 +136,11 @@ impl Cluster {
                 Err(error) => {
                     let why = error.to_string();
                     if why != last {
-                        tracing::error!(?doubt, error = &error as &dyn std::error::Error, "cannot be restored at the moment; it is tried again");
+                        tracing::error!(
+                            ?doubt,
+                            error = &error as &dyn std::error::Error,
+                            "cannot be restored at the moment; it is tried again"
+                        );
                         last = why;
                     }
                     tokio::time::sleep(AGAIN).await;

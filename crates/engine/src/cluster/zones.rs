@@ -121,8 +121,7 @@ impl Cluster {
             return Ok(ask(cell.home()).await?);
         }
         if cell.is_live() {
-            tracing::warn!(zone = cell.id.as_str(), %error, "Redis does not have this line as it should");
-            self.doubts.zone(home.number);
+            self.doubts.zone(home.number, &error);
         }
         Err(EngineError::unavailable("the line is being restored"))
     }

@@ -68,7 +68,9 @@ enum Ended {
     #[error("the topic cannot be read on")]
     Topic(#[source] KafkaError),
     /// The tables stand before what was read: somebody brought back an older copy.
-    #[error("the ledger stands at record {stored} of partition {partition} and reading had come to {read}: it was set back, and is projected from there")]
+    #[error(
+        "the ledger stands at record {stored} of partition {partition} and reading had come to {read}: it was set back, and is projected from there"
+    )]
     SetBack { partition: i32, stored: i64, read: i64 },
 }
 
@@ -176,7 +178,8 @@ impl KafkaProjector {
             self.ledger.positions().await
         });
         let stored = stored.await;
-        let next: HashMap<i32, i64> = partitions.iter().map(|partition| (*partition, stored.get(partition).copied().unwrap_or(0))).collect();
+        let next: HashMap<i32, i64> =
+            partitions.iter().map(|partition| (*partition, stored.get(partition).copied().unwrap_or(0))).collect();
         *work = Work::reading_from(next.clone());
         assignment.start(next);
     }

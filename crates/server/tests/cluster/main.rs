@@ -1,4 +1,6 @@
-//! The experiments that the product comes from, over HTTP, on every shape and every ledger that crates/server/tests/it does not have.
+//! The cluster shape over HTTP, and the embedded shape on other ledgers than SQLite, on real components: one integration binary.
+//!
+//! * The experiments that the product comes from, on every shape and every ledger that crates/server/tests/it does not have.
 //!
 //! Each test has a database, a topic and keys in Redis of its own; the components are shared and started once: see `components.rs`. On a
 //! cluster two nodes answer by turns.

@@ -7,7 +7,7 @@ mod migrations;
 mod network;
 mod sqlite;
 
-use crate::error::LedgerError;
+use crate::error::{BEGIN, BEGIN_READ, GET_READER, GET_WRITER, LedgerError};
 use crate::sql::{Dialect, Place, Pool, Pooled, Transaction, query};
 use std::path::Path;
 use std::sync::Arc;
@@ -127,21 +127,21 @@ impl Ledger {
 
     /// A connection that only reads.
     pub(crate) async fn reader(&self) -> Result<Pooled, LedgerError> {
-        self.shared.readers.acquire().await.map_err(LedgerError::sql("get a connection"))
+        self.shared.readers.acquire().await.map_err(LedgerError::sql(GET_READER))
     }
 
     /// A connection that writes.
     pub(crate) async fn writer(&self) -> Result<Pooled, LedgerError> {
-        self.shared.writer.acquire().await.map_err(LedgerError::sql("get the writing connection"))
+        self.shared.writer.acquire().await.map_err(LedgerError::sql(GET_WRITER))
     }
 
     pub(crate) async fn begin_write(&self) -> Result<Transaction, LedgerError> {
-        self.shared.writer.begin_write().await.map_err(LedgerError::sql("begin a transaction"))
+        self.shared.writer.begin_write().await.map_err(LedgerError::sql(BEGIN))
     }
 
     /// Begins a transaction in which everything stands still.
     pub(crate) async fn begin_snapshot(&self) -> Result<Transaction, LedgerError> {
-        self.shared.readers.begin_snapshot().await.map_err(LedgerError::sql("begin to read"))
+        self.shared.readers.begin_snapshot().await.map_err(LedgerError::sql(BEGIN_READ))
     }
 
     pub(crate) fn editing(&self) -> Arc<tokio::sync::Mutex<()>> {

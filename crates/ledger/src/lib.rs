@@ -27,7 +27,7 @@ mod words;
 
 pub use check::{Check, Finding};
 pub use directory::{Directory, DirectoryLock};
-pub use error::LedgerError;
+pub use error::{LedgerError, Outage};
 pub use ledger::Ledger;
 pub use projector::Projector;
 pub use projector::fault::Point;

@@ -37,6 +37,8 @@ pub struct Parts {
     pub passes: Passes,
     /// Keys of services and operators.
     pub keys: Keys,
+    /// Administrators who have signed in.
+    pub sessions: Sessions,
     /// Verifies users' tokens, where `auth.user = "jwt"`.
     pub user_tokens: Option<UserTokens>,
     /// Compares the engine with the ledger; true: and mends the ledger.
@@ -82,7 +84,7 @@ impl App {
             config: parts.config,
             passes: Arc::new(parts.passes),
             keys: parts.keys,
-            sessions: Sessions::default(),
+            sessions: parts.sessions,
             user_tokens: parts.user_tokens,
             reconcile: parts.reconcile,
             shutdown: parts.shutdown,

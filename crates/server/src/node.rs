@@ -2,6 +2,7 @@
 
 mod cluster;
 mod embedded;
+mod identity;
 
 pub use cluster::ClusterNode;
 pub use embedded::{Accepted, EmbeddedNode, journal_path};

@@ -43,9 +43,15 @@ pub async fn ensure_admin_key(ledger: &Ledger, data: &Path, given: Option<String
         let hash = key_hash(&key);
         if !known.iter().any(|row| row.key_hash == hash) {
             // A key's id is made of its hash, so one that was revoked cannot come back by a restart.
-            add_key(ledger, "admin", "BUNHO_ADMIN_KEY", &key, now).await.map_err(|failure| {
-                Failure::configuration(format_args!("BUNHO_ADMIN_KEY refused: {failure}\n  mend: if that key was revoked, set another one"))
-            })?;
+            let added = add_key(ledger, "admin", "BUNHO_ADMIN_KEY", &key, now).await;
+            if let Err(failure) = added
+                // Another node that starts at the same time has added it.
+                && !ledger.keys().await?.iter().any(|row| row.key_hash == hash)
+            {
+                return Err(Failure::configuration(format_args!(
+                    "BUNHO_ADMIN_KEY refused: {failure}\n  mend: if that key was revoked, set another one"
+                )));
+            }
         }
         return Ok(None);
     }

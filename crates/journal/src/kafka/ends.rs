@@ -1,12 +1,13 @@
 //! How far each partition goes: what the projector must reach before an engine may be rebuilt from the ledger.
 
-use super::connection::{Quiet, blocking};
+use super::connection::{Reach, blocking};
 use super::{Connection, KafkaError};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::sync::Arc;
+use std::time::Duration;
 
-impl ConsumerContext for Quiet {}
+impl ConsumerContext for Reach {}
 
 /// Where a partition begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct End {
 /// A connection that asks for the ends; of no consumer group.
 #[derive(Clone)]
 pub struct Ends {
-    client: Arc<BaseConsumer<Quiet>>,
+    client: Arc<BaseConsumer<Reach>>,
     connection: Connection,
 }
 
@@ -32,7 +33,7 @@ impl Ends {
     /// # Errors
     /// The settings are not ones that the client library knows.
     pub fn of(connection: &Connection) -> Result<Self, KafkaError> {
-        let client = connection.client("ends").create_with_context(Quiet).map_err(KafkaError::client("set up a client"))?;
+        let client = connection.client("ends").create_with_context(Reach::of("ends")).map_err(KafkaError::client("set up a client"))?;
         Ok(Self { client: Arc::new(client), connection: connection.clone() })
     }
 
@@ -43,6 +44,8 @@ impl Ends {
     pub async fn read(&self) -> Result<Vec<End>, KafkaError> {
         let Self { client, connection: Connection { topic, timeout, .. } } = self.clone();
         blocking("ask where the topic ends", move || {
+            // Nothing is subscribed to; what the client has to tell waits for this.
+            while client.poll(Duration::ZERO).is_some() {}
             let metadata = client.fetch_metadata(Some(&topic), timeout).map_err(KafkaError::client("ask for the topic's partitions"))?;
             let mut partitions: Vec<_> =
                 metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
@@ -55,7 +58,9 @@ impl Ends {
                 let (first, end) = ends.map_err(KafkaError::client("ask where a partition ends"))?;
                 Ok(End { partition, first, end })
             };
-            partitions.into_iter().map(end_of).collect()
+            let ends = partitions.into_iter().map(end_of).collect::<Result<_, KafkaError>>()?;
+            client.context().works();
+            Ok(ends)
         })
         .await
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing that exists is changed here. A topic that somebody made with other settings had a reason or is a mistake, and only they know which.
 
-use super::connection::{MESSAGE_BYTES_MAX, Quiet, blocking};
+use super::connection::{MESSAGE_BYTES_MAX, Reach, blocking};
 use super::{Connection, KafkaError};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::types::RDKafkaErrorCode;
@@ -101,10 +101,10 @@ pub async fn cluster_id(connection: &Connection) -> Result<String, KafkaError> {
     id.ok_or(KafkaError::Refused { what, code: RDKafkaErrorCode::OperationTimedOut })
 }
 
-type Admin = Arc<AdminClient<Quiet>>;
+type Admin = Arc<AdminClient<Reach>>;
 
 fn admin(connection: &Connection) -> Result<Admin, KafkaError> {
-    let admin = connection.client("admin").create_with_context(Quiet).map_err(KafkaError::client("set up a client"))?;
+    let admin = connection.client("admin").create_with_context(Reach::of("admin")).map_err(KafkaError::client("set up a client"))?;
     Ok(Arc::new(admin))
 }
 

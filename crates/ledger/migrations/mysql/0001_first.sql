@@ -257,3 +257,10 @@ CREATE TABLE fences (
     epoch  BIGINT NOT NULL,
     PRIMARY KEY (kind, number)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+-- Administrators' sessions that were ended before their time; every node knows the others by their signature.
+CREATE TABLE ended_sessions (
+    id       VARCHAR(64) NOT NULL PRIMARY KEY,
+    ended_ms BIGINT NOT NULL,
+    ends_ms  BIGINT NOT NULL
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;

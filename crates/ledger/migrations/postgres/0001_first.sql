@@ -258,3 +258,10 @@ CREATE TABLE fences (
     epoch  BIGINT NOT NULL,
     PRIMARY KEY (kind, number)
 );
+
+-- Administrators' sessions that were ended before their time; every node knows the others by their signature.
+CREATE TABLE ended_sessions (
+    id       TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    ended_ms BIGINT NOT NULL,
+    ends_ms  BIGINT NOT NULL
+);

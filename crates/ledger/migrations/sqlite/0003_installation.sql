@@ -39,3 +39,10 @@ CREATE TABLE fences (
     epoch  INTEGER NOT NULL,
     PRIMARY KEY (kind, number)
 ) WITHOUT ROWID;
+
+-- Administrators' sessions that were ended before their time; every node knows the others by their signature.
+CREATE TABLE ended_sessions (
+    id       TEXT NOT NULL PRIMARY KEY,
+    ended_ms INTEGER NOT NULL,
+    ends_ms  INTEGER NOT NULL
+) WITHOUT ROWID;

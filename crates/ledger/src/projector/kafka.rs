@@ -56,6 +56,8 @@ pub struct KafkaProjector {
     healthy: AtomicBool,
     parked: AtomicU64,
     fenced: AtomicU64,
+    /// Another process is the member that this one was to be: it goes on as one that is new each time.
+    doubled: AtomicBool,
 }
 
 /// Why a membership ended.
@@ -79,7 +81,7 @@ impl KafkaProjector {
     #[must_use]
     pub fn new(ledger: Ledger, connection: Connection, options: KafkaOptions) -> Self {
         let (healthy, parked, fenced) = (AtomicBool::new(true), AtomicU64::new(0), AtomicU64::new(0));
-        Self { ledger, connection, options, healthy, parked, fenced }
+        Self { ledger, connection, options, healthy, parked, fenced, doubled: AtomicBool::new(false) }
     }
 
     /// Whether the last attempt, at reading or writing, succeeded.
@@ -108,6 +110,7 @@ impl KafkaProjector {
             let mut progressed = false;
             match self.membership(&mut progressed, shutdown.as_mut()).await {
                 Ended::Shutdown => return,
+                Ended::Topic(error @ KafkaError::Fenced { .. }) => self.is_doubled(&error),
                 ended => self.failed(&ended),
             }
             if progressed {
@@ -123,7 +126,11 @@ impl KafkaProjector {
 
     /// Joins the group and does what comes, until something ends it.
     async fn membership(&self, progressed: &mut bool, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Ended {
-        let consumer = match Consumer::join(&self.connection, &self.options.consumer) {
+        let mut options = self.options.consumer.clone();
+        if self.doubled.load(Ordering::Relaxed) {
+            options.instance = None;
+        }
+        let consumer = match Consumer::join(&self.connection, &options) {
             Ok(consumer) => consumer,
             Err(error) => return Ended::Topic(error),
         };
@@ -219,6 +226,15 @@ impl KafkaProjector {
             }
         };
         ended.unwrap_or(Err(LedgerError::Panicked))
+    }
+
+    /// Two processes that each took the other's place for ever would project nothing.
+    fn is_doubled(&self, error: &KafkaError) {
+        self.doubled.store(true, Ordering::Relaxed);
+        tracing::error!(
+            "{error}: was a data folder copied, or is an earlier process of this node still there? This one goes on as a member without a fixed identity; \
+             give each node a data folder of its own, without another's node.id, and start it again"
+        );
     }
 
     fn well(&self) {

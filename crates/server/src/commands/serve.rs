@@ -3,15 +3,17 @@
 use super::reconcile;
 use crate::app::{App, Parts, Record};
 use crate::auth::keys::Keys;
+use crate::auth::sessions::Sessions;
 use crate::auth::users::UserTokens;
 use crate::cli::Place;
 use crate::config::{Config, Shape, Users};
-use crate::exit::Failure;
+use crate::exit::{Failure, chain};
 use crate::node::{self, Node};
 use crate::pass::Passes;
 use crate::{demo, listen, router, secrets};
 use bunho_engine::Engine;
 use bunho_journal::crash_point;
+use bunho_ledger::LedgerError;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -63,7 +65,12 @@ async fn serve_node(
         demo::add(&engine).await?;
     }
     let (stop, stopped) = watch::channel(false);
+    let sessions = match config.shape {
+        Shape::Embedded => Sessions::default(),
+        Shape::Cluster(_) => Sessions::shared(&secrets::ticket_secret(&config.secrets)?, node.ledger()).await?,
+    };
     let app = App::new(Parts {
+        sessions,
         keys: Keys::load(node.ledger()).await?,
         reconcile: reconciler(engine.clone(), node.ledger().clone()),
         engine,
@@ -137,21 +144,38 @@ fn without_password(url: &str) -> &str {
     url.rsplit_once('@').map_or(url, |(_, host)| host)
 }
 
-/// A key that another node made or dropped is noticed within seconds: see `Passes::look_again`.
+/// What other nodes (and `bunho key`) do to keys and sessions is noticed here within this long, and not much more.
+const FOLLOWED_EVERY: Duration = Duration::from_secs(1);
+
+/// Follows the keys of services and administrators, ended sessions, and the keys that sign passes: see `Passes::look_again`.
 async fn follow_keys(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
-    let mut interval = tokio::time::interval(KEYS_FOLLOWED);
+    let mut interval = tokio::time::interval(FOLLOWED_EVERY);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut follows = true;
     loop {
         tokio::select! {
             _ = interval.tick() => {}
             _ = stopped.wait_for(|stop| *stop) => return,
         }
+        let followed = follow(&app).await;
+        match &followed {
+            Ok(()) if !follows => tracing::info!("keys and sessions are followed again"),
+            Err(error) if follows => {
+                tracing::error!(error = chain(error), "what other nodes do to keys and sessions is not seen here until the ledger answers");
+            }
+            _ => {}
+        }
+        follows = followed.is_ok();
         let app = app.clone();
         // A panic was logged where it happened; the next look is another one.
         let _ = tokio::task::spawn_blocking(move || app.passes.look_again()).await;
     }
 }
 
-const KEYS_FOLLOWED: Duration = Duration::from_secs(2);
+async fn follow(app: &App) -> Result<(), LedgerError> {
+    app.keys.reload(&app.ledger).await?;
+    app.sessions.follow(&app.ledger).await
+}
 
 enum End {
     Asked,

@@ -1,5 +1,6 @@
 //! One node of a cluster: checked against what the others agreed on, then joined.
 
+use super::identity::NodeId;
 use crate::config::{ClusterConfig, Config};
 use crate::exit::{Failure, chain};
 use crate::preflight;
@@ -20,6 +21,8 @@ pub struct ClusterNode {
     pub ledger: Ledger,
     /// What carries the topic into SQL, for the partitions that are this node's.
     pub projector: Arc<KafkaProjector>,
+    /// Whose data folder this is.
+    _id: NodeId,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -30,6 +33,7 @@ impl ClusterNode {
     /// # Errors
     /// Something cannot be reached, is set so that a promise does not hold, or is another installation's.
     pub async fn open(config: &Config, cluster: &ClusterConfig) -> Result<Self, Failure> {
+        let id = NodeId::of(&config.data)?;
         let ledger = Ledger::open(&config.ledger).await?;
         let ticket_secret = secrets::ticket_secret(&config.secrets)?;
         agree(&ledger, config, cluster, &ticket_secret).await?;
@@ -48,7 +52,9 @@ impl ClusterNode {
         };
         let engine = Cluster::join_cluster(options, ledger.clone()).await.map_err(|error| Failure::unavailable(chain(&error)))?;
         let group = format!("{}-{}", cluster.kafka.topic, GROUP);
-        let projector = Arc::new(KafkaProjector::new(ledger.clone(), cluster.kafka.clone(), KafkaOptions::usual(&group)));
+        let mut how = KafkaOptions::usual(&group);
+        how.consumer.instance = Some(format!("bunho-{id}"));
+        let projector = Arc::new(KafkaProjector::new(ledger.clone(), cluster.kafka.clone(), how));
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![tokio::spawn(engine.clone().run(stopped.clone())), {
             let projector = projector.clone();
@@ -60,7 +66,7 @@ impl ClusterNode {
                 }));
             })
         }];
-        Ok(Self { engine, ledger, projector, stop, tasks })
+        Ok(Self { engine, ledger, projector, _id: id, stop, tasks })
     }
 
     /// Waits until the ledger holds what the topic has now.

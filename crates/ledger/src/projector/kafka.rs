@@ -22,6 +22,7 @@ use batch::{SAID_AFTER, Work};
 use bunho_journal::kafka::{Assignment, Connection, Consumer, ConsumerOptions, KafkaError, Received};
 use futures_util::FutureExt;
 use intake::{Intake, Portion};
+use positions::Positions;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -167,42 +168,49 @@ impl KafkaProjector {
 
     /// Says where to read on, as soon as the ledger does.
     async fn assigned(&self, work: &mut Work, assignment: Assignment) {
-        let partitions = assignment.partitions().to_vec();
-        let stored = self.until_done(async || {
-            let action = LedgerError::sql("begin to project partitions");
-            let mut writing = self.ledger.begin_write().await?;
-            positions::begin(&mut writing.connection(), &partitions).await?;
-            writing.commit().await.map_err(action)?;
-            self.ledger.positions().await
-        });
-        let stored = stored.await;
-        let next: HashMap<i32, i64> = partitions.iter().map(|partition| (*partition, stored.get(partition).copied().unwrap_or(0))).collect();
+        let mut backoff = BACKOFF_MIN;
+        let stored = loop {
+            if let Some(stored) = self.attempt(self.begin(assignment.partitions()), &mut backoff).await {
+                break stored;
+            }
+        };
+        let position = |partition: &i32| (*partition, stored.get(partition).copied().unwrap_or(0));
+        let next: HashMap<i32, i64> = assignment.partitions().iter().map(position).collect();
         *work = Work::reading_from(next.clone());
         assignment.start(next);
     }
 
-    /// Applies records, however often that takes.
-    async fn records(&self, work: &mut Work, records: &[Received]) -> Result<(), Ended> {
-        let work = tokio::sync::Mutex::new(work);
-        self.until_done(async || self.apply(&mut **work.lock().await, records).await).await
+    async fn begin(&self, partitions: &[i32]) -> Result<Positions, LedgerError> {
+        let mut writing = self.ledger.begin_write().await?;
+        positions::begin(&mut writing.connection(), partitions).await?;
+        writing.commit().await.map_err(LedgerError::sql("begin to project partitions"))?;
+        self.ledger.positions().await
     }
 
-    /// Tries until it succeeds.
-    async fn until_done<T>(&self, mut attempt: impl AsyncFnMut() -> Result<T, LedgerError>) -> T {
+    /// Applies records, however often that takes.
+    async fn records(&self, work: &mut Work, records: &[Received]) -> Result<(), Ended> {
         let mut backoff = BACKOFF_MIN;
         loop {
-            match self.in_time(AssertUnwindSafe(attempt()).catch_unwind()).await {
-                Ok(done) => {
-                    self.well();
-                    return done;
-                }
-                // Two members met in the tables; one of them steps back.
-                Err(error) if error.is_deadlock() => tracing::debug!(error = &error as &dyn std::error::Error, "a batch is tried again"),
-                Err(error) => self.failed(&error),
+            if let Some(done) = self.attempt(self.apply(work, records), &mut backoff).await {
+                return done;
             }
-            tokio::time::sleep(backoff).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
         }
+    }
+
+    /// What an attempt came to. None: it failed, and it is time for another one.
+    async fn attempt<T>(&self, attempt: impl Future<Output = Result<T, LedgerError>>, backoff: &mut Duration) -> Option<T> {
+        match self.in_time(AssertUnwindSafe(attempt).catch_unwind()).await {
+            Ok(done) => {
+                self.well();
+                return Some(done);
+            }
+            // Two members met in the tables, and one of them steps back.
+            Err(error) if error.is_deadlock() => tracing::debug!(error = &error as &dyn std::error::Error, "a batch is tried again"),
+            Err(error) => self.failed(&error),
+        }
+        tokio::time::sleep(*backoff).await;
+        *backoff = (*backoff * 2).min(BACKOFF_MAX);
+        None
     }
 
     /// Waits for an attempt. A database that falls silent in the middle is reported soon, and given up later.

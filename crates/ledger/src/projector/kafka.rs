@@ -59,6 +59,9 @@ pub struct KafkaProjector {
     fenced: AtomicU64,
 }
 
+/// Completes when it is to end. Of one type, so that all of this is built once.
+type Shutdown<'a> = dyn Future<Output = ()> + Send + 'a;
+
 /// Why a membership ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
@@ -100,8 +103,12 @@ impl KafkaProjector {
     }
 
     /// Projects its share of the topic until `shutdown` completes.
-    pub async fn run(&self, shutdown: impl Future<Output = ()>) {
-        let mut shutdown = pin!(shutdown.fuse());
+    pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) {
+        let shutdown: Pin<&mut Shutdown<'_>> = pin!(shutdown.fuse());
+        self.memberships(shutdown).await;
+    }
+
+    async fn memberships(&self, mut shutdown: Pin<&mut Shutdown<'_>>) {
         let mut backoff = BACKOFF_MIN;
         loop {
             let mut progressed = false;
@@ -121,7 +128,7 @@ impl KafkaProjector {
     }
 
     /// Joins the group and does what comes, until something ends it.
-    async fn membership(&self, progressed: &mut bool, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Ended {
+    async fn membership(&self, progressed: &mut bool, mut shutdown: Pin<&mut Shutdown<'_>>) -> Ended {
         let consumer = match Consumer::join(&self.connection, &self.options.consumer) {
             Ok(consumer) => consumer,
             Err(error) => return Ended::Topic(error),

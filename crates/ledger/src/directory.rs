@@ -96,7 +96,8 @@ impl Ledger {
         version.map(i64::cast_unsigned).map_err(LedgerError::sql("read the directory's version"))
     }
 
-    /// Adds an offer or a zone under the next number, in its first epoch and still being made. `tag` none: its own number. None: a
+    /// Adds an offer or a zone under the next number, still being made, in the epoch of those that have its tag already, as one may
+    /// decide for another of them; else in the first. `tag` none: its own number. None: a
     /// living one of this kind has the id.
     ///
     /// # Errors
@@ -114,7 +115,10 @@ impl Ledger {
         let number = next_number(connection, kind).await?;
         let changed_ms = query(NOW).fetch_long(connection).await.map_err(&action)?;
         let tag = tag.unwrap_or(number);
-        let entry = Entry { kind, number, id: id.to_owned(), tag, epoch: 1, standing: Standing::Making, changed_ms };
+        let others = query("SELECT coalesce(max(epoch), 1) FROM directory WHERE kind = ? AND tag = ?");
+        let epoch = others.bind(words::directory_kind(kind)).bind(tag).fetch_long(connection).await.map_err(&action)?;
+        let epoch = u32::try_from(epoch).unwrap_or(u32::MAX);
+        let entry = Entry { kind, number, id: id.to_owned(), tag, epoch, standing: Standing::Making, changed_ms };
         insert(connection, &entry).await?;
         writing.commit().await.map_err(&action)?;
         Ok(Some(entry))

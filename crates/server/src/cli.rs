@@ -74,6 +74,22 @@ pub enum Command {
         #[arg(long)]
         accept_clock: bool,
     },
+    /// Write a stopped embedded installation into one file, to be moved to a cluster
+    Export {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+        /// The file to write; it will hold secrets
+        file: PathBuf,
+    },
+    /// Move what `bunho export` wrote into an empty cluster; ids, tickets, passes and keys stay what they were
+    Import {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+        /// The file to read
+        file: PathBuf,
+    },
     /// Keys of services and operators
     #[command(subcommand)]
     Key(KeyCommand),

@@ -262,6 +262,9 @@ impl From<EngineError> for Problem {
             EngineError::TooFast { retry_ms } => Self::new(&TOO_FAST).retry_after(seconds_up(retry_ms)),
             EngineError::Overloaded => Self::new(&OVERLOADED),
             EngineError::Poisoned => Self::logged(&SUSPENDED, &error).retry_after(RESTART_SECONDS),
+            EngineError::Suspended => Self::new(&SUSPENDED),
+            // The engine has said so once; a crowd that meets it is not logged one by one.
+            EngineError::Unavailable(_) => Self::new(&RECOVERING),
             EngineError::Indeterminate(_) => Self::logged(&INDETERMINATE, &error),
             // With `ack = "ledger"` the claim is in the journal and stands; its answer may be had again with the same key.
             EngineError::LedgerBehind => Self::logged(&INDETERMINATE, &error),

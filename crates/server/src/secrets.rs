@@ -134,6 +134,13 @@ pub fn ticket_secret(data: &Path) -> Result<[u8; 32], Failure> {
     }
 }
 
+/// Tells whether two nodes have the same secret, and nothing else about it.
+#[must_use]
+pub fn fingerprint(secret: &[u8; 32]) -> String {
+    let digest = Sha256::new().chain_update(b"bunho ticket key ").chain_update(secret).finalize();
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn make_ticket_secret(path: &Path) -> Result<[u8; 32], Failure> {
     let secret: [u8; 32] = random()?;
     let check = Sha256::digest(secret);

@@ -1,7 +1,7 @@
 //! Start: the ledger's state at its offset, then the journal after it.
 
 use super::mistakes::without_key;
-use super::random::Randomness;
+use crate::random::Randomness;
 use super::{Embedded, Numbers, Offers, ZoneCell, Zones};
 use crate::clock::Clock;
 use crate::types::Options;

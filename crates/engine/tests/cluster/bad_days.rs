@@ -174,11 +174,11 @@ async fn what_is_no_cluster_is_not_opened() {
 }
 
 /// The node that has a slot, by asking each.
-fn owner(key: &str) -> &'static crate::redis::Node {
+pub fn owner(key: &str) -> &'static crate::redis::Node {
     nodes().iter().find(|node| !ask(node.port, &format!("XLEN {key}")).starts_with("-MOVED")).unwrap()
 }
 
-fn node_id(port: u16) -> String {
+pub fn node_id(port: u16) -> String {
     ask(port, "CLUSTER MYID").lines().nth(1).unwrap().to_owned()
 }
 

@@ -10,7 +10,7 @@ use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::Kind;
 use bunho_domain::offer::{ClaimRequest, OfferState, Pass};
 use bunho_domain::time::Millis;
-use bunho_engine::cluster::redis::{DecideError, Decider, DeciderClock, DeciderOptions, Home};
+use bunho_engine::cluster::redis::{DecideError, Decider, DeciderClock, DeciderOptions, Home, Of};
 use bunho_journal::Record;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -130,7 +130,7 @@ fn shipped_by_either(
     trouble: Trouble,
 ) -> Shipped {
     let entries = one.entries().into_iter().chain(other.entries());
-    let mut all: Shipped = entries.filter(|entry| entry.tag == tag).map(|entry| (entry.id, entry.record.clone())).collect();
+    let mut all: Shipped = entries.filter(|entry| entry.tag == Of::Offer(tag)).map(|entry| (entry.id, entry.record.clone())).collect();
     all.sort_by_key(|(id, _)| *id);
     if matches!(trouble, Trouble::None | Trouble::ScriptFlush) {
         assert!(all.windows(2).all(|pair| pair[0].0 != pair[1].0), "an entry was shipped twice, though no answer was lost");

@@ -7,7 +7,7 @@
 use crate::cli::Place;
 use crate::config::Config;
 use crate::exit::{Failure, chain};
-use crate::node::{Accepted, Node, journal_path, ledger_path, prepare};
+use crate::node::{Accepted, EmbeddedNode, journal_path, prepare};
 use crate::pass::Passes;
 use crate::secrets;
 use bunho_journal::{Journal, crash_point};
@@ -25,7 +25,7 @@ pub fn run(place: &Place, accept_loss: bool, accept_clock: bool) -> Result<ExitC
         prepare(&config.data)?;
         let accepted = Accepted { missing_ledger: accept_loss, earlier_clock: accept_clock };
         if accept_loss {
-            for made in [secrets::make_missing(&config.data)?, Passes::make_missing(&config.data)?].into_iter().flatten() {
+            for made in [secrets::make_missing(&config.secrets)?, Passes::make_missing(&config.secrets)?].into_iter().flatten() {
                 eprintln!("bunho: {} was missing; a new one was made", made.display());
             }
         }
@@ -46,7 +46,7 @@ pub fn run(place: &Place, accept_loss: bool, accept_clock: bool) -> Result<ExitC
 
 /// Carries what the journal has into the ledger.
 async fn project(config: &Config, accepted: Accepted) -> Result<(), Failure> {
-    let node = Node::open_accepting(config, accepted).await?;
+    let node = EmbeddedNode::open_accepting(config, accepted).await?;
     let caught_up = node.catch_up().await;
     node.close().await;
     caught_up
@@ -54,7 +54,7 @@ async fn project(config: &Config, accepted: Accepted) -> Result<(), Failure> {
 
 /// A ledger that was made anew has no keys, and one without any is refused as lost.
 async fn ensure_admin_key(config: &Config) -> Result<(), Failure> {
-    let ledger = Ledger::open(&ledger_path(&config.data)).await?;
+    let ledger = Ledger::open(&config.ledger).await?;
     let made = secrets::ensure_admin_key(&ledger, &config.data, None, super::key::now()).await?;
     ledger.close().await;
     if made.is_some() {
@@ -64,7 +64,7 @@ async fn ensure_admin_key(config: &Config) -> Result<(), Failure> {
 }
 
 async fn projected(config: &Config) -> Result<u64, Failure> {
-    let ledger = Ledger::open(&ledger_path(&config.data)).await?;
+    let ledger = Ledger::open(&config.ledger).await?;
     let offset = *ledger.projected().borrow();
     ledger.close().await;
     Ok(offset)

@@ -1,11 +1,11 @@
 //! `bunho serve`: check, build, bind, say where, serve, drain.
 
 use super::reconcile;
-use crate::app::{App, Parts};
+use crate::app::{App, Parts, Record};
 use crate::auth::keys::Keys;
 use crate::auth::users::UserTokens;
 use crate::cli::Place;
-use crate::config::{Config, Users};
+use crate::config::{Config, Shape, Users};
 use crate::exit::Failure;
 use crate::node::{self, Node};
 use crate::pass::Passes;
@@ -15,6 +15,7 @@ use bunho_journal::crash_point;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -33,8 +34,10 @@ pub fn run(place: &Place, listen: Option<String>, with_demo: bool) -> Result<Exi
 async fn serve(config: Config, with_demo: bool) -> Result<ExitCode, Failure> {
     node::prepare(&config.data)?;
     // Everything that can be refused is, before a port is bound.
-    Passes::check_present(&config.data)?;
-    let passes = Passes::load(&config.data, &config.pass_issuer)?;
+    if matches!(config.shape, Shape::Embedded) {
+        Passes::check_present(&config.data, &config.secrets)?;
+    }
+    let passes = Passes::load(&config.secrets, &config.pass_issuer)?;
     let user_tokens = match &config.users {
         Users::Jwt(settings) => Some(UserTokens::load(settings)?),
         Users::Header { .. } => None,
@@ -52,34 +55,36 @@ async fn serve_node(
     user_tokens: Option<UserTokens>,
     with_demo: bool,
 ) -> Result<ExitCode, Failure> {
-    let engine = Engine::Embedded(node.engine.clone());
+    let engine = node.engine();
     let given = std::env::var("BUNHO_ADMIN_KEY").ok().filter(|key| !key.is_empty());
-    let new_admin_key = secrets::ensure_admin_key(&node.ledger, &config.data, given, super::key::now()).await?;
+    let new_admin_key = secrets::ensure_admin_key(node.ledger(), &config.data, given, super::key::now()).await?;
     crash_point!("serve::keys_ensured");
     if with_demo {
         demo::add(&engine).await?;
     }
     let (stop, stopped) = watch::channel(false);
     let app = App::new(Parts {
-        keys: Keys::load(&node.ledger).await?,
-        reconcile: reconciler(engine.clone(), node.ledger.clone()),
+        keys: Keys::load(node.ledger()).await?,
+        reconcile: reconciler(engine.clone(), node.ledger().clone()),
         engine,
-        journal: node.journal.clone(),
-        projector: node.projector.clone(),
-        ledger: node.ledger.clone(),
+        record: node.record(),
+        ledger: node.ledger().clone(),
         config: Arc::new(config.clone()),
         passes,
         user_tokens,
         shutdown: stopped.clone(),
     });
+    if let Record::Kafka { .. } = node.record() {
+        tokio::spawn(follow_keys(app.clone(), stopped.clone()));
+    }
     let public = bind(config.listen).await?;
     let admin = match config.admin_listen {
         Some(address) => Some(bind(address).await?),
         None => None,
     };
     crash_point!("serve::bound");
-    println!("bunho {} · embedded shape · ack {}", env!("CARGO_PKG_VERSION"), config.ack);
-    println!("data in {}", config.data.display());
+    println!("bunho {} · {} shape · ack {}", env!("CARGO_PKG_VERSION"), config.shape, config.ack);
+    println!("{}", whereabouts(config));
     if let Some(key) = new_admin_key {
         println!("admin key {key} (shown once; kept in {})", secrets::admin_key_path(&config.data).display());
     }
@@ -109,6 +114,45 @@ async fn serve_node(
     }
 }
 
+/// Where data lie, in a line.
+fn whereabouts(config: &Config) -> String {
+    let data = config.data.display();
+    match &config.shape {
+        Shape::Embedded if config.ledger.file().is_some() => format!("data in {data}"),
+        Shape::Embedded => format!("data in {data}, ledger in {}", config.ledger),
+        Shape::Cluster(cluster) => format!(
+            "state in Redis Cluster {} as {}:*, journal in Kafka {} topic {}, ledger in {}, keys in {}",
+            cluster.redis_nodes.iter().map(|node| without_password(node)).collect::<Vec<_>>().join(" "),
+            cluster.redis_prefix,
+            cluster.kafka.brokers,
+            cluster.kafka.topic,
+            config.ledger,
+            config.secrets.display()
+        ),
+    }
+}
+
+/// `redis://user:password@host` without what stands before the host.
+fn without_password(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, host)| host)
+}
+
+/// A key that another node made or dropped is noticed within seconds: see `Passes::look_again`.
+async fn follow_keys(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(KEYS_FOLLOWED);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        let app = app.clone();
+        // A panic was logged where it happened; the next look is another one.
+        let _ = tokio::task::spawn_blocking(move || app.passes.look_again()).await;
+    }
+}
+
+const KEYS_FOLLOWED: Duration = Duration::from_secs(2);
+
 enum End {
     Asked,
     Poisoned,
@@ -120,7 +164,7 @@ async fn until_end(node: &Node) -> Result<End, Failure> {
     tokio::select! {
         _ = terminate.recv() => Ok(End::Asked),
         _ = interrupt.recv() => Ok(End::Asked),
-        () = node.journal.until_poisoned() => Ok(End::Poisoned),
+        () = node.until_broken() => Ok(End::Poisoned),
     }
 }
 

@@ -32,6 +32,8 @@ fn every_engine_error_has_its_answer() {
         | EngineError::TooFast { .. }
         | EngineError::Overloaded
         | EngineError::Indeterminate(_)
+        | EngineError::Suspended
+        | EngineError::Unavailable(_)
         | EngineError::Poisoned
         | EngineError::LedgerBehind
         | EngineError::Conflict { .. }
@@ -46,7 +48,9 @@ fn every_engine_error_has_its_answer() {
         (EngineError::TicketGone, 410, "ticket_gone", json!({})),
         (EngineError::TooFast { retry_ms: 1_001 }, 429, "too_fast", json!({})),
         (EngineError::Overloaded, 503, "overloaded", json!({})),
-        (EngineError::Indeterminate(JournalError::Poisoned), 503, "indeterminate", json!({})),
+        (EngineError::Indeterminate(JournalError::Poisoned.into()), 503, "indeterminate", json!({})),
+        (EngineError::Suspended, 503, "suspended", json!({})),
+        (EngineError::Unavailable("no answer".into()), 503, "recovering", json!({})),
         (EngineError::Poisoned, 503, "suspended", json!({})),
         (EngineError::LedgerBehind, 503, "indeterminate", json!({})),
         (EngineError::Conflict { current: 7 }, 412, "revision_conflict", json!({"revision": 7})),
@@ -117,7 +121,7 @@ fn every_kind_of_the_edge_has_its_answer() {
 
 #[test]
 fn a_failure_shows_nothing_of_its_source() {
-    let error = EngineError::Indeterminate(JournalError::Poisoned);
+    let error = EngineError::Indeterminate(JournalError::Poisoned.into());
     let text = String::from_utf8(Problem::internal(&error).render("r")).expect("UTF-8");
     assert!(!text.contains("journal"), "{text}");
     assert!(chain(&error).contains("journal"), "the log has the whole chain");

@@ -27,3 +27,8 @@ mod seed_000;
 mod seed_001;
 mod seed_002;
 mod seed_003;
+
+/// Where the experiments run here: one node, nothing else. crates/server/tests/seeds has them on all the rest.
+async fn server() -> harness::Server {
+    harness::Server::start().await
+}

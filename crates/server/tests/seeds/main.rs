@@ -1,0 +1,33 @@
+//! The experiments that the product comes from, over HTTP, on every shape and every ledger that crates/server/tests/it does not have.
+//!
+//! Each test has a database, a topic and keys in Redis of its own; the components are shared and started once: see `components.rs`. On a
+//! cluster two nodes answer by turns.
+
+#![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
+mod components;
+#[path = "../it/harness.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod harness;
+
+/// The experiments, where `server` starts what they run on.
+macro_rules! seeds_on {
+    ($name:ident, $start:expr) => {
+        #[path = "../it"]
+        mod $name {
+            mod seed_000;
+            mod seed_001;
+            mod seed_002;
+            mod seed_003;
+
+            async fn server() -> crate::harness::Server {
+                $start.await
+            }
+        }
+    };
+}
+
+seeds_on!(embedded_postgres, crate::components::embedded("postgres"));
+seeds_on!(embedded_mariadb, crate::components::embedded("mariadb"));
+seeds_on!(cluster_postgres, crate::components::cluster("postgres"));
+seeds_on!(cluster_mariadb, crate::components::cluster("mariadb"));

@@ -152,9 +152,14 @@ impl KafkaProjector {
                     }
                 }
                 Ok(Portion::Records(records)) => {
+                    let mut applied = pin!(self.records(&mut work, &records));
                     tokio::select! {
-                        () = &mut shutdown => break Ended::Shutdown,
-                        done = self.records(&mut work, &records) => done,
+                        () = &mut shutdown => {
+                            // What is being written is committed as a rule; else another member writes it.
+                            tokio::time::timeout(SILENT, applied).await.ok();
+                            break Ended::Shutdown;
+                        }
+                        done = &mut applied => done,
                     }
                 }
                 Ok(Portion::Revoked(revocation)) => {

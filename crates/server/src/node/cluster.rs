@@ -53,11 +53,9 @@ impl ClusterNode {
         let tasks = vec![tokio::spawn(engine.clone().run(stopped.clone())), {
             let projector = projector.clone();
             let mut stopped = stopped;
-            let runtime = tokio::runtime::Handle::current();
-            tokio::task::spawn_blocking(move || {
-                runtime.block_on(projector.run(async move {
-                    let _ = stopped.wait_for(|stop| *stop).await;
-                }));
+            tokio::spawn(async move {
+                let stopped = async move { drop(stopped.wait_for(|stop| *stop).await) };
+                projector.run(stopped).await;
             })
         }];
         Ok(Self { engine, ledger, projector, stop, tasks })

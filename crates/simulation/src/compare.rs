@@ -3,7 +3,6 @@
 use crate::history::ensure;
 use crate::machine::{Finding, said};
 use crate::world::World;
-use bunho_domain::claim::Claim;
 use bunho_ledger::reconcile::{Reconciliation, Repair};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, Row, SqliteConnection};

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bunho_domain::time::Millis;
-use bunho_engine::{Ack, Engine};
+use bunho_engine::Ack;
 use bunho_journal::Audit;
 use bunho_ledger::NewKey;
 use bunho_server::app::{App, Parts};
@@ -86,18 +86,17 @@ pub(crate) async fn app(config: Config) -> (Node, Arc<App>, watch::Sender<bool>)
     for role in ["admin", "operator", "viewer", "service"] {
         let audit = Audit { actor: "fuzz".into(), action: "key.new".into(), target: role.into(), detail: None, request_id: None };
         let key = NewKey { id: role, role, name: role, key_hash: &key_hash(&format!("bk_{role}")) };
-        node.ledger.insert_key(&key, Millis(0), &audit).await.expect("the ledger can be written");
+        node.ledger().insert_key(&key, Millis(0), &audit).await.expect("the ledger can be written");
     }
     let (stop, shutdown) = watch::channel(false);
     let app = App::new(Parts {
-        engine: Engine::Embedded(node.engine.clone()),
-        journal: node.journal.clone(),
-        projector: node.projector.clone(),
-        ledger: node.ledger.clone(),
+        engine: node.engine(),
+        record: node.record(),
+        ledger: node.ledger().clone(),
         passes: Passes::load(&config.data, &*config.pass_issuer).unwrap_or_else(|failure| panic!("{failure}")),
         config: Arc::new(config),
-        keys: Keys::load(&node.ledger).await.expect("the ledger can be read"),
-        sessions: bunho_server::auth::sessions::Sessions::default(),
+keys: Keys::load(node.ledger()).await.expect("the ledger can be read"),
+        sessions: Sessions::default(),
         user_tokens: None,
         reconcile: Box::new(|_repair| Box::pin(async { Ok(json!({"equal": true})) })),
         shutdown,

@@ -109,6 +109,14 @@ impl LedgerError {
         move |source| Self::Sql { action, source }
     }
 
+    /// Whether the database's server answers and does not let us in: another user, password or database is needed.
+    #[must_use]
+    pub fn is_locked_out(&self) -> bool {
+        let Self::Unreachable { source: sqlx::Error::Database(error), .. } = self else { return false };
+        // Classes of PostgreSQL and the others: no such user or a wrong password, and no such database.
+        error.code().is_some_and(|code| code.starts_with("28") || matches!(&*code, "3D000" | "42000" | "42501"))
+    }
+
     /// Whether the database is out, or the way to it, as against having refused what it was asked.
     #[must_use]
     pub fn outage(&self) -> Option<Outage> {

@@ -62,7 +62,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Restore a stopped node from its ledger: projects what the journal still has, then starts the journal anew
+    /// Restore a stopped node from its ledger: projects what the journal still has, then starts the journal anew. On a cluster: load all of Redis
+    /// from the ledger, each offer and line suspended while it is loaded
     Rebuild {
         /// Where and how.
         #[command(flatten)]

@@ -1,7 +1,7 @@
 //! Whether Redis is set so that the promises hold. Asked at each start and by `bunho doctor`.
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisResult};
+use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,13 +30,40 @@ pub struct Look {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at every primary of the cluster that the first reachable of `nodes` tells of.
+/// Why Redis cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// No node answers.
+    #[error("no node answers")]
+    Unreachable(#[source] RedisError),
+    /// It answers, and does not let us in.
+    #[error("it does not let us in")]
+    LockedOut(#[source] RedisError),
+    /// It is one Redis by itself.
+    #[error("it is not a cluster")]
+    NoCluster(#[source] RedisError),
+}
+
+impl From<RedisError> for LookError {
+    fn from(error: RedisError) -> Self {
+        let is_locked_out = error.kind() == redis::ErrorKind::AuthenticationFailed
+            || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+            || error.kind() == redis::ErrorKind::InvalidClientConfig;
+        if is_locked_out { Self::LockedOut(error) } else { Self::Unreachable(error) }
+    }
+}
+
+/// Looks at every primary of the cluster that the first of `nodes` to answer tells of.
 ///
 /// # Errors
 /// No node answers, what answers is no cluster, or it refuses who we say we are.
-pub async fn look(nodes: &[String]) -> RedisResult<Look> {
+pub async fn look(nodes: &[String]) -> Result<Look, LookError> {
     let (seed, mut connection) = first(nodes).await?;
-    let listed: String = redis::cmd("CLUSTER").arg("NODES").query_async(&mut connection).await?;
+    let listed = redis::cmd("CLUSTER").arg("NODES").query_async::<String>(&mut connection).await;
+    let listed = listed.map_err(|error| match error.detail() {
+        Some(detail) if detail.contains("cluster support disabled") => LookError::NoCluster(error),
+        _ => error.into(),
+    })?;
     let cluster = Cluster::read(&listed);
     let mut look = Look::default();
     let mut version = String::new();
@@ -132,16 +159,18 @@ fn check_settings(settings: &BTreeMap<String, String>, address: &str, look: &mut
     }
 }
 
+/// Asks all at once: several that are silent are waited for once.
 async fn first(nodes: &[String]) -> RedisResult<(ConnectionInfo, MultiplexedConnection)> {
-    let mut last = None;
-    for node in nodes {
-        let info = node.as_str().into_connection_info()?;
-        match connect(&info).await {
-            Ok(connection) => return Ok((info, connection)),
-            Err(error) => last = Some(error),
-        }
+    let attempts = nodes.iter().map(|node| {
+        Box::pin(async move {
+            let info = node.as_str().into_connection_info()?;
+            connect(&info).await.map(|connection| (info, connection))
+        })
+    });
+    if nodes.is_empty() {
+        return Err((redis::ErrorKind::Client, "no address of the cluster is set").into());
     }
-    Err(last.unwrap_or_else(|| (redis::ErrorKind::Client, "no address of the cluster is set").into()))
+    futures_util::future::select_ok(attempts).await.map(|(first, _)| first)
 }
 
 /// Another node of the cluster, with the user and password of the one that is configured.

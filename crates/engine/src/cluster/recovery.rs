@@ -10,6 +10,7 @@
 //! A node may die between any two of these. The entry then stays `recovering`, and after [`TAKE_OVER_AFTER`] another node begins at 1 under the next epoch.
 
 use super::Cluster;
+use crate::error::EngineError;
 use super::redis::line::{self, ZoneHome};
 use super::redis::{DecideError, Home};
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange};
@@ -147,6 +148,23 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// Throws away what Redis has of every offer and line, and loads it from the ledger; for an operator who has brought the ledger back. `told`
+    /// hears of each that is done: how many of how many.
+    pub async fn restore_everything(self: &Arc<Self>, mut told: impl FnMut(usize, usize)) -> Result<(), EngineError> {
+        self.directory.refresh().await?;
+        let known = self.directory.known();
+        let tags: BTreeSet<u32> = known.offers.values().map(|cell| cell.entry.load().tag).collect();
+        let zones = known.zones_by_number.keys().map(|number| Doubt::Zone(*number));
+        let doubts: Vec<Doubt> = tags.into_iter().map(Doubt::Offers).chain(zones).collect();
+        let (_never, shutdown) = watch::channel(false);
+        for (done, doubt) in doubts.iter().enumerate() {
+            told(done, doubts.len());
+            self.recover_one(*doubt, shutdown.clone()).await;
+        }
+        told(doubts.len(), doubts.len());
+        Ok(())
     }
 
     /// False: there was nothing to do.

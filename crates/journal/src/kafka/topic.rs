@@ -63,6 +63,9 @@ impl TopicSettings {
     }
 }
 
+/// What [`KafkaError::Refused`] says was tried where the brokers did not make the topic.
+pub const MAKE: &str = "make the topic";
+
 /// Makes the topic if it is missing, then checks it. An empty list is a topic on which the promises hold.
 ///
 /// # Errors
@@ -113,7 +116,7 @@ fn within(connection: &Connection) -> AdminOptions {
 }
 
 async fn create(admin: &Admin, connection: &Connection, settings: &TopicSettings) -> Result<(), KafkaError> {
-    let what = "make the topic";
+    let what = MAKE;
     let (insync, retention) = (settings.min_insync_replicas().to_string(), settings.retention_ms().to_string());
     let topic = NewTopic::new(&connection.topic, settings.partitions, TopicReplication::Fixed(settings.replication))
         .set("min.insync.replicas", &insync)

@@ -11,6 +11,20 @@ const SAY: Text = Text {
 };
 
 impl Ledger {
+    /// What `name` is, where somebody has said so.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn agreed(&self, name: &str) -> Result<Option<String>, LedgerError> {
+        let action = LedgerError::sql("read what the nodes agreed on");
+        let rows = query("SELECT value FROM agreements WHERE name = ?")
+            .bind(name)
+            .fetch_all(&mut self.reader().await?.connection())
+            .await
+            .map_err(&action)?;
+        rows.first().map(|row| Ok(row.text(0)?.unwrap_or_default().to_owned())).transpose().map_err(action)
+    }
+
     /// Says that `name` is `value`, unless somebody has said something before. None: it is so; else what stands instead, for good.
     ///
     /// # Errors

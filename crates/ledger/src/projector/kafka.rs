@@ -22,6 +22,7 @@ use batch::{SAID_AFTER, Work};
 use bunho_journal::kafka::{Assignment, Connection, Consumer, ConsumerOptions, KafkaError, Received};
 use futures_util::FutureExt;
 use intake::{Intake, Portion};
+use positions::Positions;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -59,6 +60,9 @@ pub struct KafkaProjector {
     /// Another process is the member that this one was to be: it goes on as one that is new each time.
     doubled: AtomicBool,
 }
+
+/// Completes when it is to end. Of one type, so that all of this is built once.
+type Shutdown<'a> = dyn Future<Output = ()> + Send + 'a;
 
 /// Why a membership ended.
 #[derive(Debug, thiserror::Error)]
@@ -103,8 +107,12 @@ impl KafkaProjector {
     }
 
     /// Projects its share of the topic until `shutdown` completes.
-    pub async fn run(&self, shutdown: impl Future<Output = ()>) {
-        let mut shutdown = pin!(shutdown.fuse());
+    pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) {
+        let shutdown: Pin<&mut Shutdown<'_>> = pin!(shutdown.fuse());
+        self.memberships(shutdown).await;
+    }
+
+    async fn memberships(&self, mut shutdown: Pin<&mut Shutdown<'_>>) {
         let mut backoff = BACKOFF_MIN;
         loop {
             let mut progressed = false;
@@ -125,7 +133,7 @@ impl KafkaProjector {
     }
 
     /// Joins the group and does what comes, until something ends it.
-    async fn membership(&self, progressed: &mut bool, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Ended {
+    async fn membership(&self, progressed: &mut bool, mut shutdown: Pin<&mut Shutdown<'_>>) -> Ended {
         let mut options = self.options.consumer.clone();
         if self.doubled.load(Ordering::Relaxed) {
             options.instance = None;
@@ -153,9 +161,14 @@ impl KafkaProjector {
                     }
                 }
                 Ok(Portion::Records(records)) => {
+                    let mut applied = pin!(self.records(&mut work, &records));
                     tokio::select! {
-                        () = &mut shutdown => break Ended::Shutdown,
-                        done = self.records(&mut work, &records) => done,
+                        () = &mut shutdown => {
+                            // What is being written is committed as a rule; else another member writes it.
+                            tokio::time::timeout(SILENT, applied).await.ok();
+                            break Ended::Shutdown;
+                        }
+                        done = &mut applied => done,
                     }
                 }
                 Ok(Portion::Revoked(revocation)) => {
@@ -176,43 +189,49 @@ impl KafkaProjector {
 
     /// Says where to read on, as soon as the ledger does.
     async fn assigned(&self, work: &mut Work, assignment: Assignment) {
-        let partitions = assignment.partitions().to_vec();
-        let stored = self.until_done(async || {
-            let action = LedgerError::sql("begin to project partitions");
-            let mut writing = self.ledger.begin_write().await?;
-            positions::begin(&mut writing.connection(), &partitions).await?;
-            writing.commit().await.map_err(action)?;
-            self.ledger.positions().await
-        });
-        let stored = stored.await;
-        let next: HashMap<i32, i64> =
-            partitions.iter().map(|partition| (*partition, stored.get(partition).copied().unwrap_or(0))).collect();
+        let mut backoff = BACKOFF_MIN;
+        let stored = loop {
+            if let Some(stored) = self.attempt(self.begin(assignment.partitions()), &mut backoff).await {
+                break stored;
+            }
+        };
+        let position = |partition: &i32| (*partition, stored.get(partition).copied().unwrap_or(0));
+        let next: HashMap<i32, i64> = assignment.partitions().iter().map(position).collect();
         *work = Work::reading_from(next.clone());
         assignment.start(next);
     }
 
-    /// Applies records, however often that takes.
-    async fn records(&self, work: &mut Work, records: &[Received]) -> Result<(), Ended> {
-        let work = tokio::sync::Mutex::new(work);
-        self.until_done(async || self.apply(&mut **work.lock().await, records).await).await
+    async fn begin(&self, partitions: &[i32]) -> Result<Positions, LedgerError> {
+        let mut writing = self.ledger.begin_write().await?;
+        positions::begin(&mut writing.connection(), partitions).await?;
+        writing.commit().await.map_err(LedgerError::sql("begin to project partitions"))?;
+        self.ledger.positions().await
     }
 
-    /// Tries until it succeeds.
-    async fn until_done<T>(&self, mut attempt: impl AsyncFnMut() -> Result<T, LedgerError>) -> T {
+    /// Applies records, however often that takes.
+    async fn records(&self, work: &mut Work, records: &[Received]) -> Result<(), Ended> {
         let mut backoff = BACKOFF_MIN;
         loop {
-            match self.in_time(AssertUnwindSafe(attempt()).catch_unwind()).await {
-                Ok(done) => {
-                    self.well();
-                    return done;
-                }
-                // Two members met in the tables; one of them steps back.
-                Err(error) if error.is_deadlock() => tracing::debug!(error = &error as &dyn std::error::Error, "a batch is tried again"),
-                Err(error) => self.failed(&error),
+            if let Some(done) = self.attempt(self.apply(work, records), &mut backoff).await {
+                return done;
             }
-            tokio::time::sleep(backoff).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
         }
+    }
+
+    /// What an attempt came to. None: it failed, and it is time for another one.
+    async fn attempt<T>(&self, attempt: impl Future<Output = Result<T, LedgerError>>, backoff: &mut Duration) -> Option<T> {
+        match self.in_time(AssertUnwindSafe(attempt).catch_unwind()).await {
+            Ok(done) => {
+                self.well();
+                return Some(done);
+            }
+            // Two members met in the tables, and one of them steps back.
+            Err(error) if error.is_deadlock() => tracing::debug!(error = &error as &dyn std::error::Error, "a batch is tried again"),
+            Err(error) => self.failed(&error),
+        }
+        tokio::time::sleep(*backoff).await;
+        *backoff = (*backoff * 2).min(BACKOFF_MAX);
+        None
     }
 
     /// Waits for an attempt. A database that falls silent in the middle is reported soon, and given up later.

@@ -86,6 +86,24 @@ macro_rules! on_each {
 }
 pub(crate) use on_each;
 
+/// Runs each of these tests on every database that nodes can share.
+macro_rules! on_servers {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                super::$name($crate::backend::Backend::Postgres).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn mariadb() {
+                super::$name($crate::backend::Backend::MariaDb).await;
+            }
+        }
+    )*};
+}
+pub(crate) use on_servers;
+
 /// A server of one's own.
 pub struct Server {
     pub url: String,

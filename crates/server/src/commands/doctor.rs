@@ -54,22 +54,17 @@ impl Report {
     async fn cluster(&mut self, cluster: &ClusterConfig, ledger: &Place) {
         let ledger = match Ledger::open(ledger).await {
             Ok(ledger) => ledger,
-            Err(error) => return self.say("ledger", Err(chain(&error))),
+            Err(error) => return self.say("SQL", Err(Failure::from(error).to_string())),
         };
-        match preflight::look(cluster, &ledger).await {
-            Err(failure) => self.say("cluster", Err(failure.to_string())),
-            Ok(look) => {
-                for (component, seen) in look.seen {
-                    self.good(component, seen);
-                }
-                for finding in look.findings {
-                    let waived = cluster.waive.contains(&finding.name);
-                    let said = format!("{finding}");
-                    match waived {
-                        true => self.good(&finding.name, format_args!("WAIVED: {said}")),
-                        false => self.say(&finding.name, Err(said)),
-                    }
-                }
+        let look = preflight::look(cluster, &ledger).await;
+        for (component, seen) in look.components {
+            self.say(component, seen.map_err(|failure| failure.to_string()));
+        }
+        for finding in look.findings {
+            if cluster.waive.contains(&finding.name) {
+                self.good(&finding.name, format_args!("WAIVED: {finding}"));
+            } else {
+                self.say(&finding.name, Err(finding.to_string()));
             }
         }
         ledger.close().await;

@@ -1,13 +1,13 @@
-//! `bunho rebuild`: a stopped node restored from its ledger.
+//! `bunho rebuild`: a stopped node, or all that a cluster has in Redis, restored from the ledger.
 //!
 //! What the journal still has is carried into the ledger first; then the journal starts anew behind it, so that the next
 //! `serve` builds its state from the ledger alone. Where the journal is damaged and the ledger has all that was acknowledged, nothing is
 //! lost and nothing is asked. Else what is lost is said, and given up only with `--accept-loss`.
 
 use crate::cli::Place;
-use crate::config::Config;
+use crate::config::{ClusterConfig, Config, Shape};
 use crate::exit::{Failure, chain};
-use crate::node::{Accepted, EmbeddedNode, journal_path, prepare};
+use crate::node::{Accepted, ClusterNode, EmbeddedNode, journal_path, prepare};
 use crate::pass::Passes;
 use crate::secrets;
 use bunho_journal::{Journal, crash_point};
@@ -21,6 +21,9 @@ use std::process::ExitCode;
 pub fn run(place: &Place, accept_loss: bool, accept_clock: bool) -> Result<ExitCode, Failure> {
     super::log_warnings();
     let config = super::checked(place)?;
+    if let Shape::Cluster(cluster) = &config.shape {
+        return super::block_on(rebuild_cluster(&config, cluster));
+    }
     super::block_on(async {
         prepare(&config.data)?;
         let accepted = Accepted { missing_ledger: accept_loss, earlier_clock: accept_clock };
@@ -45,6 +48,17 @@ pub fn run(place: &Place, accept_loss: bool, accept_clock: bool) -> Result<ExitC
 }
 
 /// Carries what the journal has into the ledger.
+/// A cluster's nodes may go on meanwhile: each offer is suspended only while it is loaded.
+async fn rebuild_cluster(config: &Config, cluster: &ClusterConfig) -> Result<ExitCode, Failure> {
+    prepare(&config.data)?;
+    let node = ClusterNode::open(config, cluster).await?;
+    let restored = node.engine.restore_everything(|done, all| println!("{done} of {all} offers and lines loaded from the ledger")).await;
+    node.close().await;
+    restored.map_err(|error| Failure::unavailable(chain(&error)))?;
+    println!("restored: Redis has what the ledger has");
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn project(config: &Config, accepted: Accepted) -> Result<(), Failure> {
     let node = EmbeddedNode::open_accepting(config, accepted).await?;
     let caught_up = node.catch_up().await;

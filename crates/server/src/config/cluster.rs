@@ -59,7 +59,9 @@ impl Settings {
             ));
         }
         if let Some(node) = redis.nodes.iter().find(|node| !node.starts_with("redis://") && !node.starts_with("rediss://")) {
-            return Err(Refused::new("redis.nodes", format!("{node:?} is not a URL"), "write it as redis://user:password@host:6379"));
+            // A password may stand before the host.
+            let shown = node.rsplit_once('@').map_or(&**node, |(_, host)| host);
+            return Err(Refused::new("redis.nodes", format!("{shown:?} is not a URL"), "write it as redis://user:password@host:6379"));
         }
         let is_plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         if !is_plain(&redis.prefix) {

@@ -36,8 +36,20 @@ impl ClusterNode {
         let id = NodeId::of(&config.data)?;
         let ledger = Ledger::open(&config.ledger).await?;
         let ticket_secret = secrets::ticket_secret(&config.secrets)?;
-        agree(&ledger, config, cluster, &ticket_secret).await?;
-        preflight::refuse_or_waive(&preflight::look(cluster, &ledger).await?.findings, &cluster.waive)?;
+        // What another installation has is not looked into, and nothing is said or made before all of it will do.
+        let facts = facts(config, cluster, &ticket_secret).await?;
+        for fact in &facts {
+            fact.same_as(&ledger, ledger.agreed(fact.name).await?)?;
+        }
+        let look = preflight::look(cluster, &ledger).await;
+        let no_topic = look.no_topic;
+        look.refuse_or_waive(&cluster.waive)?;
+        if no_topic {
+            preflight::make_topic(cluster).await?;
+        }
+        for fact in &facts {
+            fact.same_as(&ledger, ledger.agree(fact.name, &fact.own).await?)?;
+        }
         let options = ClusterOptions {
             decider: DeciderOptions {
                 prefix: cluster.redis_prefix.clone(),
@@ -59,11 +71,9 @@ impl ClusterNode {
         let tasks = vec![tokio::spawn(engine.clone().run(stopped.clone())), {
             let projector = projector.clone();
             let mut stopped = stopped;
-            let runtime = tokio::runtime::Handle::current();
-            tokio::task::spawn_blocking(move || {
-                runtime.block_on(projector.run(async move {
-                    let _ = stopped.wait_for(|stop| *stop).await;
-                }));
+            tokio::spawn(async move {
+                let stopped = async move { drop(stopped.wait_for(|stop| *stop).await) };
+                projector.run(stopped).await;
             })
         }];
         Ok(Self { engine, ledger, projector, _id: id, stop, tasks })
@@ -93,31 +103,42 @@ impl ClusterNode {
 /// Of the consumer group: one for each ledger, and a topic has one.
 const GROUP: &str = "ledger";
 
-/// What all nodes of an installation must have in common stands in its database, said by whoever was first.
-async fn agree(ledger: &Ledger, config: &Config, cluster: &ClusterConfig, ticket_secret: &[u8; 32]) -> Result<(), Failure> {
-    let kafka = topic::cluster_id(&cluster.kafka).await.map_err(|error| Failure::unavailable(chain(&error)))?;
-    let secrets = config.secrets.display();
-    let facts = [
-        (
-            "kafka topic",
-            format!("{} of cluster {kafka}", cluster.kafka.topic),
-            "each installation needs a database and a topic of its own".to_owned(),
-        ),
-        ("kafka partitions", cluster.topic.partitions.to_string(), "set kafka.partitions to what it was made with".to_owned()),
-        ("redis prefix", cluster.redis_prefix.clone(), "set redis.prefix to what the other nodes have".to_owned()),
-        (
-            "ticket key",
-            secrets::fingerprint(ticket_secret),
-            format!("copy keys/ from another node to {secrets}, or share one folder: cluster.secrets_dir"),
-        ),
-    ];
-    for (name, own, mend) in facts {
-        if let Some(agreed) = ledger.agree(name, &own).await? {
-            return Err(Failure::configuration(format_args!(
+/// What all nodes of an installation must have in common; it stands in its database, said by whoever was first.
+struct Fact {
+    name: &'static str,
+    own: String,
+    mend: String,
+}
+
+impl Fact {
+    fn same_as(&self, ledger: &Ledger, agreed: Option<String>) -> Result<(), Failure> {
+        let Self { name, own, mend } = self;
+        match agreed {
+            Some(agreed) if agreed != *own => Err(Failure::configuration(format_args!(
                 "the {name} here is {own}, and the other nodes of {} have {agreed}\n  mend: {mend}",
                 ledger.place()
-            )));
+            ))),
+            _ => Ok(()),
         }
     }
-    Ok(())
+}
+
+async fn facts(config: &Config, cluster: &ClusterConfig, ticket_secret: &[u8; 32]) -> Result<[Fact; 4], Failure> {
+    let kafka = topic::cluster_id(&cluster.kafka).await.map_err(|error| preflight::kafka_failure(cluster, &error))?;
+    let secrets = config.secrets.display();
+    let fact = |name, own: String, mend: &str| Fact { name, own, mend: mend.to_owned() };
+    Ok([
+        fact(
+            "kafka topic",
+            format!("{} of cluster {kafka}", cluster.kafka.topic),
+            "each installation needs a database and a topic of its own: ledger.url, kafka.topic",
+        ),
+        fact("kafka partitions", cluster.topic.partitions.to_string(), "set kafka.partitions to what it was made with"),
+        fact("redis prefix", cluster.redis_prefix.clone(), "set redis.prefix to what the other nodes have"),
+        fact(
+            "ticket key",
+            secrets::fingerprint(ticket_secret),
+            &format!("copy keys/ from another node to {secrets}, or share one folder: cluster.secrets_dir"),
+        ),
+    ])
 }

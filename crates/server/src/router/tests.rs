@@ -60,7 +60,7 @@ async fn rig_with(edit: impl FnOnce(&mut Config)) -> Rig {
         passes: Passes::load(&config.data, &*config.pass_issuer).unwrap_or_else(|failure| panic!("{failure:?}")),
         config: Arc::new(config),
         keys: Keys::load(node.ledger()).await.expect("the ledger can be read"),
-        sessions: crate::auth::sessions::Sessions::default(),
+        sessions: Sessions::default(),
         user_tokens: None,
         reconcile: Box::new(|_repair| Box::pin(async { Ok(json!({"equal": true})) })),
         shutdown,

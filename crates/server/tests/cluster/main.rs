@@ -6,10 +6,11 @@
 //! cluster two nodes answer by turns.
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+#![expect(clippy::duplicate_mod, reason = "the experiments are there once for each place that they run on")]
 
 mod components;
 #[path = "../it/harness.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
+#[expect(dead_code, reason = "the tests of the embedded shape use more of it")]
 mod harness;
 
 /// The experiments, where `server` starts what they run on.

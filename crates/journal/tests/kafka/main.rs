@@ -7,6 +7,7 @@
 
 mod broker;
 mod faults;
+mod identity;
 mod readers;
 mod topics;
 

@@ -1,6 +1,7 @@
 //! The cluster shape over HTTP, and the embedded shape on other ledgers than SQLite, on real components: one integration binary.
 //!
 //! * The experiments that the product comes from, on every shape and every ledger that crates/server/tests/it does not have.
+//! * Two nodes of one installation: `nodes.rs`. What a start refuses: `refusals.rs`.
 //!
 //! Each test has a database, a topic and keys in Redis of its own; the components are shared and started once: see `components.rs`. On a
 //! cluster two nodes answer by turns.
@@ -12,6 +13,8 @@ mod components;
 #[path = "../it/harness.rs"]
 #[expect(dead_code, reason = "the tests of the embedded shape use more of it")]
 mod harness;
+mod nodes;
+mod refusals;
 
 /// The experiments, where `server` starts what they run on.
 macro_rules! seeds_on {

@@ -30,10 +30,10 @@ use bunho_domain::time::Millis;
 use bunho_journal::kafka::{Connection, Ends, KafkaError, Producer, ProducerFigures, ProducerOptions};
 use bunho_ledger::{Ledger, LedgerError};
 use directory::Directory;
-use recovery::Doubts;
-use rounds::Rounds;
 use parking_lot::Mutex;
+use recovery::Doubts;
 use redis::{DecideError, Decider, DeciderOptions, Shipper};
+use rounds::Rounds;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -202,7 +202,9 @@ impl From<DecideError> for EngineError {
             DecideError::Suspended | DecideError::Epoch { .. } => Self::Suspended,
             DecideError::Overloaded => Self::Overloaded,
             DecideError::Conflict { current } => Self::Conflict { current },
-            DecideError::Unavailable(_) | DecideError::Exists | DecideError::Clock | DecideError::Unreachable(_) => Self::unavailable(error),
+            DecideError::Unavailable(_) | DecideError::Exists | DecideError::Clock | DecideError::Unreachable(_) => {
+                Self::unavailable(error)
+            }
             DecideError::Indeterminate(_) | DecideError::Malformed(_) => Self::indeterminate(error),
         }
     }

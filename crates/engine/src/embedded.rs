@@ -16,6 +16,7 @@ mod zones;
 
 use crate::clock::Clock;
 use crate::error::EngineError;
+use crate::random::Randomness;
 use crate::types::Options;
 use arc_swap::ArcSwap;
 use bunho_domain::event::Event;
@@ -26,7 +27,6 @@ use bunho_domain::offer::{Offer, Stock};
 use bunho_domain::ticket::TicketKey;
 use bunho_journal::{Commit, Journal, crash_point};
 use parking_lot::{Mutex, MutexGuard};
-use crate::random::Randomness;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};

@@ -191,8 +191,7 @@ async fn next_number(connection: &mut Connection<'_>, kind: Kind) -> Result<u32,
     };
     let highest = query(highest).fetch_long(connection).await.map_err(&action)?;
     let name = words::directory_kind(kind);
-    let given =
-        query("SELECT value FROM directory_counters WHERE name = ?").bind(name).fetch_long(connection).await.map_err(&action)?;
+    let given = query("SELECT value FROM directory_counters WHERE name = ?").bind(name).fetch_long(connection).await.map_err(&action)?;
     let next = highest.max(given) + 1;
     query("UPDATE directory_counters SET value = ? WHERE name = ?").bind(next).bind(name).execute(connection).await.map_err(&action)?;
     u32::try_from(next).map_err(|_| LedgerError::Unreadable { table: "directory_counters", column: "value", value: next.to_string() })

@@ -25,7 +25,8 @@ const ZONES: &str = concat!("SELECT ", zone_columns!(), " FROM zones WHERE delet
 const OFFERS: &str = concat!("SELECT ", offer_columns!(), " FROM offers WHERE deleted_at IS NULL ORDER BY number");
 const STANDBY: &str = concat!("SELECT ", standby_columns!(), " FROM standby ORDER BY id");
 /// Events that the guards refused, oldest first. Of what could not be read nobody knows what it is about.
-const PARKED: &str = "SELECT payload FROM parked_events WHERE resolved_at IS NULL AND reason <> 'unreadable' ORDER BY journal_offset, event_index";
+const PARKED: &str =
+    "SELECT payload FROM parked_events WHERE resolved_at IS NULL AND reason <> 'unreadable' ORDER BY journal_offset, event_index";
 /// Numbers of things whose definition was refused have been given out too; those are in the parked events.
 const HIGHEST_NUMBERS: &str = "SELECT (SELECT coalesce(max(number), 0) FROM offers), (SELECT coalesce(max(number), 0) FROM zones)";
 /// The last minute that each zone has told: its line goes on from there.

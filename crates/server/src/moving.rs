@@ -89,7 +89,8 @@ impl Writer {
     /// It is there, or cannot be written.
     pub fn create(path: &Path) -> Result<Self, Failure> {
         let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let file = file.map_err(|error| Failure::data(format_args!("{} cannot be made: {error}\n  mend: name another file", path.display())))?;
+        let file =
+            file.map_err(|error| Failure::data(format_args!("{} cannot be made: {error}\n  mend: name another file", path.display())))?;
         let mut writer = Self { path: path.to_owned(), file: BufWriter::new(file), counts: Counts::default() };
         writer.line(&Line::BunhoExport(FORM))?;
         Ok(writer)
@@ -158,7 +159,8 @@ impl Secret {
         let file = self.name.strip_prefix("keys/").filter(|file| {
             !file.is_empty() && !file.starts_with('.') && file.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         });
-        let file = file.ok_or_else(|| Failure::data(format_args!("the export names a secret {:?}, which is no file of keys/", self.name)))?;
+        let file =
+            file.ok_or_else(|| Failure::data(format_args!("the export names a secret {:?}, which is no file of keys/", self.name)))?;
         Ok(folder.join("keys").join(file))
     }
 }

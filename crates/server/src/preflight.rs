@@ -50,8 +50,12 @@ pub async fn look(cluster: &ClusterConfig, ledger: &Ledger) -> Result<Look, Fail
             chain(&error)
         ))
     })?;
-    look.seen.push(("Kafka", format!("topic {}, {} partitions, {} copies of each", cluster.kafka.topic, cluster.topic.partitions, cluster.topic.replication)));
-    look.findings.extend(wrong.into_iter().map(|finding| Finding { name: format!("kafka.{}", finding.setting), what: finding.to_string() }));
+    look.seen.push((
+        "Kafka",
+        format!("topic {}, {} partitions, {} copies of each", cluster.kafka.topic, cluster.topic.partitions, cluster.topic.replication),
+    ));
+    look.findings
+        .extend(wrong.into_iter().map(|finding| Finding { name: format!("kafka.{}", finding.setting), what: finding.to_string() }));
     let check = ledger.check().await?;
     look.seen.push(("SQL", format!("{}, schema {}", check.database, check.schema_version)));
     look.findings.extend(check.findings.into_iter().map(|finding| Finding { name: finding.name.into(), what: finding.to_string() }));

@@ -8,8 +8,8 @@
 
 use super::Cluster;
 use super::directory::{Known, OfferCell};
-use super::redis::{Home, ZoneDeletion};
 use super::redis::line::ZoneHome;
+use super::redis::{Home, ZoneDeletion};
 use crate::Decided;
 use crate::error::EngineError;
 use crate::references::{self, Named};

@@ -50,7 +50,12 @@ pub async fn look(nodes: &[String]) -> RedisResult<Look> {
         let mut node = match connect(&at(&seed, address)).await {
             Ok(node) => node,
             Err(error) => {
-                look.add("redis.reachable", format!("primary {address} of the cluster cannot be reached from here: {error}; open the way, or set cluster-announce-ip"));
+                look.add(
+                    "redis.reachable",
+                    format!(
+                        "primary {address} of the cluster cannot be reached from here: {error}; open the way, or set cluster-announce-ip"
+                    ),
+                );
                 continue;
             }
         };
@@ -58,7 +63,10 @@ pub async fn look(nodes: &[String]) -> RedisResult<Look> {
     }
     if cluster.primaries.len() < 3 {
         let primaries = cluster.primaries.len();
-        look.add("redis.primaries", format!("the cluster has {primaries} primaries; with fewer than three none can be replaced when it fails"));
+        look.add(
+            "redis.primaries",
+            format!("the cluster has {primaries} primaries; with fewer than three none can be replaced when it fails"),
+        );
     }
     look.seen = format!("version {version}, {} primaries, {} of them replicated", cluster.primaries.len(), cluster.replicated.len());
     Ok(look)
@@ -93,7 +101,10 @@ async fn settings(node: &mut MultiplexedConnection, address: &str, look: &mut Lo
     if skew > SKEW_MAX {
         look.add(
             "redis.clock",
-            format!("{address} differs by {:.1} s from this node's clock: set both by NTP, as Redis's decides deadlines", skew.as_secs_f64()),
+            format!(
+                "{address} differs by {:.1} s from this node's clock: set both by NTP, as Redis's decides deadlines",
+                skew.as_secs_f64()
+            ),
         );
     }
     Ok(version)

@@ -134,7 +134,11 @@ impl Cluster {
                 Err(error) => {
                     let why = error.to_string();
                     if why != last {
-                        tracing::error!(?doubt, error = &error as &dyn std::error::Error, "cannot be restored at the moment; it is tried again");
+                        tracing::error!(
+                            ?doubt,
+                            error = &error as &dyn std::error::Error,
+                            "cannot be restored at the moment; it is tried again"
+                        );
                         last = why;
                     }
                     tokio::time::sleep(AGAIN).await;

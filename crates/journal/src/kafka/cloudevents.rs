@@ -228,7 +228,9 @@ impl Message {
         let (epoch, json) = (envelope.epoch, envelope.data.get());
         match &*envelope.r#type {
             CLAIM => offer_data::<ClaimJson<'_>>(CLAIM, epoch, json, |claim| Ok(OfferChange::Claim(Box::new(claim.try_into()?)))),
-            STANDBY => offer_data::<StandbyJson<'_>>(STANDBY, epoch, json, |standby| Ok(OfferChange::Standby(Box::new(standby.try_into()?)))),
+            STANDBY => {
+                offer_data::<StandbyJson<'_>>(STANDBY, epoch, json, |standby| Ok(OfferChange::Standby(Box::new(standby.try_into()?))))
+            }
             OFFER => offer_data::<OfferJson<'_>>(OFFER, epoch, json, |settings| Ok(OfferChange::Defined(Box::new(settings.try_into()?)))),
             OFFER_DELETED => offer_data::<Gone>(OFFER_DELETED, epoch, json, |Gone {}| Ok(OfferChange::Deleted)),
             ZONE => zone_data::<ZoneJson<'_>>(ZONE, epoch, json, |settings| Ok(ZoneChange::Defined(Box::new(settings.try_into()?)))),
@@ -236,9 +238,9 @@ impl Message {
             ZONE_ADMITTED => zone_data(ZONE_ADMITTED, epoch, json, |ticket: TicketJson| {
                 Ok(ZoneChange::Admitted { ticket: ticket.number(), at: Millis(ticket.at) })
             }),
-            ZONE_LEFT => {
-                zone_data(ZONE_LEFT, epoch, json, |ticket: TicketJson| Ok(ZoneChange::Left { ticket: ticket.number(), at: Millis(ticket.at) }))
-            }
+            ZONE_LEFT => zone_data(ZONE_LEFT, epoch, json, |ticket: TicketJson| {
+                Ok(ZoneChange::Left { ticket: ticket.number(), at: Millis(ticket.at) })
+            }),
             ZONE_MINUTE => zone_data::<MinuteJson<'_>>(ZONE_MINUTE, epoch, json, |minute| Ok(ZoneChange::Minute(minute.try_into()?))),
             ZONE_FRONT => zone_data(ZONE_FRONT, epoch, json, |FrontJson { epoch, seq }| Ok(ZoneChange::Front { epoch, seq })),
             ZONE_DELETED => zone_data::<Gone>(ZONE_DELETED, epoch, json, |Gone {}| Ok(ZoneChange::Deleted)),
@@ -282,9 +284,12 @@ fn encode_offer(at: Millis, epoch: u32, event: &OfferEvent, audit: Option<&Audit
             let id = format!("{}.{}", standby.id, standby.version);
             written(around(STANDBY), &id, &source, OfferData::of(at, event, StandbyJson::from(&**standby), audit))
         }
-        OfferChange::Defined(settings) => {
-            written(around(OFFER), &format!("offer-{offer}.{version}"), &source, OfferData::of(at, event, OfferJson::from(&**settings), audit))
-        }
+        OfferChange::Defined(settings) => written(
+            around(OFFER),
+            &format!("offer-{offer}.{version}"),
+            &source,
+            OfferData::of(at, event, OfferJson::from(&**settings), audit),
+        ),
         OfferChange::Deleted => {
             written(around(OFFER_DELETED), &format!("offer-{offer}.{version}"), &source, OfferData::of(at, event, Gone {}, audit))
         }
@@ -320,7 +325,9 @@ fn encode_zone(at: Millis, epoch: u32, event: &ZoneEvent, audit: Option<&Audit>)
             let id = format!("zone-{zone}.front.{epoch}.{seq}");
             written(around(ZONE_FRONT), &id, &source, ZoneData::of(at, zone, FrontJson { epoch, seq }, audit))
         }
-        ZoneChange::Deleted => written(around(ZONE_DELETED), &format!("zone-{zone}.deleted"), &source, ZoneData::of(at, zone, Gone {}, audit)),
+        ZoneChange::Deleted => {
+            written(around(ZONE_DELETED), &format!("zone-{zone}.deleted"), &source, ZoneData::of(at, zone, Gone {}, audit))
+        }
     }
 }
 

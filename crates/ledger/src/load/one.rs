@@ -16,7 +16,8 @@ const OFFER: &str = concat!("SELECT ", offer_columns!(), " FROM offers WHERE num
 const ZONE: &str = concat!("SELECT ", zone_columns!(), " FROM zones WHERE number = ? AND deleted_at IS NULL");
 /// Ids begin with the offer's number, and are the primary key.
 const STANDBY: &str = concat!("SELECT ", standby_columns!(), " FROM standby WHERE id >= ? AND id < ? ORDER BY id");
-const PARKED: &str = "SELECT payload FROM parked_events WHERE resolved_at IS NULL AND offer_id IN (?, ?) ORDER BY journal_offset, event_index";
+const PARKED: &str =
+    "SELECT payload FROM parked_events WHERE resolved_at IS NULL AND offer_id IN (?, ?) ORDER BY journal_offset, event_index";
 const MINUTE: &str = "SELECT zone_id, minute, entered, waiting, dropped, entry_limit FROM zone_minutes
     WHERE zone_id = ? ORDER BY minute DESC LIMIT 1";
 const TICKETS: &str = "

@@ -72,7 +72,9 @@ enum Ended {
     #[error("the topic cannot be read on")]
     Topic(#[source] KafkaError),
     /// The tables stand before what was read: somebody brought back an older copy.
-    #[error("the ledger stands at record {stored} of partition {partition} and reading had come to {read}: it was set back, and is projected from there")]
+    #[error(
+        "the ledger stands at record {stored} of partition {partition} and reading had come to {read}: it was set back, and is projected from there"
+    )]
     SetBack { partition: i32, stored: i64, read: i64 },
 }
 

@@ -163,8 +163,7 @@ macro_rules! by_offer {
     };
 }
 
-const TAKEN: Text =
-    Text { mysql: concat!(taken_mysql!(), by_offer!()), ..Text::same(concat!(taken_standard!(), by_offer!())) };
+const TAKEN: Text = Text { mysql: concat!(taken_mysql!(), by_offer!()), ..Text::same(concat!(taken_standard!(), by_offer!())) };
 
 static TAKEN_OF: MultiRow = MultiRow::select(
     Parts { head: concat!(taken_standard!(), " AND o.number IN ("), row: "?", between: ",", tail: concat!(")", by_offer!()) },

@@ -63,8 +63,7 @@ impl Scene {
     }
 
     async fn say(&self, messages: impl IntoIterator<Item = (String, Message)>) {
-        let deliveries: Vec<_> =
-            messages.into_iter().map(|(key, message)| self.producer.produce(&key, &message).expect("room")).collect();
+        let deliveries: Vec<_> = messages.into_iter().map(|(key, message)| self.producer.produce(&key, &message).expect("room")).collect();
         for delivery in deliveries {
             delivery.await.expect("written");
         }
@@ -137,7 +136,10 @@ fn rush(offer: u32, claims: u32, dice: &mut Dice) -> (Vec<Message>, BTreeMap<Str
             last.insert(one.id.to_string(), one);
         }
         // Few users, who come back: each has one place, so a new claim is refused until the old one is known to have ended.
-        let name = format!("u{}", (0..).map(|_| dice.below(60)).find(|name| open.iter().all(|claim| claim.user.as_str() != format!("u{name}"))).unwrap());
+        let name = format!(
+            "u{}",
+            (0..).map(|_| dice.below(60)).find(|name| open.iter().all(|claim| claim.user.as_str() != format!("u{name}"))).expect("fewer hold one than there are")
+        );
         let claim = place(Claim { key: Some(key(&format!("k{seq}"))), ..held(offer, seq, &name) }, 1);
         say(&claim);
         last.insert(claim.id.to_string(), claim.clone());
@@ -173,7 +175,9 @@ fn word(status: Status) -> &'static str {
 }
 
 /// A member on a thread of its own, which can be made to stand still wherever it is.
-fn member_that_hangs(projector: Arc<KafkaProjector>) -> (std::thread::JoinHandle<()>, tokio::sync::mpsc::UnboundedSender<Option<Duration>>) {
+fn member_that_hangs(
+    projector: Arc<KafkaProjector>,
+) -> (std::thread::JoinHandle<()>, tokio::sync::mpsc::UnboundedSender<Option<Duration>>) {
     let (say, mut said) = tokio::sync::mpsc::unbounded_channel();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -19,7 +19,9 @@ pub fn run(place: &Place, file: &Path) -> Result<ExitCode, Failure> {
     super::log_warnings();
     let config = super::checked(place)?;
     if !matches!(config.shape, Shape::Embedded) {
-        return Err(Failure::configuration("engine.shape is cluster\n  mend: what is exported is an embedded installation; a cluster's is in its database"));
+        return Err(Failure::configuration(
+            "engine.shape is cluster\n  mend: what is exported is an embedded installation; a cluster's is in its database",
+        ));
     }
     super::block_on(async {
         prepare(&config.data)?;
@@ -29,7 +31,8 @@ pub fn run(place: &Place, file: &Path) -> Result<ExitCode, Failure> {
         let mut writer = Writer::create(file)?;
         let at = super::key::now();
         let folder = config.secrets.join("keys");
-        let listed = std::fs::read_dir(&folder).map_err(|error| Failure::data(format_args!("{} cannot be read: {error}", folder.display())))?;
+        let listed =
+            std::fs::read_dir(&folder).map_err(|error| Failure::data(format_args!("{} cannot be read: {error}", folder.display())))?;
         for entry in listed {
             let entry = entry.map_err(Failure::internal)?;
             let bytes = std::fs::read(entry.path())

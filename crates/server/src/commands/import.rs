@@ -106,10 +106,19 @@ impl Plan {
     /// For the directory: to be recovered by whoever comes first. Whoever grants lives with what it grants.
     fn entries(&self) -> Vec<Entry> {
         let number_of = |wanted: &str| self.offers.iter().find(|(_, (id, _))| id == wanted).map(|(number, _)| *number);
-        let entry = |kind, number, id: &str, tag| Entry { kind, number, id: id.to_owned(), tag, epoch: 1, standing: Standing::Recovering, changed_ms: 0 };
-        let offers = self.offers.iter().map(|(number, (id, grants))| {
-            entry(Kind::Offer, *number, id, grants.as_deref().and_then(number_of).unwrap_or(*number))
-        });
+        let entry = |kind, number, id: &str, tag| Entry {
+            kind,
+            number,
+            id: id.to_owned(),
+            tag,
+            epoch: 1,
+            standing: Standing::Recovering,
+            changed_ms: 0,
+        };
+        let offers = self
+            .offers
+            .iter()
+            .map(|(number, (id, grants))| entry(Kind::Offer, *number, id, grants.as_deref().and_then(number_of).unwrap_or(*number)));
         offers.chain(self.zones.iter().map(|(number, id)| entry(Kind::Zone, *number, id, *number))).collect()
     }
 }
@@ -160,7 +169,9 @@ async fn check_empty(ledger: &Ledger, plan: &Plan) -> Result<(), Failure> {
 const UNDER_WAY_MAX: usize = 50_000;
 
 async fn produce(cluster: &ClusterConfig, file: &Path, plan: &Plan) -> Result<(), Failure> {
-    let failed = |error: &dyn std::error::Error| Failure::unavailable(format_args!("Kafka did not take an event: {}\n  mend: import again", chain(error)));
+    let failed = |error: &dyn std::error::Error| {
+        Failure::unavailable(format_args!("Kafka did not take an event: {}\n  mend: import again", chain(error)))
+    };
     let producer = Producer::new(cluster.kafka.clone(), ProducerOptions::USUAL).map_err(|error| failed(&error))?;
     let mut under_way: VecDeque<Delivery> = VecDeque::new();
     let handle = tokio::runtime::Handle::current();
@@ -195,7 +206,9 @@ async fn insert_keys(ledger: &Ledger, file: &Path) -> Result<(), Failure> {
     })?;
     for key in keys.iter().filter(|key| !known.iter().any(|row| row.id == key.id)) {
         let audit = Audit { actor: "system".into(), action: "key.import".into(), target: key.id.clone(), detail: None, request_id: None };
-        ledger.insert_key(&NewKey { id: &key.id, role: &key.role, name: &key.name, key_hash: &key.key_hash }, super::key::now(), &audit).await?;
+        ledger
+            .insert_key(&NewKey { id: &key.id, role: &key.role, name: &key.name, key_hash: &key.key_hash }, super::key::now(), &audit)
+            .await?;
     }
     Ok(())
 }

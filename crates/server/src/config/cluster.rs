@@ -32,7 +32,11 @@ impl Settings {
     pub(super) fn ledger_place(&self) -> Result<Place, Refused> {
         let Some(url) = &self.ledger.url else { return Ok(Place::Sqlite(self.data.dir.join("ledger.db"))) };
         Place::parse(url).map_err(|problem| {
-            Refused::new("ledger.url", problem.to_string(), "write it as postgres://user:password@host:5432/database or mysql://…, or leave it out")
+            Refused::new(
+                "ledger.url",
+                problem.to_string(),
+                "write it as postgres://user:password@host:5432/database or mysql://…, or leave it out",
+            )
         })
     }
 
@@ -48,7 +52,11 @@ impl Settings {
     fn cluster_config(&self, ledger: &Place) -> Result<ClusterConfig, Refused> {
         let (redis, kafka) = (&self.redis, &self.kafka);
         if redis.nodes.is_empty() {
-            return Err(Refused::new("redis.nodes", "names no node", "name some, as [\"redis://10.0.0.1:6379\", \"redis://10.0.0.2:6379\"]"));
+            return Err(Refused::new(
+                "redis.nodes",
+                "names no node",
+                "name some, as [\"redis://10.0.0.1:6379\", \"redis://10.0.0.2:6379\"]",
+            ));
         }
         if let Some(node) = redis.nodes.iter().find(|node| !node.starts_with("redis://") && !node.starts_with("rediss://")) {
             return Err(Refused::new("redis.nodes", format!("{node:?} is not a URL"), "write it as redis://user:password@host:6379"));

@@ -92,10 +92,18 @@ async fn agree(ledger: &Ledger, config: &Config, cluster: &ClusterConfig, ticket
     let kafka = topic::cluster_id(&cluster.kafka).await.map_err(|error| Failure::unavailable(chain(&error)))?;
     let secrets = config.secrets.display();
     let facts = [
-        ("kafka topic", format!("{} of cluster {kafka}", cluster.kafka.topic), "each installation needs a database and a topic of its own".to_owned()),
+        (
+            "kafka topic",
+            format!("{} of cluster {kafka}", cluster.kafka.topic),
+            "each installation needs a database and a topic of its own".to_owned(),
+        ),
         ("kafka partitions", cluster.topic.partitions.to_string(), "set kafka.partitions to what it was made with".to_owned()),
         ("redis prefix", cluster.redis_prefix.clone(), "set redis.prefix to what the other nodes have".to_owned()),
-        ("ticket key", secrets::fingerprint(ticket_secret), format!("copy keys/ from another node to {secrets}, or share one folder: cluster.secrets_dir")),
+        (
+            "ticket key",
+            secrets::fingerprint(ticket_secret),
+            format!("copy keys/ from another node to {secrets}, or share one folder: cluster.secrets_dir"),
+        ),
     ];
     for (name, own, mend) in facts {
         if let Some(agreed) = ledger.agree(name, &own).await? {

@@ -49,7 +49,10 @@ async fn seven_bookings_of_two_against_ten_are_exactly_five_with_a_coupon_each()
     }
     server.until_projected().await;
     assert_eq!(server.sql("select count(*), sum(quantity) from claims where offer_id like 'stay-%' and status = 'confirmed'"), "100|200");
-    assert_eq!(server.sql("select count(*), count(distinct concat(user_id, offer_id)) from claims where offer_id like 'thanks-%'"), "100|100");
+    assert_eq!(
+        server.sql("select count(*), count(distinct concat(user_id, offer_id)) from claims where offer_id like 'thanks-%'"),
+        "100|100"
+    );
     server.assert_reconciled();
 }
 

@@ -1,6 +1,6 @@
 //! The waiting room, with a window of a few seconds where real minutes would only be waited for.
 
-use crate::harness::{unix_ms, Server, seeded, until};
+use crate::harness::{Server, seeded, unix_ms, until};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;

@@ -20,8 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 const ALL: &str = r#"SELECT name, "offset" FROM projector_offsets WHERE name LIKE 'partition-%' ORDER BY name"#;
 
-static BEGUN: MultiRow =
-    MultiRow::insert("projector_offsets", &[("name", Text), (r#""offset""#, Long)], Conflict::Keep { key: "name" });
+static BEGUN: MultiRow = MultiRow::insert("projector_offsets", &[("name", Text), (r#""offset""#, Long)], Conflict::Keep { key: "name" });
 
 static MOVED: MultiRow = MultiRow::insert(
     "projector_offsets",

@@ -71,7 +71,6 @@ impl KafkaProjector {
         let mut connection = transaction.connection();
         let partitions: Vec<i32> = end.keys().copied().collect();
         let stored = positions::lock(&mut connection, &partitions).await?;
-        crash_point!("projector::locked");
         let mut is_as_left = true;
         for partition in &partitions {
             let stored = stored.get(partition).copied().unwrap_or(0);

@@ -105,8 +105,9 @@ pub(crate) async fn app(config: Config) -> (Node, Arc<App>, watch::Sender<bool>)
 
 /// Settings of a node that answers without waiting for a disk.
 pub(crate) fn config(data: &TempDir) -> Config {
-    let mut config = Settings::default().check().expect("defaults are good");
-    config.data = data.path().to_owned();
+    let mut settings = Settings::default();
+    settings.data.dir = data.path().to_owned();
+    let mut config = settings.check().expect("defaults are good");
     config.ack = Ack::Engine;
     config
 }

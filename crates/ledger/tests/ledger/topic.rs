@@ -138,7 +138,10 @@ fn rush(offer: u32, claims: u32, dice: &mut Dice) -> (Vec<Message>, BTreeMap<Str
         // Few users, who come back: each has one place, so a new claim is refused until the old one is known to have ended.
         let name = format!(
             "u{}",
-            (0..).map(|_| dice.below(60)).find(|name| open.iter().all(|claim| claim.user.as_str() != format!("u{name}"))).expect("fewer hold one than there are")
+            (0..)
+                .map(|_| dice.below(60))
+                .find(|name| open.iter().all(|claim| claim.user.as_str() != format!("u{name}")))
+                .expect("fewer hold one than there are")
         );
         let claim = place(Claim { key: Some(key(&format!("k{seq}"))), ..held(offer, seq, &name) }, 1);
         say(&claim);

@@ -106,8 +106,9 @@ keys: Keys::load(node.ledger()).await.expect("the ledger can be read"),
 
 /// Settings of a node that answers without waiting for a disk.
 pub(crate) fn config(data: &TempDir) -> Config {
-    let mut config = Settings::default().check().expect("defaults are good");
-    config.data = data.path().to_owned();
+    let mut settings = Settings::default();
+    settings.data.dir = data.path().to_owned();
+    let mut config = settings.check().expect("defaults are good");
     config.ack = Ack::Engine;
     config
 }

@@ -3,9 +3,9 @@
 //! One JSON object a line, so that any size is written and read in constant memory:
 //!
 //! ```text
-//! {"bunho_export": 1, "at": "…"}                 first: what this is
+//! {"bunho_export": 1}                            first: what this is, in which form
 //! {"secret": {"name": "keys/ticket.key", "base64": "…"}}
-//! {"key": {"id": "…", "role": "…", "name": "…", "key_hash": "…", "created_at": "…"}}
+//! {"key": {"id": "…", "role": "…", "name": "…", "key_hash": "…"}}
 //! {"event": {…}}                                 a CloudEvent, as on the topic
 //! {"end": {"events": 123, "keys": 2, "secrets": 2}}   last: nothing was cut off
 //! ```

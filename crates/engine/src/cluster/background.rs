@@ -46,12 +46,13 @@ impl Cluster {
         recovering.abort();
     }
 
-    /// Offers with something due, and those that somebody watches.
+    /// Offers with something due, and those that somebody watches, or that a line ends with.
     fn tick(self: &Arc<Self>) {
         let known = self.directory.known();
         let now = self.now().0;
         let is_due = |cell: &&Arc<OfferCell>| {
-            cell.is_live() && (cell.next_deadline.load(Ordering::Relaxed) <= now || cell.stock.receiver_count() > 0)
+            let is_watched = cell.stock.receiver_count() > 0 || cell.stops_a_line.load(Ordering::Relaxed);
+            cell.is_live() && (is_watched || cell.next_deadline.load(Ordering::Relaxed) <= now)
         };
         known.offers.values().filter(is_due).for_each(|cell| self.look_at_offer(cell));
         self.tell_lines_what_is_left(&known);
@@ -118,10 +119,13 @@ impl Cluster {
             let settings = cell.settings.load();
             let offer = settings.as_ref().and_then(|settings| settings.offer.as_ref()).and_then(|offer| known.offers.get(offer));
             let left = match offer {
-                Some(offer) => match &*offer.shown.load() {
-                    Some(state) => state.stock.remaining.into(),
-                    None => continue,
-                },
+                Some(offer) => {
+                    offer.stops_a_line.store(true, Ordering::Relaxed);
+                    match &*offer.shown.load() {
+                        Some(state) => state.stock.remaining.into(),
+                        None => continue,
+                    }
+                }
                 None => -1,
             };
             cell.left.store(left, Ordering::Relaxed);

@@ -53,6 +53,8 @@ pub(super) struct OfferCell {
     pub(super) in_flight: AtomicU32,
     /// The background has a look under way.
     pub(super) looked_at: AtomicBool,
+    /// A zone is tied to it, or was: then it is looked at as if somebody watched.
+    pub(super) stops_a_line: AtomicBool,
     pub(super) stock: watch::Sender<Option<Stock>>,
     /// The highest version that Redis has told of.
     pub(super) version: AtomicU64,
@@ -212,6 +214,7 @@ impl Known {
                 next_deadline: AtomicI64::new(0),
                 in_flight: AtomicU32::new(0),
                 looked_at: AtomicBool::new(false),
+                stops_a_line: AtomicBool::new(false),
                 stock: watch::Sender::new(None),
                 version: AtomicU64::new(0),
             }),

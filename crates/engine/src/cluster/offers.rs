@@ -134,7 +134,11 @@ impl Cluster {
     {
         let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
         if !cell.is_live() {
-            return Err(EngineError::Suspended);
+            // Another node may have let it go on since this one last looked; without the database nobody can have.
+            let _ = self.directory.refresh().await;
+            if !cell.is_live() {
+                return Err(EngineError::Suspended);
+            }
         }
         let home = cell.home();
         let error = match ask(home).await {

@@ -10,9 +10,9 @@
 //! A node may die between any two of these. The entry then stays `recovering`, and after [`TAKE_OVER_AFTER`] another node begins at 1 under the next epoch.
 
 use super::Cluster;
-use crate::error::EngineError;
 use super::redis::line::{self, ZoneHome};
 use super::redis::{DecideError, Home};
+use crate::error::EngineError;
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange};
 use bunho_domain::offer::settings::OfferSettings;
 use bunho_journal::kafka::cloudevents::{self, Content, Message};

@@ -106,7 +106,10 @@ impl Cluster {
     {
         let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
         if !cell.is_live() {
-            return Err(EngineError::unavailable("the line is being restored"));
+            let _ = self.directory.refresh().await;
+            if !cell.is_live() {
+                return Err(EngineError::unavailable("the line is being restored"));
+            }
         }
         let home = cell.home();
         let error = match ask(home).await {

@@ -10,7 +10,6 @@ use crate::rows::zone::zone_columns;
 use crate::rows::{self, Columns};
 use crate::sql::{Connection, query};
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange, ZoneEvent};
-use bunho_journal::crash_point;
 
 const OFFER: &str = concat!("SELECT ", offer_columns!(), " FROM offers WHERE number = ? AND deleted_at IS NULL");
 const ZONE: &str = concat!("SELECT ", zone_columns!(), " FROM zones WHERE number = ? AND deleted_at IS NULL");
@@ -50,7 +49,6 @@ impl Ledger {
         let mut tell = |change| sink(Event::Offer(OfferEvent { offer: number, version, change }));
         tell(OfferChange::Defined(Box::new(offer.settings)));
         load_standing(snapshot, number, version, sink).await?;
-        crash_point!("ledger::offer_loaded");
         let mut tell = |change| sink(Event::Offer(OfferEvent { offer: number, version, change }));
         let unnamed = format!("#{number}");
         each_of(query(PARKED).bind(id.as_str()).bind(&unnamed), snapshot, "load parked events", |row| {

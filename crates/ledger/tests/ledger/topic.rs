@@ -141,7 +141,7 @@ fn rush(offer: u32, claims: u32, dice: &mut Dice) -> (Vec<Message>, BTreeMap<Str
             (0..)
                 .map(|_| dice.below(60))
                 .find(|name| open.iter().all(|claim| claim.user.as_str() != format!("u{name}")))
-                .expect("a name that is free")
+                .expect("fewer hold one than there are")
         );
         let claim = place(Claim { key: Some(key(&format!("k{seq}"))), ..held(offer, seq, &name) }, 1);
         say(&claim);

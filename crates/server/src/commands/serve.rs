@@ -11,7 +11,7 @@ use crate::exit::{Failure, chain};
 use crate::node::{self, Node};
 use crate::pass::Passes;
 use crate::{demo, listen, router, secrets};
-use bunho_engine::Engine;
+use bunho_engine::{Engine, EngineError};
 use bunho_journal::crash_point;
 use bunho_ledger::LedgerError;
 use std::net::SocketAddr;
@@ -196,11 +196,25 @@ fn reconciler(engine: Engine, ledger: bunho_ledger::Ledger) -> Box<dyn Fn(bool) 
     Box::new(move |repair| {
         let (engine, ledger) = (engine.clone(), ledger.clone());
         Box::pin(async move {
-            engine.ledger_caught_up().await.map_err(|error| error.to_string())?;
+            caught_up(&engine).await.map_err(|error| error.to_string())?;
             reconcile::compare(&engine, &ledger, reconcile::wanted(repair)).await.map_err(|error| error.to_string())
         })
     })
 }
+
+/// Whoever compares can wait longer than whoever claims: a cluster's partitions may be changing hands.
+async fn caught_up(engine: &Engine) -> Result<(), EngineError> {
+    for _ in 1..CATCH_UP_TRIES {
+        match engine.ledger_caught_up().await {
+            Err(EngineError::LedgerBehind) => {}
+            done => return done,
+        }
+    }
+    engine.ledger_caught_up().await
+}
+
+/// Of some five seconds each.
+const CATCH_UP_TRIES: u32 = 6;
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let bound = listen::bind(address).and_then(|listener| listener.local_addr().map(|local| (listener, local)));

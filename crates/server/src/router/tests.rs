@@ -42,8 +42,9 @@ async fn rig() -> Rig {
 
 async fn rig_with(edit: impl FnOnce(&mut Config)) -> Rig {
     let data = tempfile::tempdir().expect("a folder");
-    let mut config = Settings::default().check().expect("defaults are good");
-    config.data = data.path().to_owned();
+    let mut settings = Settings::default();
+    settings.data.dir = data.path().to_owned();
+    let mut config = settings.check().expect("defaults are good");
     edit(&mut config);
     let failed = |failure: crate::exit::Failure| -> Node { panic!("{failure:?}") };
     let node = Node::open(&config).await.unwrap_or_else(failed);

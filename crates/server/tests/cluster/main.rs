@@ -1,5 +1,6 @@
 //! The cluster shape over HTTP, and the embedded shape on other ledgers than SQLite, on real components: one integration binary.
 //!
+//! * `moving`: from one node to a cluster.
 //! * The experiments that the product comes from, on every shape and every ledger that crates/server/tests/it does not have.
 //! * Two nodes of one installation: `nodes.rs`. What a start refuses: `refusals.rs`.
 //!
@@ -10,6 +11,7 @@
 #![expect(clippy::duplicate_mod, reason = "the experiments are there once for each place that they run on")]
 
 mod components;
+mod moving;
 #[path = "../it/harness.rs"]
 #[expect(dead_code, reason = "the tests of the embedded shape use more of it")]
 mod harness;

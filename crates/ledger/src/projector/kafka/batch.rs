@@ -11,7 +11,6 @@ use crate::projector::park::{self, Parked};
 use crate::projector::state::{self, State};
 use crate::sql::Connection;
 use bunho_domain::time::Millis;
-use bunho_journal::crash_point;
 use bunho_journal::kafka::{Content, Kind, Received};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -71,7 +70,6 @@ impl KafkaProjector {
         let mut connection = transaction.connection();
         let partitions: Vec<i32> = end.keys().copied().collect();
         let stored = positions::lock(&mut connection, &partitions).await?;
-        crash_point!("projector::locked");
         let mut is_as_left = true;
         for partition in &partitions {
             let stored = stored.get(partition).copied().unwrap_or(0);
@@ -92,7 +90,6 @@ impl KafkaProjector {
         let tried = retry.events(&mut connection, touched.iter().copied()).await?;
         tried.values().for_each(|(place, event)| sifted.batch.add(*place, event));
         let applied = apply::apply(&mut connection, &state, &sifted.batch).await?;
-        crash_point!("projector::applied");
         park::write(&mut connection, &sifted.unreadable).await?;
         let again: BTreeSet<(u64, u32)> = applied.parked().iter().map(Parked::key).collect();
         let healed: Vec<(u64, u32)> = tried.keys().filter(|key| !again.contains(key)).copied().collect();
@@ -101,7 +98,6 @@ impl KafkaProjector {
         positions::write(&mut connection, &end).await?;
         // Until it is known to be committed nothing is known of the tables.
         transaction.commit().await.map_err(LedgerError::sql("commit a batch"))?;
-        crash_point!("projector::committed");
 
         let Sifted { unreadable, raised, fenced, .. } = sifted;
         fences.merge(raised);

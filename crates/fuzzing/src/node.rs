@@ -95,7 +95,7 @@ pub(crate) async fn app(config: Config) -> (Node, Arc<App>, watch::Sender<bool>)
         ledger: node.ledger().clone(),
         passes: Passes::load(&config.data, &*config.pass_issuer).unwrap_or_else(|failure| panic!("{failure}")),
         config: Arc::new(config),
-keys: Keys::load(node.ledger()).await.expect("the ledger can be read"),
+        keys: Keys::load(node.ledger()).await.expect("the ledger can be read"),
         sessions: Sessions::default(),
         user_tokens: None,
         reconcile: Box::new(|_repair| Box::pin(async { Ok(json!({"equal": true})) })),

@@ -120,6 +120,19 @@ fn every_kind_of_the_edge_has_its_answer() {
 }
 
 #[test]
+fn a_ledger_that_is_out_is_no_fault_of_ours() {
+    let garbage = || LedgerError::Unreadable { table: "admins", column: "role", value: "?".into() };
+    for (error, read, written) in
+        [(LedgerError::Busy, (503, "recovering"), (503, "recovering")), (LedgerError::Silent, (503, "recovering"), (503, "indeterminate"))]
+    {
+        check(Problem::unwritten(&error), written.0, written.1, json!({}));
+        check(error.into(), read.0, read.1, json!({}));
+    }
+    check(Problem::unwritten(&garbage()), 500, "internal", json!({}));
+    check(garbage().into(), 500, "internal", json!({}));
+}
+
+#[test]
 fn a_failure_shows_nothing_of_its_source() {
     let error = EngineError::Indeterminate(JournalError::Poisoned.into());
     let text = String::from_utf8(Problem::internal(&error).render("r")).expect("UTF-8");

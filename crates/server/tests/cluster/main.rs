@@ -11,10 +11,10 @@
 #![expect(clippy::duplicate_mod, reason = "the experiments are there once for each place that they run on")]
 
 mod components;
-mod moving;
 #[path = "../it/harness.rs"]
 #[expect(dead_code, reason = "the tests of the embedded shape use more of it")]
 mod harness;
+mod moving;
 mod nodes;
 mod refusals;
 

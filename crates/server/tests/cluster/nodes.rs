@@ -32,7 +32,10 @@ async fn a_key_that_is_made_or_revoked_on_one_node_is_so_on_the_others() {
         let url = format!("{}/admin/api/keys/{}", server.urls()[other], made["id"].as_str().unwrap());
         assert_eq!(server.client.delete(&url).bearer_auth(ADMIN_KEY).send().await.unwrap().status(), StatusCode::NO_CONTENT);
         assert_eq!(asks(&server, other, key).await, StatusCode::UNAUTHORIZED);
-        until("the first node knows that it is revoked", KNOWN_WITHIN, async || asks(&server, made_on, key).await == StatusCode::UNAUTHORIZED).await;
+        until("the first node knows that it is revoked", KNOWN_WITHIN, async || {
+            asks(&server, made_on, key).await == StatusCode::UNAUTHORIZED
+        })
+        .await;
     }
 
     let folder = TempDir::new().unwrap();
@@ -46,11 +49,13 @@ async fn a_key_that_is_made_or_revoked_on_one_node_is_so_on_the_others() {
     }
 
     // A flood of guesses is no flood of statements.
-    let reads = || server.sql("SELECT seq_scan + coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = 'admins'").parse::<u64>().unwrap();
+    let reads =
+        || server.sql("SELECT seq_scan + coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = 'admins'").parse::<u64>().unwrap();
     let (before, began) = (reads(), std::time::Instant::now());
     let guesses: Vec<_> = (0..2_000)
         .map(|guess| {
-            let request = server.client.get(format!("{}/admin/api/zones", server.urls()[guess % 2])).bearer_auth(format!("bk_guess-{guess}"));
+            let request =
+                server.client.get(format!("{}/admin/api/zones", server.urls()[guess % 2])).bearer_auth(format!("bk_guess-{guess}"));
             tokio::spawn(async move { request.send().await.unwrap().status() })
         })
         .collect();
@@ -108,7 +113,10 @@ async fn a_data_folder_is_one_nodes_and_a_copy_of_it_is_survived() {
     let serve = |data: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
         command.arg("serve").arg("--data").arg(folder.path().join(data)).args(["--listen", "127.0.0.1:0"]);
-        command.env("BUNHO_ADMIN_KEY", ADMIN_KEY).env("BUNHO_LOG__LEVEL", "error").envs(environment.iter().map(|(name, value)| (name, value)));
+        command
+            .env("BUNHO_ADMIN_KEY", ADMIN_KEY)
+            .env("BUNHO_LOG__LEVEL", "error")
+            .envs(environment.iter().map(|(name, value)| (name, value)));
         command
     };
     let mut first = launch(serve("one"));

@@ -160,7 +160,8 @@ fn a_redis_that_forgets_is_refused_and_can_be_waived() {
 
     let waive = |names: &[&str]| format!("[{}]", names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", "));
     let some = waive(&names[1..]);
-    run("serve", &environment, &[here[0], here[1], ("BUNHO_CLUSTER__WAIVE", &some)]).is(64, &["redis.maxmemory-policy", "WAIVED redis.appendonly"]);
+    run("serve", &environment, &[here[0], here[1], ("BUNHO_CLUSTER__WAIVE", &some)])
+        .is(64, &["redis.maxmemory-policy", "WAIVED redis.appendonly"]);
     let all = waive(&names);
     let lines = starts(&environment, &[here[0], here[1], ("BUNHO_CLUSTER__WAIVE", &all)]);
     for name in names {
@@ -183,7 +184,8 @@ async fn a_topic_with_other_settings_is_refused_and_can_be_waived() {
     let three = ("BUNHO_KAFKA__PARTITIONS", "3");
     let retention = "kafka.retention.ms";
     run("serve", &environment, &[three]).is(64, &[retention]);
-    run("serve", &environment, &[three, ("BUNHO_KAFKA__REPLICATION", "3")]).is(64, &["kafka.replication.factor", "kafka.min.insync.replicas"]);
+    run("serve", &environment, &[three, ("BUNHO_KAFKA__REPLICATION", "3")])
+        .is(64, &["kafka.replication.factor", "kafka.min.insync.replicas"]);
     let lines = starts(&environment, &[three, ("BUNHO_CLUSTER__WAIVE", &format!("[\"{retention}\"]"))]);
     assert!(lines.iter().any(|line| line.starts_with(&format!("WAIVED {retention}: "))), "{lines:?}");
 }
@@ -206,9 +208,8 @@ async fn another_installation_at_the_same_database_is_refused() {
         }
         let other = Ends::of(&Connection { topic: other_topic, ..topic_of(&environment) }).unwrap().read().await;
         assert!(other.is_err(), "the other's topic was made");
-        server.sql(
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'x', true, '', 0)",
-        );
+        server
+            .sql("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'x', true, '', 0)");
         run("serve", &environment, &[]).is(65, &["9999", "newer program"]);
         run("doctor", &environment, &[]).is(65, &["FAIL  SQL", "9999"]);
         server.until_ready().await;

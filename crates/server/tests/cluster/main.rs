@@ -1,6 +1,7 @@
 //! The cluster shape over HTTP, and the embedded shape on other ledgers than SQLite, on real components: one integration binary.
 //!
 //! * The experiments that the product comes from, on every shape and every ledger that crates/server/tests/it does not have.
+//! * `faults`: what fails under a crowd, one after another.
 //!
 //! Each test has a database, a topic and keys in Redis of its own; the components are shared and started once: see `components.rs`. On a
 //! cluster two nodes answer by turns.
@@ -8,6 +9,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod components;
+mod faults;
 #[path = "../it/harness.rs"]
 #[allow(dead_code, reason = "other tests use more of it")]
 mod harness;

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// What everybody in the crowd has in common.
 pub struct Load {
@@ -113,12 +113,12 @@ impl Load {
         !self.stop.load(Ordering::Relaxed)
     }
 
-    /// Everybody at once.
-    pub fn crowd(self: &Arc<Self>, random: &mut Random) -> Vec<JoinHandle<()>> {
-        let mut tasks = Vec::new();
+    /// Everybody at once, until they are let go.
+    pub fn crowd(self: &Arc<Self>, random: &mut Random) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
         for task in 0..12 + IN_LINE {
             let (load, mut random) = (self.clone(), random.fork());
-            tasks.push(tokio::spawn(async move {
+            tasks.spawn(async move {
                 while load.goes_on() {
                     match task {
                         0..8 => load.buy(&mut random).await,
@@ -126,7 +126,7 @@ impl Load {
                         _ => load.wait_in_line().await,
                     }
                 }
-            }));
+            });
         }
         tasks
     }

@@ -130,7 +130,7 @@ impl Fault {
         stage.strike(self.strike, Duration::from_secs(self.lasts), &load).await;
         let undone = Instant::now();
         until("service is back everywhere", RECOVERY, async || load.is_served_since(undone)).await;
-        stage.server.until_ready().await;
+        stage.until_all_say_so(RECOVERY).await;
         let back = undone.elapsed();
         tokio::time::sleep(WORK).await;
 

@@ -3,10 +3,11 @@
 use super::On;
 use super::load::Load;
 use crate::components::{Component, environment};
-use crate::harness::Server;
+use crate::harness::{Server, read};
+use reqwest::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +125,24 @@ impl Stage<'_> {
         }
     }
 
+    /// Every node says that it is ready.
+    pub async fn until_all_say_so(&self, limit: Duration) {
+        let began = Instant::now();
+        for url in self.server.urls() {
+            loop {
+                let said = match self.server.client.get(format!("{url}/readyz")).send().await {
+                    Ok(answer) => read(answer).await,
+                    Err(error) => panic!("{url}: {error}"),
+                };
+                if said.0 == StatusCode::OK {
+                    break;
+                }
+                assert!(began.elapsed() < limit, "{url} serves and is not ready: {said:?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
     async fn kill(&mut self, target: Target, lasts: Duration, load: &Load) {
         match target {
             Target::Node => {
@@ -178,8 +197,11 @@ impl Stage<'_> {
         // Else what it has not read yet waits for it in its socket.
         self.ask_redis(primary, &["client", "kill", "type", "replica"]);
         tokio::time::sleep(STALE).await;
+        let had = self.offset(primary);
         self.redis.script_one("kill-one", primary);
         signal(&process, Signal::CONT);
+        let has = self.offset(replica);
+        assert!(has < had, "the replica is not stale: it has {has} of {had} bytes");
         tokio::time::sleep(lasts).await;
         self.redis.script_one("start-one", primary);
     }
@@ -211,6 +233,12 @@ impl Stage<'_> {
 
     fn is_primary(&self, node: u16) -> bool {
         self.ask_redis(node, &["role"]).starts_with("master")
+    }
+
+    /// How many bytes of its primary's history a node has.
+    fn offset(&self, node: u16) -> u64 {
+        let said = self.ask_redis(node, &["info", "replication"]);
+        said.lines().find_map(|line| line.strip_prefix("master_repl_offset:")?.trim().parse().ok()).expect("an offset")
     }
 
     fn primary(&self) -> u16 {

@@ -120,13 +120,18 @@ pub async fn embedded(name: &'static str) -> Server {
 
 /// Two nodes on a database, a topic and keys of their own.
 pub async fn cluster(name: &'static str) -> Server {
-    let environment = tokio::task::spawn_blocking(move || environment(redis(), kafka(), database(name))).await.unwrap();
+    let environment = tokio::task::spawn_blocking(move || environment(name)).await.unwrap();
     let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     Server::start_nodes(2, &environment, &[]).await
 }
 
+/// The settings of nodes on the components that all tests share.
+pub fn environment(name: &str) -> Vec<(&'static str, String)> {
+    environment_on(redis(), kafka(), database(name))
+}
+
 /// The settings of a cluster's nodes.
-pub fn environment(redis: &Component, kafka: &Component, database: &Component) -> Vec<(&'static str, String)> {
+pub fn environment_on(redis: &Component, kafka: &Component, database: &Component) -> Vec<(&'static str, String)> {
     let number = number();
     let nodes: Vec<String> = (0..6).map(|node| format!("\"redis://127.0.0.1:{}\"", redis.port + node)).collect();
     let brokers: Vec<String> = (0..kafka.brokers).map(|broker| format!("127.0.0.1:{}", kafka.port + 2 * broker)).collect();

@@ -2,7 +2,7 @@
 
 use super::On;
 use super::load::Load;
-use crate::components::{Component, environment};
+use crate::components::{Component, environment_on};
 use crate::harness::{Server, read};
 use reqwest::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
@@ -82,7 +82,7 @@ impl Grounds {
             }
             (redis, kafka, database)
         });
-        let mut environment = tokio::task::block_in_place(|| environment(redis, kafka, database));
+        let mut environment = tokio::task::block_in_place(|| environment_on(redis, kafka, database));
         environment.push(("BUNHO_REDIS__REPLICAS", replicas.to_string()));
         environment.push(("BUNHO_LOG__LEVEL", std::env::var("BUNHO_TEST_LOG").unwrap_or_else(|_| "off".into())));
         let prefix = environment.iter().find(|(name, _)| *name == "BUNHO_REDIS__PREFIX").unwrap().1.clone();

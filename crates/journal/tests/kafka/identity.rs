@@ -5,8 +5,8 @@ use bunho_journal::kafka::{Connection, Consumer, ConsumerOptions, KafkaError, Tu
 use std::time::{Duration, Instant};
 
 /// A member that is taken for dead only when the test is long over.
-fn options(instance: &str) -> ConsumerOptions {
-    ConsumerOptions { instance: Some(instance.into()), session_timeout: SESSION, ..ConsumerOptions::usual("identities") }
+fn options(connection: &Connection, instance: &str) -> ConsumerOptions {
+    ConsumerOptions { instance: Some(instance.into()), session_timeout: SESSION, ..ConsumerOptions::usual(&connection.topic) }
 }
 
 const SESSION: Duration = Duration::from_secs(45);
@@ -40,10 +40,10 @@ async fn the_topic(name: &str) -> Connection {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_with_one_identity_the_newer_goes_on_at_once_and_the_older_is_told() {
     let connection = the_topic("identity-twice").await;
-    let mut older = Consumer::join(&connection, &options("node-1")).unwrap();
+    let mut older = Consumer::join(&connection, &options(&connection, "node-1")).unwrap();
     let partitions = assigned(&mut older).await;
     let began = Instant::now();
-    let mut newer = Consumer::join(&connection, &options("node-1")).unwrap();
+    let mut newer = Consumer::join(&connection, &options(&connection, "node-1")).unwrap();
     assert_eq!(assigned(&mut newer).await, partitions);
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     let told = loop {
@@ -61,11 +61,11 @@ async fn of_two_with_one_identity_the_newer_goes_on_at_once_and_the_older_is_tol
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_leaves_gives_the_partitions_up_at_once() {
     let connection = the_topic("identity-leaves").await;
-    let mut first = Consumer::join(&connection, &options("node-1")).unwrap();
+    let mut first = Consumer::join(&connection, &options(&connection, "node-1")).unwrap();
     assert_eq!(assigned(&mut first).await, [0, 1, 2, 3]);
     let began = Instant::now();
     first.leave().await;
-    let mut second = Consumer::join(&connection, &options("node-2")).unwrap();
+    let mut second = Consumer::join(&connection, &options(&connection, "node-2")).unwrap();
     assert_eq!(assigned(&mut second).await, [0, 1, 2, 3]);
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     second.leave().await;

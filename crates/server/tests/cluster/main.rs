@@ -7,11 +7,12 @@
 //! cluster two nodes answer by turns.
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+#![expect(clippy::duplicate_mod, reason = "the same experiments run on several shapes and ledgers")]
 
 mod components;
 mod faults;
 #[path = "../it/harness.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
+#[expect(dead_code, reason = "other tests use more of it")]
 mod harness;
 
 /// The experiments, where `server` starts what they run on.

@@ -1,12 +1,17 @@
 # Two commands do everything on a fresh Debian machine that has a Rust toolchain:
 #   make run    builds and serves the demo on http://127.0.0.1:8080
 #   make test   installs what it needs and runs every check
-# and one measures:
+# one measures:
 #   make bench  speed beside the null endpoint of the same run, into docs/benchmarks.md
+# one breaks everything that a cluster stands on, piece by piece, under a crowd, which takes some twelve minutes (`make test` has three faults of it):
+#   make test-faults
+# and two are for the cluster shape, all of it on this machine's loopback:
+#   make cluster        Redis Cluster, Kafka, a database (LEDGER=postgres|mysql) and two nodes behind nginx on http://127.0.0.1:8080
+#   make cluster-stop   stops exactly these processes and leaves their data; scripts/cluster/cluster.sh remove removes them
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: run build test setup format lint docs deny unit bench clean-data
+.PHONY: run build test setup format lint shell docs deny unit test-faults bench cluster cluster-stop
 
 run: build
 	./target/release/bunho serve --demo
@@ -14,7 +19,7 @@ run: build
 build:
 	cargo build --release --locked --bin bunho
 
-test: setup format lint docs deny unit
+test: setup format shell lint docs deny unit
 
 setup:
 	scripts/setup.sh
@@ -26,6 +31,10 @@ format:
 lint:
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	cargo clippy --workspace --locked -- -D warnings
+
+shell:
+	shellcheck --external-sources scripts/*.sh scripts/cluster/*.sh .ci/run
+	scripts/compose_settings.sh
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --document-private-items --locked --quiet
@@ -40,6 +49,18 @@ deny:
 unit:
 	cargo test --workspace --all-features --locked
 
+test-faults:
+	scripts/setup.sh cluster
+	BUNHO_TEST_FAULTS=all cargo test -p bunho-server --all-features --locked --test cluster faults:: -- --nocapture
+
 bench:
 	cargo build --release --locked --bin bunho --bin bunho-load
 	./target/release/bunho-load bench --server ./target/release/bunho --write docs/benchmarks.md
+
+cluster:
+	scripts/setup.sh cluster
+	cargo build --release --locked --bin bunho
+	scripts/cluster/cluster.sh start all
+
+cluster-stop:
+	scripts/cluster/cluster.sh stop all

@@ -1,12 +1,31 @@
 #!/usr/bin/env bash
-# Installs what `make test` needs and a machine with only a Rust toolchain lacks. Does nothing where all is there.
+# Installs what `make test` and `make cluster` need and a Debian 12 machine with only a Rust toolchain lacks. Does nothing where all is there.
+#
+#   scripts/setup.sh            all that tests and checks need
+#   scripts/setup.sh cluster    what make cluster needs
+#
+# Redis, Kafka's Java, PostgreSQL, MariaDB and nginx are programs to start, not services: scripts/cluster and the tests start each on loopback, on
+# data of its own, and stop it by its process id. So what is installed here is kept from starting, now and at the next boot.
 set -euo pipefail
+cd "$(dirname "$0")/.."
+# Where Debian keeps servers; not everybody's path has it.
+PATH=$PATH:/usr/sbin:/sbin
 
-need=()
-command -v sqlite3 >/dev/null || need+=(sqlite3)   # the SQL of the README is tried with the real shell
-command -v cc >/dev/null || need+=(build-essential) # SQLite is compiled from its C source
-# The components of the cluster shape, for its tests and `make cluster`; each started by scripts/cluster on its own data, never as a service.
-for pair in redis-server:redis-server nginx:nginx-light java:default-jre-headless mvn:maven; do PATH=$PATH:/usr/sbin command -v "${pair%:*}" >/dev/null || need+=("${pair#*:}"); done
+has() { command -v "$1" >/dev/null; }
+has_postgres() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || { has initdb && has postgres; }; }
+
+need=() services=()
+has sqlite3 || need+=(sqlite3)                                           # the SQL of the README is tried with the real shell
+{ has cc && has c++ && has make; } || need+=(build-essential)            # SQLite and librdkafka are compiled from their C sources
+has curl || need+=(curl)                                                 # make cluster asks the nodes whether they are ready
+has shellcheck || need+=(shellcheck)                                     # the scripts are checked like the rest
+{ has redis-server && has redis-cli; } || { need+=(redis-server); services+=(redis-server); }
+has nginx || { need+=(nginx-light); services+=(nginx); }
+has java || need+=(default-jre-headless)
+has mvn || need+=(maven)                                                 # fetches Kafka's jars
+has_postgres || { need+=(postgresql); services+=(postgresql); }
+{ has mariadbd && has mariadb-install-db; } || { need+=(mariadb-server); services+=(mariadb); }
+
 if ((${#need[@]})); then
   sudo=(); [ "$(id -u)" = 0 ] || sudo=(sudo)
   # Debian starts a server as soon as it is installed, unless this says no.
@@ -15,9 +34,14 @@ if ((${#need[@]})); then
     printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" install -m 755 /dev/stdin /usr/sbin/policy-rc.d
   fi
   "${sudo[@]}" apt-get update -qq
-  "${sudo[@]}" apt-get install -y -qq "${need[@]}"
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}"
+  if [ -d /run/systemd/system ] && ((${#services[@]})); then "${sudo[@]}" systemctl disable --quiet "${services[@]}"; fi
 fi
 
+# Now, once, and not while a test waits for its broker.
+scripts/cluster/kafka.sh fetch
+
+[ "${1:-}" != cluster ] || exit 0
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
-command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny@0.20.2
+has cargo-deny || cargo install --locked --quiet cargo-deny@0.20.2

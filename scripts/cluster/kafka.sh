@@ -3,6 +3,7 @@
 #
 #   scripts/cluster/kafka.sh start|stop|status [FOLDER [BASE_PORT]]
 #   scripts/cluster/kafka.sh start-one|kill-one N [FOLDER [BASE_PORT]]     one broker of the three, counted from 1
+#   scripts/cluster/kafka.sh fetch                                         only makes sure that the jars are there
 #
 #   BROKERS=1|3        how many; read at the first start in a folder, remembered after that
 #   KAFKA_FOLDER       default target/cluster/kafka          KAFKA_PORT   default 19092
@@ -16,10 +17,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/process.sh"
 
 root=$(cd "$here/../.." && pwd)
+libs=${KAFKA_LIBS:-$root/target/cluster/kafka/libs}
 
 read_arguments() {
   dir=${1:-${KAFKA_FOLDER:-$root/target/cluster/kafka}}
-  libs=${KAFKA_LIBS:-$root/target/cluster/kafka/libs}
   heap=${KAFKA_HEAP:-384m}
   mkdir -p "$dir"
   dir=$(cd "$dir" && pwd)
@@ -37,6 +38,7 @@ fetch() {
   (
     flock -w 600 8
     [ ! -d "$libs" ] || exit 0
+    rm -rf "$libs.new" # what an attempt left that was broken off
     echo "fetching Kafka's jars into $libs"
     mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$libs.new"
     mv "$libs.new" "$libs"
@@ -146,6 +148,7 @@ verb=${1:-}
 shift || true
 case $verb in
   start | stop | status) read_arguments "$@"; "$verb" ;;
+  fetch) fetch ;;
   start-one)
     n=${1:?which broker}; shift; read_arguments "$@"
     lock "$dir"; prepare; start_process "$n"; wait_for "$dir" "broker-$n" listening "$(client_port "$n")" ;;

@@ -23,7 +23,9 @@ read_arguments() {
 }
 
 configure() {
-  local node
+  local node files
+  files=$(ulimit -Hn)
+  [ "$files" != unlimited ] && ((files < 20000)) || files=20000
   {
     cat <<EOF
 # Written by scripts/cluster/nginx.sh; deploy/nginx/nginx.conf explains such a file.
@@ -31,7 +33,9 @@ daemon off;
 pid $dir/master.pid;
 error_log $dir/error.log warn;
 worker_processes 1;
-events { worker_connections 8192; }
+# Two descriptors a request under way, as far as this machine allows.
+worker_rlimit_nofile $files;
+events { worker_connections $((files / 2)); }
 http {
     access_log off;
     server_tokens off;
@@ -45,9 +49,11 @@ http {
     upstream bunho {
         least_conn;
 EOF
-    for node in ${NODES:-127.0.0.1:8081 127.0.0.1:8082}; do echo "        server $node max_fails=2 fail_timeout=2s;"; done
+    for node in ${NODES:-127.0.0.1:8081 127.0.0.1:8082}; do echo "        server $node max_fails=2 fail_timeout=5s;"; done
     cat <<EOF
         keepalive 256;
+        keepalive_timeout 60s;
+        keepalive_requests 100000;
     }
     server {
         listen 127.0.0.1:$port backlog=4096;
@@ -58,14 +64,28 @@ EOF
   } >"$dir/nginx.conf"
 }
 
+workers() { cat "/proc/$1/task/$1/children"; }
+
+# Whether none of these workers takes new connections any more.
+retired() {
+  local worker
+  for worker in "$@"; do
+    # A worker that only finishes what it began says so in its title; one that has ended has none.
+    { tr '\0' ' ' <"/proc/$worker/cmdline" | grep -q 'worker process *$'; } 2>/dev/null && return 1
+  done
+  return 0
+}
+
 start() {
-  local pid
+  local pid before=()
   need "$program"
   lock "$dir"
   configure
   "$program" -p "$dir" -e "$dir/error.log" -t -q -c "$dir/nginx.conf" || die "$dir/nginx.conf is not taken by nginx"
   if pid=$(alive "$dir/nginx.pid"); then
+    read -r -a before <<<"$(workers "$pid")"
     kill -HUP "$pid"
+    wait_until 10 retired "${before[@]}" || die "nginx does not take its new configuration; see $dir/error.log"
   else
     ! listening "$port" || die "port $port is taken by a process that is not ours"
     # As root nginx would turn its workers into nobody, who cannot write here.

@@ -4,10 +4,18 @@
 #
 #   sql.sh start postgres|mariadb DIR PORT    makes DIR where there is none, starts, waits until it answers, prints its URL
 #   sql.sh stop DIR                           ends exactly that process
+#   sql.sh status DIR                         says whether it runs
 #
+#   BUNHO_SQL_OPTIONS    more options for the server, for tests
+#
+# Starting what runs and stopping what does not is no error.
 # Neither server runs as root: root starts them as the users `postgres` and `mysql`, anybody else as themselves. DIR is where a test puts it
 # (below target/cluster); where its path is not open to those users the data lie in a folder of /tmp that DIR/data points to.
 set -euo pipefail
+# Debian keeps servers where not everybody's path looks.
+PATH=$PATH:/usr/sbin:/sbin
+# They are words.
+read -r -a options <<<"${BUNHO_SQL_OPTIONS:-}"
 
 fail() { echo "sql.sh: $*" >&2; exit 1; }
 
@@ -15,6 +23,12 @@ fail() { echo "sql.sh: $*" >&2; exit 1; }
 as() {
   local user=$1; shift
   if [ "$(id -u)" = 0 ]; then setpriv --reuid "$user" --regid "$user" --init-groups -- "$@"; else "$@"; fi
+}
+
+# The same in the background, out of reach of Ctrl-C in a terminal. setsid and setpriv replace themselves, so the id of the job is the server's.
+detached() {
+  local user=$1; shift
+  if [ "$(id -u)" = 0 ]; then exec setsid setpriv --reuid "$user" --regid "$user" --init-groups -- "$@"; else exec setsid "$@"; fi
 }
 
 # Whether the process that DIR/pid names is still the one that wrote it. A zombie has ended.
@@ -39,17 +53,33 @@ own() {
   fi
 }
 
+# A PostgreSQL whose main process was killed is not gone before its other processes are; they work in the folder of its data. And its lock files are
+# believed for as long as that process is listed, even where nobody clears away what has ended.
+after_a_kill() {
+  local db=$1 pid
+  [ -e "$db/postmaster.pid" ] || return 0
+  for _ in $(seq 300); do works_in "$db" || break; sleep 0.1; done
+  ! works_in "$db" || fail "processes of an earlier start still work in $db"
+  pid=$(head -1 "$db/postmaster.pid")
+  [ ! -r "/proc/$pid/stat" ] || [ "$(sed 's/.*) //' "/proc/$pid/stat" | cut -c1)" != Z ] || rm -f "$db/postmaster.pid" "$db"/../.s.PGSQL.*
+}
+works_in() { local cwd; for cwd in /proc/[0-9]*/cwd; do [ "$(readlink "$cwd" 2>/dev/null)" != "$1" ] || return 0; done; return 1; }
+
 start_postgres() {
-  local dir=$1 port=$2 bin
-  bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1); [ -n "$bin" ] || bin=$(dirname "$(command -v postgres)")
+  local dir=$1 port=$2 bin data
+  bin=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -1)
+  [ -x "$bin/postgres" ] || bin=$(dirname "$(command -v postgres)") || fail "postgres is missing; scripts/setup.sh installs it"
   own postgres "$dir"
-  local data; data=$(readlink -f "$dir/data")
+  data=$(readlink -f "$dir/data")
   if [ ! -e "$data/db/PG_VERSION" ]; then
     as postgres "$bin/initdb" -D "$data/db" -U bunho --auth=trust -E UTF8 --locale=C.UTF-8 --no-sync >"$dir/init.log" 2>&1 || { cat "$dir/init.log" >&2; fail "initdb failed"; }
   fi
-  as postgres "$bin/postgres" -D "$data/db" -c listen_addresses=127.0.0.1 -p "$port" -k "$data" -c max_connections=200 \
-    ${BUNHO_SQL_OPTIONS:-} >>"$dir/log" 2>&1 </dev/null &
-  note "$dir" $!
+  if ! runs "$dir"; then
+    after_a_kill "$data/db"
+    detached postgres "$bin/postgres" -D "$data/db" -c listen_addresses=127.0.0.1 -p "$port" -k "$data" -c max_connections=200 \
+      "${options[@]}" >>"$dir/log" 2>&1 </dev/null 9>&- &
+    note "$dir" $! "$port"
+  fi
   wait_for "$dir" as postgres "$bin/pg_isready" -q -h 127.0.0.1 -p "$port"
   as postgres "$bin/psql" -qAt -h "$data" -p "$port" -U bunho postgres -c "SELECT 1 FROM pg_database WHERE datname = 'bunho'" | grep -q 1 ||
     as postgres "$bin/createdb" -h "$data" -p "$port" -U bunho bunho
@@ -57,17 +87,20 @@ start_postgres() {
 }
 
 start_mariadb() {
-  local dir=$1 port=$2
+  local dir=$1 port=$2 data
+  command -v mariadbd >/dev/null || fail "mariadbd is missing; scripts/setup.sh installs it"
   own mysql "$dir"
-  local data; data=$(readlink -f "$dir/data")
+  data=$(readlink -f "$dir/data")
   if [ ! -e "$data/db/mysql" ]; then
     as mysql mariadb-install-db --no-defaults --datadir="$data/db" --auth-root-authentication-method=normal --skip-test-db >"$dir/init.log" 2>&1 ||
       { cat "$dir/init.log" >&2; fail "mariadb-install-db failed"; }
   fi
-  as mysql mariadbd --no-defaults --datadir="$data/db" --bind-address=127.0.0.1 --port="$port" --socket="$data/mysqld.sock" \
-    --pid-file="$data/mysqld.pid" --innodb-buffer-pool-size=256M --innodb-log-file-size=256M --max-connections=200 \
-    ${BUNHO_SQL_OPTIONS:-} >>"$dir/log" 2>&1 </dev/null &
-  note "$dir" $!
+  if ! runs "$dir"; then
+    detached mysql mariadbd --no-defaults --datadir="$data/db" --bind-address=127.0.0.1 --port="$port" --socket="$data/mysqld.sock" \
+      --pid-file="$data/mysqld.pid" --innodb-buffer-pool-size=256M --innodb-log-file-size=256M --max-connections=200 \
+      "${options[@]}" >>"$dir/log" 2>&1 </dev/null 9>&- &
+    note "$dir" $! "$port"
+  fi
   wait_for "$dir" mariadb-admin --no-defaults --silent --socket="$data/mysqld.sock" -u root ping
   mariadb --no-defaults --socket="$data/mysqld.sock" -u root -e \
     "CREATE DATABASE IF NOT EXISTS bunho; CREATE USER IF NOT EXISTS 'bunho'@'127.0.0.1'; GRANT ALL ON *.* TO 'bunho'@'127.0.0.1'; \
@@ -75,8 +108,7 @@ start_mariadb() {
   echo "mysql://bunho@127.0.0.1:$port/bunho"
 }
 
-# setpriv replaces itself by the server, so the id of the job is the server's.
-note() { echo "$2" >"$1/pid"; started "$2" >"$1/started"; }
+note() { echo "$2" >"$1/pid"; started "$2" >"$1/started"; echo "$3" >"$1/port"; }
 
 wait_for() {
   local dir=$1; shift
@@ -103,7 +135,9 @@ case "${1:-}" in
   start)
     [ $# = 4 ] || fail "start postgres|mariadb DIR PORT"
     mkdir -p "$3"; dir=$(readlink -f "$3")
-    ! runs "$dir" || fail "$dir is in use by process $(cat "$dir/pid")"
+    exec 9>"$dir/lock"
+    flock -w 120 9 || fail "another start in $dir does not end"
+    ! runs "$dir" || [ "$(cat "$dir/port")" = "$4" ] || fail "$dir serves port $(cat "$dir/port"), and $4 is asked for"
     case "$2" in
       postgres) start_postgres "$dir" "$4" ;;
       mariadb) start_mariadb "$dir" "$4" ;;
@@ -112,5 +146,9 @@ case "${1:-}" in
   stop)
     [ $# = 2 ] || fail "stop DIR"
     [ ! -d "$2" ] || stop "$(readlink -f "$2")" ;;
-  *) fail "start postgres|mariadb DIR PORT, or stop DIR" ;;
+  status)
+    [ $# = 2 ] || fail "status DIR"
+    dir=$(readlink -f "$2"); name=$(basename "$dir")
+    if runs "$dir"; then echo "$name: process $(cat "$dir/pid"), 127.0.0.1:$(cat "$dir/port")"; else echo "$name: not running"; exit 1; fi ;;
+  *) fail "start postgres|mariadb DIR PORT, stop DIR, or status DIR" ;;
 esac

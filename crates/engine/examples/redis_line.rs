@@ -9,7 +9,7 @@
 #[path = "../tests/line_conformance/redis_server.rs"]
 mod redis_server;
 
-use bunho_domain::event::ZoneChange;
+use bunho_domain::event::{Event, ZoneChange, ZoneEvent};
 use bunho_domain::ids::{AppId, ZoneId};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Issued, Join, JoinOutcome, OfferLeft, Poll};
@@ -115,15 +115,15 @@ impl Bench {
         for (id, packed) in &reply.entries {
             let written = line::written(packed).expect("an entry");
             shipped.push((id.clone(), written.version));
-            for event in written.events {
-                if let ZoneChange::Reserved { epoch, upto } = event.change {
-                    reserved = Some(Command::Reserved { epoch, upto });
+            for event in written.record.events {
+                if let Event::Zone(ZoneEvent { change: ZoneChange::Reserved { epoch, upto }, .. }) = event {
+                    reserved = reserved.max(Some((epoch, upto)));
                 }
             }
         }
         if !shipped.is_empty() {
-            let commands: Vec<Command<'_>> = std::iter::once(Command::Shipped(&shipped)).chain(reserved).collect();
-            self.caller.run(Some(now), &commands).await.expect("the script runs");
+            let command = Command::Shipped { entries: &shipped, reserved, draining: false };
+            self.caller.run(Some(now), &[command]).await.expect("the script runs");
         }
         reply
     }

@@ -11,12 +11,12 @@ mod background;
 mod define;
 mod mistakes;
 mod offers;
-mod random;
 pub mod recovery;
 mod zones;
 
 use crate::clock::Clock;
 use crate::error::EngineError;
+use crate::random::Randomness;
 use crate::types::Options;
 use arc_swap::ArcSwap;
 use bunho_domain::event::Event;
@@ -27,7 +27,6 @@ use bunho_domain::offer::{Offer, Stock};
 use bunho_domain::ticket::TicketKey;
 use bunho_journal::{Commit, Journal, crash_point};
 use parking_lot::{Mutex, MutexGuard};
-use random::Randomness;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -221,30 +220,10 @@ const LEDGER_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 async fn until_durable(commit: Option<Commit>) -> Result<(), EngineError> {
     match commit {
         Some(commit) if !commit.is_durable() => {
-            commit.durable().await.map_err(EngineError::Indeterminate)?;
+            commit.durable().await.map_err(EngineError::indeterminate)?;
             crash_point!("engine::durable");
             Ok(())
         }
         _ => Ok(()),
-    }
-}
-
-/// One request under way in a bulkhead.
-struct InFlight<'a>(&'a AtomicU32);
-
-impl<'a> InFlight<'a> {
-    fn enter(count: &'a AtomicU32, most: u32) -> Result<Self, EngineError> {
-        if count.fetch_add(1, Ordering::Relaxed) < most {
-            Ok(Self(count))
-        } else {
-            count.fetch_sub(1, Ordering::Relaxed);
-            Err(EngineError::Overloaded)
-        }
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

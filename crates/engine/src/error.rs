@@ -1,6 +1,9 @@
 //! What an engine can fail with. Refusals are not errors; they are values of the domain.
 
-use bunho_journal::JournalError;
+use std::error::Error;
+
+/// What lies below a failure, whichever shape it is from.
+type Cause = Box<dyn Error + Send + Sync>;
 
 /// Why an engine could not decide, or could not say what it decided.
 #[derive(Debug, thiserror::Error)]
@@ -26,9 +29,15 @@ pub enum EngineError {
     /// Too much is in flight; nothing happened.
     #[error("too much is in flight")]
     Overloaded,
-    /// The journal failed after the decision: it may or may not have happened.
+    /// The journal, or Redis, failed after the decision: it may or may not have happened.
     #[error("the result is unknown")]
-    Indeterminate(#[source] JournalError),
+    Indeterminate(#[source] Cause),
+    /// Its state is being restored; nothing happened.
+    #[error("its state is being restored")]
+    Suspended,
+    /// Something that decisions need cannot be reached; nothing happened.
+    #[error("something that is needed to decide cannot be reached")]
+    Unavailable(#[source] Cause),
     /// The journal has failed before the decision; nothing happened.
     #[error("the journal has failed")]
     Poisoned,
@@ -52,4 +61,14 @@ pub enum EngineError {
     /// It is still in use, so it cannot be deleted.
     #[error("still in use: {0}")]
     InUse(&'static str),
+}
+
+impl EngineError {
+    pub(crate) fn indeterminate(cause: impl Into<Cause>) -> Self {
+        Self::Indeterminate(cause.into())
+    }
+
+    pub(crate) fn unavailable(cause: impl Into<Cause>) -> Self {
+        Self::Unavailable(cause.into())
+    }
 }

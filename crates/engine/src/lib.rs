@@ -1,19 +1,23 @@
 //! Where live state sits and decisions are made.
 //!
-//! [`Engine`] is an enum: nothing above this crate knows which shape answers. Its one variant today is
-//! [`Embedded`]: state in memory, made durable by the journal before anything about it is said.
+//! [`Engine`] is an enum: nothing above this crate knows which shape answers. [`Embedded`]: state in memory, made durable by the journal before
+//! anything about it is said. [`Cluster`]: state in Redis, decided there, made durable by Kafka before anything about it is said.
 //!
-//! The flow of one claim: `Engine::claim` → [`embedded`] locks the offer, asks the domain to decide, appends
+//! The flow of one claim, embedded: `Engine::claim` → [`embedded`] locks the offer, asks the domain to decide, appends
 //! the events to the journal while it holds the lock (so the journal's order is the order of decisions),
 //! unlocks, and waits until that journal batch is durable.
 
+mod bulkhead;
 mod clock;
 pub mod cluster;
 pub mod embedded;
 mod error;
+mod random;
+mod references;
 mod types;
 
 pub use clock::TimeSource;
+pub use cluster::{Cluster, ClusterOptions, JoinError};
 pub use embedded::Embedded;
 pub use embedded::recovery::Recovery;
 pub use error::EngineError;
@@ -38,14 +42,32 @@ pub type Decided<T> = Result<Result<T, Refusal>, EngineError>;
 pub enum Engine {
     /// One process, state in memory.
     Embedded(Arc<Embedded>),
+    /// Several processes, state in Redis Cluster.
+    Cluster(Arc<Cluster>),
 }
 
+/// Calls that wait in both shapes.
 macro_rules! delegate {
     ($($(#[$doc:meta])* async fn $name:ident(&self $(, $arg:ident: $type:ty)*) -> $result:ty;)*) => {
         impl Engine {
             $($(#[$doc])* pub async fn $name(&self $(, $arg: $type)*) -> $result {
                 match self {
                     Self::Embedded(engine) => engine.$name($($arg),*).await,
+                    Self::Cluster(engine) => engine.$name($($arg),*).await,
+                }
+            })*
+        }
+    };
+}
+
+/// Calls that only a cluster waits for.
+macro_rules! delegate_ready {
+    ($($(#[$doc:meta])* async fn $name:ident(&self $(, $arg:ident: $type:ty)*) -> $result:ty;)*) => {
+        impl Engine {
+            $($(#[$doc])* pub async fn $name(&self $(, $arg: $type)*) -> $result {
+                match self {
+                    Self::Embedded(engine) => engine.$name($($arg),*),
+                    Self::Cluster(engine) => engine.$name($($arg),*).await,
                 }
             })*
         }
@@ -160,86 +182,41 @@ delegate! {
     async fn ledger_caught_up(&self) -> Result<(), EngineError>;
 }
 
-impl Engine {
-    /// Every offer's id, in order.
-    #[must_use]
-    pub fn offer_ids(&self) -> Vec<OfferId> {
-        match self {
-            Self::Embedded(engine) => engine.offer_ids(),
-        }
-    }
-
-    /// Every zone, in order of id.
-    #[must_use]
-    pub fn zones(&self) -> Vec<ZoneReport> {
-        match self {
-            Self::Embedded(engine) => engine.zones(),
-        }
-    }
-
+delegate_ready! {
     /// One zone.
     ///
     /// # Errors
     /// [`EngineError::UnknownZone`].
-    pub fn zone(&self, zone: &ZoneId) -> Result<ZoneReport, EngineError> {
-        match self {
-            Self::Embedded(engine) => engine.zone_report(zone),
-        }
-    }
-
+    async fn zone(&self, zone: &ZoneId) -> Result<ZoneReport, EngineError>;
     /// An offer's numbers as they change, at most ten times a second.
     ///
     /// # Errors
     /// [`EngineError::UnknownOffer`].
-    pub fn watch_stock(&self, offer: &OfferId) -> Result<watch::Receiver<Option<Stock>>, EngineError> {
-        match self {
-            Self::Embedded(engine) => engine.watch_stock(offer),
-        }
-    }
-
-    /// The id of an offer, by the number that claims carry.
-    #[must_use]
-    pub fn offer_id(&self, number: u32) -> Option<OfferId> {
-        match self {
-            Self::Embedded(engine) => engine.offer_id(number),
-        }
-    }
-
+    async fn watch_stock(&self, offer: &OfferId) -> Result<watch::Receiver<Option<Stock>>, EngineError>;
     /// The number of an offer, by its id.
     ///
     /// # Errors
     /// [`EngineError::UnknownOffer`].
-    pub fn offer_number(&self, offer: &OfferId) -> Result<u32, EngineError> {
-        match self {
-            Self::Embedded(engine) => engine.offer_number(offer),
-        }
-    }
-
+    async fn offer_number(&self, offer: &OfferId) -> Result<u32, EngineError>;
     /// A zone's number and epoch; passes from before a reset, or of a deleted zone of the same name, carry others.
     ///
     /// # Errors
     /// [`EngineError::UnknownZone`].
-    pub fn zone_generation(&self, zone: &ZoneId) -> Result<(u32, u32), EngineError> {
-        match self {
-            Self::Embedded(engine) => engine.zone_generation(zone),
-        }
-    }
+    async fn zone_generation(&self, zone: &ZoneId) -> Result<(u32, u32), EngineError>;
+    /// The zone whose pass an offer wants.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownOffer`].
+    async fn zone_of(&self, offer: &OfferId) -> Result<Option<ZoneId>, EngineError>;
+}
 
+impl Engine {
     /// Server time: what deadlines, windows and passes are measured by.
     #[must_use]
     pub fn now(&self) -> Millis {
         match self {
             Self::Embedded(engine) => engine.now(),
-        }
-    }
-
-    /// The zone whose pass an offer wants.
-    ///
-    /// # Errors
-    /// [`EngineError::UnknownOffer`].
-    pub fn zone_of(&self, offer: &OfferId) -> Result<Option<ZoneId>, EngineError> {
-        match self {
-            Self::Embedded(engine) => engine.zone_of(offer),
+            Self::Cluster(engine) => engine.now(),
         }
     }
 
@@ -248,23 +225,63 @@ impl Engine {
     pub fn nonce(&self) -> u64 {
         match self {
             Self::Embedded(engine) => engine.nonce(),
+            Self::Cluster(engine) => engine.nonce(),
+        }
+    }
+
+    /// Every offer's id, in order.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    pub async fn offer_ids(&self) -> Result<Vec<OfferId>, EngineError> {
+        match self {
+            Self::Embedded(engine) => Ok(engine.offer_ids()),
+            Self::Cluster(engine) => engine.offer_ids().await,
+        }
+    }
+
+    /// Every zone that can be asked, in order of id.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    pub async fn zones(&self) -> Result<Vec<ZoneReport>, EngineError> {
+        match self {
+            Self::Embedded(engine) => Ok(engine.zones()),
+            Self::Cluster(engine) => engine.zones().await,
+        }
+    }
+
+    /// The id of an offer, by the number that claims carry.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownOffer`].
+    pub async fn offer_id(&self, number: u32) -> Result<OfferId, EngineError> {
+        match self {
+            Self::Embedded(engine) => engine.offer_id(number).ok_or(EngineError::UnknownOffer),
+            Self::Cluster(engine) => engine.offer_id(number).await,
         }
     }
 
     /// Claims of the `number`-th offer in the order of taking, from sequence number `from` on, at most `most`; and where to
     /// go on. For reconciliation.
-    #[must_use]
-    pub fn claims_from(&self, number: u32, from: u32, most: u32) -> (Vec<Claim>, Option<u32>) {
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    pub async fn claims_from(&self, number: u32, from: u32, most: u32) -> Result<(Vec<Claim>, Option<u32>), EngineError> {
         match self {
-            Self::Embedded(engine) => engine.claims_from(number, from, most),
+            Self::Embedded(engine) => Ok(engine.claims_from(number, from, most)),
+            Self::Cluster(engine) => engine.claims_from(number, from, most).await,
         }
     }
 
     /// Numbers of all offers, in order. For reconciliation.
-    #[must_use]
-    pub fn offer_numbers(&self) -> Vec<u32> {
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    pub async fn offer_numbers(&self) -> Result<Vec<u32>, EngineError> {
         match self {
-            Self::Embedded(engine) => engine.offer_numbers(),
+            Self::Embedded(engine) => Ok(engine.offer_numbers()),
+            Self::Cluster(engine) => engine.offer_numbers().await,
         }
     }
 }

@@ -4,11 +4,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bunho_domain::time::Millis;
-use bunho_engine::{Ack, Engine};
+use bunho_engine::Ack;
 use bunho_journal::Audit;
 use bunho_ledger::NewKey;
 use bunho_server::app::{App, Parts};
 use bunho_server::auth::keys::{Keys, key_hash};
+use bunho_server::auth::sessions::Sessions;
 use bunho_server::config::{Config, Settings};
 use bunho_server::node::Node;
 use bunho_server::pass::Passes;
@@ -86,17 +87,17 @@ pub(crate) async fn app(config: Config) -> (Node, Arc<App>, watch::Sender<bool>)
     for role in ["admin", "operator", "viewer", "service"] {
         let audit = Audit { actor: "fuzz".into(), action: "key.new".into(), target: role.into(), detail: None, request_id: None };
         let key = NewKey { id: role, role, name: role, key_hash: &key_hash(&format!("bk_{role}")) };
-        node.ledger.insert_key(&key, Millis(0), &audit).await.expect("the ledger can be written");
+        node.ledger().insert_key(&key, Millis(0), &audit).await.expect("the ledger can be written");
     }
     let (stop, shutdown) = watch::channel(false);
     let app = App::new(Parts {
-        engine: Engine::Embedded(node.engine.clone()),
-        journal: node.journal.clone(),
-        projector: node.projector.clone(),
-        ledger: node.ledger.clone(),
+        engine: node.engine(),
+        record: node.record(),
+        ledger: node.ledger().clone(),
         passes: Passes::load(&config.data, &*config.pass_issuer).unwrap_or_else(|failure| panic!("{failure}")),
         config: Arc::new(config),
-        keys: Keys::load(&node.ledger).await.expect("the ledger can be read"),
+        keys: Keys::load(node.ledger()).await.expect("the ledger can be read"),
+        sessions: Sessions::default(),
         user_tokens: None,
         reconcile: Box::new(|_repair| Box::pin(async { Ok(json!({"equal": true})) })),
         shutdown,
@@ -106,8 +107,9 @@ pub(crate) async fn app(config: Config) -> (Node, Arc<App>, watch::Sender<bool>)
 
 /// Settings of a node that answers without waiting for a disk.
 pub(crate) fn config(data: &TempDir) -> Config {
-    let mut config = Settings::default().check().expect("defaults are good");
-    config.data = data.path().to_owned();
+    let mut settings = Settings::default();
+    settings.data.dir = data.path().to_owned();
+    let mut config = settings.check().expect("defaults are good");
     config.ack = Ack::Engine;
     config
 }

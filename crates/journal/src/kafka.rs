@@ -16,7 +16,7 @@ mod error;
 pub mod producer;
 pub mod topic;
 
-pub use cloudevents::{Message, Unreadable};
+pub use cloudevents::{Content, Kind, Message, Unreadable};
 pub use connection::Connection;
 pub use consumer::{Assignment, Batch, Consumer, ConsumerOptions, Received, Revocation, Turn, Unread};
 pub use ends::{End, Ends};

@@ -1,8 +1,9 @@
 //! What projecting a claim costs, and how fast claims load again: processor time above all, which other work on the
 //! machine disturbs less than it does the clock.
 //!
-//! `cargo run --release -p bunho-ledger --example drain_rate -- [claims] [per second] [versions]`. Figures to compare, not
-//! a test. With no rate (or 0) the journal is full before the projector begins; with one it follows, as in a server.
+//! `cargo run --release -p bunho-ledger --example drain_rate -- [claims] [per second] [versions] [URL]`. Figures to compare, not
+//! a test. With the URL of an empty database the ledger is there, and beside it stands what a plain insert of the same rows costs: 500 rows
+//! a statement, 20,000 a transaction, into a table with the same columns and indexes. With no rate (or 0) the journal is full before the projector begins; with one it follows, as in a server.
 //! With 2 versions each claim is held first and confirmed when a thousand others have come.
 
 use bunho_domain::claim::{Claim, Status};
@@ -11,7 +12,8 @@ use bunho_domain::ids::{AppId, ClaimId, IdempotencyKey, OfferId, UserId};
 use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_domain::time::Millis;
 use bunho_journal::Journal;
-use bunho_ledger::{Ledger, Projector};
+use bunho_ledger::{Ledger, Place, Projector};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection};
 use std::time::{Duration, Instant};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -19,17 +21,22 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const START: Millis = Millis(1_767_225_600_000);
 /// As the server has it.
 const GATHER: Duration = Duration::from_millis(50);
+/// Rows of a plain statement, and statements of a plain transaction.
+const PLAIN_ROWS: usize = 500;
+const PLAIN_STATEMENTS: usize = 40;
 /// Records that come between a claim and its second version.
 const APART: u32 = 1_000;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let arguments = std::env::args().skip(1).map(|text| text.parse()).collect::<Result<Vec<u32>, _>>()?;
+    let (arguments, url): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|argument| !argument.contains(':'));
+    let arguments = arguments.iter().map(|text| text.parse()).collect::<Result<Vec<u32>, _>>()?;
     let argument = |index: usize, otherwise| arguments.get(index).copied().unwrap_or(otherwise);
     let (claims, rate, versions) = (argument(0, 400_000), argument(1, 0), argument(2, 1));
     let dir = tempfile::tempdir()?;
     let journal = Journal::open(&dir.path().join("journal"))?;
-    let ledger = Ledger::open(&dir.path().join("ledger.db")).await?;
+    let place = url.first().map_or_else(|| Ok(Place::from(&dir.path().join("ledger.db"))), |url| Place::parse(url))?;
+    let ledger = Ledger::open(&place).await?;
     let projector = Projector::gathering(ledger.clone(), journal.clone(), if rate == 0 { Duration::ZERO } else { GATHER });
 
     let filling = {
@@ -63,10 +70,64 @@ async fn main() -> Result<(), Failure> {
         let spent = total(&processor_seconds()?) - total(&before);
         println!("{name}: {events} events in {:.2} s, {spent:.2} s of processor time", began.elapsed().as_secs_f64());
     }
-    let bytes = ledger.path().map(std::fs::metadata).transpose()?.map_or(0, |file| file.len());
-    println!("file: {} bytes a claim", bytes / u64::from(claims.max(1)));
+    if let Some(path) = ledger.path() {
+        println!("file: {} bytes a claim", std::fs::metadata(path)?.len() / u64::from(claims.max(1)));
+    }
+    match &place {
+        Place::Sqlite(_) => {}
+        Place::Postgres(url) => {
+            let mut connection = PgConnection::connect(url.as_str()).await?;
+            connection.execute("CREATE TABLE plain_rows (LIKE claim_rows INCLUDING ALL)").await?;
+            plain(&mut connection, claims).await?;
+        }
+        Place::MySql(url) => {
+            let mut connection = MySqlConnection::connect(url.as_str()).await?;
+            connection.execute("CREATE TABLE plain_rows LIKE claim_rows").await?;
+            plain(&mut connection, claims).await?;
+        }
+    }
     ledger.close().await;
     Ok(())
+}
+
+/// The same rows without a projector.
+async fn plain<'c, C>(connection: &'c mut C, claims: u32) -> Result<(), Failure>
+where
+    for<'a> &'a mut C: Executor<'a>,
+{
+    let mut statements = Vec::new();
+    for first in (0..claims).step_by(PLAIN_ROWS) {
+        let rows = (first..claims.min(first + PLAIN_ROWS as u32)).map(plain_row).collect::<Result<Vec<_>, _>>()?.join(",");
+        statements.push(format!(
+            "INSERT INTO plain_rows (place, id, user_id, quantity, status, version, idempotency_key, attributes, created_ms, hold_expires_ms, \
+             updated_ms, ordinal, granted, event, journal_offset) VALUES {rows}"
+        ));
+    }
+    let began = Instant::now();
+    for statements in statements.chunks(PLAIN_STATEMENTS) {
+        connection.execute(sqlx::raw_sql("BEGIN")).await?;
+        for statement in statements {
+            connection.execute(sqlx::raw_sql(AssertSqlSafe(statement.clone()))).await?;
+        }
+        connection.execute(sqlx::raw_sql("COMMIT")).await?;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    println!("plain insert: {claims} rows in {seconds:.2} s, {:.0} rows/s", f64::from(claims) / seconds);
+    Ok(())
+}
+
+fn plain_row(seq: u32) -> Result<String, Failure> {
+    let claim = claim(seq, 1, Status::Confirmed)?;
+    let (place, event) = ((1_u64 << 32) | u64::from(seq), (1_u64 << 35) | (1 << 3) | 2);
+    let key = claim.key.as_ref().map(|key| key.as_str().to_owned()).unwrap_or_default();
+    Ok(format!(
+        "({place},'{}','{}',1,'confirmed',1,'{key}',NULL,{},NULL,{},1,NULL,{event},{})",
+        claim.id,
+        claim.user.as_str(),
+        claim.created_at.0,
+        claim.updated_at.0,
+        seq + 2
+    ))
 }
 
 fn joined(filling: std::thread::JoinHandle<Result<(), Failure>>) -> Result<Option<std::thread::JoinHandle<Result<(), Failure>>>, Failure> {

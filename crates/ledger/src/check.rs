@@ -113,7 +113,7 @@ const MYSQL: &[Wanted] = &[
         setting: "sync_binlog",
         statement: "SELECT CAST(@@GLOBAL.sync_binlog AS CHAR)",
         must_be: "1",
-        only_with: Some("SELECT CAST(@@GLOBAL.log_bin AS CHAR)"),
+        only_with: Some("SELECT CASE WHEN @@GLOBAL.log_bin = 0 THEN '0' ELSE '1' END"),
         mend: "after a crash replicas and backups made from the binary log could lack committed rows; set sync_binlog = 1",
     },
 ];
@@ -175,7 +175,8 @@ async fn look(connection: &mut Connection<'_>) -> Result<(Vec<(&'static str, Str
     let (mut settings, mut findings) = (Vec::new(), Vec::new());
     for Wanted { name, setting, statement, must_be, only_with, mend } in wanted {
         if let Some(other) = only_with
-            && text(connection, other).await? == "0"
+            // Releases differ in the word.
+            && matches!(&*text(connection, other).await?, "0" | "OFF")
         {
             continue;
         }

@@ -34,6 +34,19 @@ pub enum LedgerError {
         /// Who asked.
         own: String,
     },
+    /// Somebody else has held the lock of the directory for all the time that was waited.
+    #[error("somebody else has been editing for seconds")]
+    Busy,
+    /// An import brings an offer or a zone whose number or id another one has.
+    #[error("the directory has another {kind} with number {number} or with the id {id}: import into an empty database")]
+    Imported {
+        /// "offer" or "zone".
+        kind: &'static str,
+        /// Its number.
+        number: u32,
+        /// Its id.
+        id: String,
+    },
     /// The database has not answered for so long that it is given up and asked anew.
     #[error("the ledger does not answer")]
     Silent,
@@ -94,6 +107,63 @@ impl LedgerError {
     /// For `map_err` on a statement: says what was being done.
     pub(crate) fn sql(action: &'static str) -> impl Fn(sqlx::Error) -> Self {
         move |source| Self::Sql { action, source }
+    }
+
+    /// Whether the database's server answers and does not let us in: another user, password or database is needed.
+    #[must_use]
+    pub fn is_locked_out(&self) -> bool {
+        let Self::Unreachable { source: sqlx::Error::Database(error), .. } = self else { return false };
+        // Classes of PostgreSQL and the others: no such user or a wrong password, and no such database.
+        error.code().is_some_and(|code| code.starts_with("28") || matches!(&*code, "3D000" | "42000" | "42501"))
+    }
+
+    /// Whether the database is out, or the way to it, as against having refused what it was asked.
+    #[must_use]
+    pub fn outage(&self) -> Option<Outage> {
+        match self {
+            Self::Unreachable { .. } | Self::Busy => Some(Outage::Before),
+            Self::Silent => Some(Outage::During),
+            Self::Sql { source: sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed, .. } => Some(Outage::Before),
+            Self::Sql { action, source } if is_outage(source) => {
+                Some(if ACTIONS_BEFORE.contains(action) { Outage::Before } else { Outage::During })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the database gave one of two transactions up that waited for each other: it is to be tried again.
+    pub(crate) fn is_deadlock(&self) -> bool {
+        let Self::Sql { source, .. } = self else { return false };
+        // PostgreSQL's word, and that of both for a transaction that cannot be put in order.
+        source.as_database_error().and_then(|error| error.code()).is_some_and(|code| matches!(&*code, "40P01" | "40001"))
+    }
+}
+
+/// How far something had come when the database was found to be out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// Nothing was asked yet, so nothing was changed.
+    Before,
+    /// A change may have been made or not.
+    During,
+}
+
+/// What is done before anything is asked.
+pub(crate) const ACTIONS_BEFORE: [&str; 4] = [GET_READER, GET_WRITER, BEGIN, BEGIN_READ];
+pub(crate) const GET_READER: &str = "get a connection";
+pub(crate) const GET_WRITER: &str = "get the writing connection";
+pub(crate) const BEGIN: &str = "begin a transaction";
+pub(crate) const BEGIN_READ: &str = "begin to read";
+
+fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        // PostgreSQL's classes of connections that failed, of resources that ran out and of an operator who intervened; what MySQL and MariaDB say of
+        // the first and the last.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "53", "57"].iter().any(|class| code.starts_with(class) && code.len() == 5) && !code.starts_with("57014")
+        }),
+        _ => false,
     }
 }
 

@@ -7,7 +7,7 @@ mod migrations;
 mod network;
 mod sqlite;
 
-use crate::error::LedgerError;
+use crate::error::{BEGIN, BEGIN_READ, GET_READER, GET_WRITER, LedgerError};
 use crate::sql::{Dialect, Place, Pool, Pooled, Transaction, query};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +30,8 @@ struct Shared {
     wanted: watch::Sender<u64>,
     /// How often claims were written by anyone but the projector, which then has to count them afresh.
     repairs: AtomicU64,
+    /// Turns of this process's tasks at editing the directory.
+    editing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Ledger {
@@ -46,7 +48,7 @@ impl Ledger {
             Place::MySql(url) => network::open_mysql(&place, url).await,
         }?;
         let (projected, wanted) = (watch::Sender::new(0), watch::Sender::new(0));
-        let shared = Shared { place, writer, readers, projected, wanted, repairs: AtomicU64::new(0) };
+        let shared = Shared { place, writer, readers, projected, wanted, repairs: AtomicU64::new(0), editing: Arc::default() };
         let ledger = Self { shared: Arc::new(shared) };
         ledger.publish_projected(ledger.projected_offset().await?);
         Ok(ledger)
@@ -125,21 +127,25 @@ impl Ledger {
 
     /// A connection that only reads.
     pub(crate) async fn reader(&self) -> Result<Pooled, LedgerError> {
-        self.shared.readers.acquire().await.map_err(LedgerError::sql("get a connection"))
+        self.shared.readers.acquire().await.map_err(LedgerError::sql(GET_READER))
     }
 
     /// A connection that writes.
     pub(crate) async fn writer(&self) -> Result<Pooled, LedgerError> {
-        self.shared.writer.acquire().await.map_err(LedgerError::sql("get the writing connection"))
+        self.shared.writer.acquire().await.map_err(LedgerError::sql(GET_WRITER))
     }
 
     pub(crate) async fn begin_write(&self) -> Result<Transaction, LedgerError> {
-        self.shared.writer.begin_write().await.map_err(LedgerError::sql("begin a transaction"))
+        self.shared.writer.begin_write().await.map_err(LedgerError::sql(BEGIN))
     }
 
     /// Begins a transaction in which everything stands still.
     pub(crate) async fn begin_snapshot(&self) -> Result<Transaction, LedgerError> {
-        self.shared.readers.begin_snapshot().await.map_err(LedgerError::sql("begin to read"))
+        self.shared.readers.begin_snapshot().await.map_err(LedgerError::sql(BEGIN_READ))
+    }
+
+    pub(crate) fn editing(&self) -> Arc<tokio::sync::Mutex<()>> {
+        self.shared.editing.clone()
     }
 
     pub(crate) async fn projected_offset(&self) -> Result<u64, LedgerError> {

@@ -2,13 +2,16 @@
 //!
 //! * [`Ledger`]: the file, its schema, its connections; queries of the server are methods on it.
 //! * [`Projector`]: carries the journal's records into the tables, with the offset in the same transaction.
+//! * [`KafkaProjector`]: the same from the topic of the cluster shape, of which each node projects some partitions.
 //! * [`Ledger::load`]: gives a restarting engine everything back, as events.
+//! * [`directory`]: which offers and zones live in the engine that several nodes share.
 //! * [`reconcile`]: compares an engine with the ledger, claim by claim, in constant memory.
 //!
 //! This crate is the only user of sqlx. The tables are described in `migrations/`; the columns named in api.md §7
 //! are a contract.
 
 mod check;
+pub mod directory;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -23,10 +26,12 @@ mod timestamp;
 mod words;
 
 pub use check::{Check, Finding};
-pub use error::LedgerError;
+pub use directory::{Directory, DirectoryLock};
+pub use error::{LedgerError, Outage};
 pub use ledger::Ledger;
 pub use projector::Projector;
 pub use projector::fault::Point;
+pub use projector::kafka::{KafkaOptions, KafkaProjector};
 #[cfg(feature = "simulation")]
 pub use projector::stepped::Stepped;
 pub use query::audit::AuditRow;

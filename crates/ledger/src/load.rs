@@ -6,15 +6,16 @@
 //! A million claims come through here before a restarted node is ready; `claims` says how they come quickly.
 
 mod claims;
+mod one;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::projector::parked_event;
 use crate::rows::claim::standby_columns;
 use crate::rows::offer::offer_columns;
-use crate::rows::zone::zone_columns;
+use crate::rows::zone::{StoredZone, zone_columns};
 use crate::rows::{self, Columns};
-use crate::sql::{Connection, Row, Stored, query};
+use crate::sql::{Connection, Query, Row, Stored, query};
 use bunho_domain::claim::Standby;
 use bunho_domain::event::{Event, OfferChange, OfferEvent, TicketNumber, ZoneChange, ZoneEvent};
 use bunho_journal::crash_point;
@@ -23,8 +24,9 @@ use std::collections::BTreeMap;
 const ZONES: &str = concat!("SELECT ", zone_columns!(), " FROM zones WHERE deleted_at IS NULL ORDER BY number");
 const OFFERS: &str = concat!("SELECT ", offer_columns!(), " FROM offers WHERE deleted_at IS NULL ORDER BY number");
 const STANDBY: &str = concat!("SELECT ", standby_columns!(), " FROM standby ORDER BY id");
-/// Events that the guards refused, oldest first.
-const PARKED: &str = "SELECT payload FROM parked_events WHERE resolved_at IS NULL ORDER BY journal_offset, event_index";
+/// Events that the guards refused, oldest first. Of what could not be read nobody knows what it is about.
+const PARKED: &str =
+    "SELECT payload FROM parked_events WHERE resolved_at IS NULL AND reason <> 'unreadable' ORDER BY journal_offset, event_index";
 /// Numbers of things whose definition was refused have been given out too; those are in the parked events.
 const HIGHEST_NUMBERS: &str = "SELECT (SELECT coalesce(max(number), 0) FROM offers), (SELECT coalesce(max(number), 0) FROM zones)";
 /// The last minute that each zone has told: its line goes on from there.
@@ -102,25 +104,33 @@ async fn load_zones(snapshot: &mut Connection<'_>, sink: &mut Sink<'_>) -> Resul
     each(snapshot, ZONES, "load zones", |row| {
         let zone = rows::zone::zone(row)?;
         numbers.push(zone.number);
-        let mut tell = |change| sink(Event::Zone(ZoneEvent { zone: zone.number, change }));
-        tell(ZoneChange::Defined(Box::new(zone.settings)));
-        if zone.reserved_upto > 0 {
-            tell(ZoneChange::Reserved { epoch: zone.reserved_epoch, upto: zone.reserved_upto });
-        }
-        if zone.front_seq > 0 {
-            tell(ZoneChange::Front { epoch: zone.front_epoch, seq: zone.front_seq });
-        }
+        tell_zone(zone, sink);
         Ok(())
     })
     .await?;
     each(snapshot, MINUTES, "load minutes", |row| {
-        let minute = rows::zone::minute(row)?;
         let zone = <u32 as Stored>::read(row, ZONE_OF_MINUTE).map_err(LedgerError::sql("read a row"))?;
-        sink(Event::Zone(ZoneEvent { zone, change: ZoneChange::Minute(minute) }));
-        Ok(())
+        tell_minute(zone, row, sink)
     })
     .await?;
     Ok(numbers)
+}
+
+fn tell_zone(zone: StoredZone, sink: &mut Sink<'_>) {
+    let mut tell = |change| sink(Event::Zone(ZoneEvent { zone: zone.number, change }));
+    tell(ZoneChange::Defined(Box::new(zone.settings)));
+    if zone.reserved_upto > 0 {
+        tell(ZoneChange::Reserved { epoch: zone.reserved_epoch, upto: zone.reserved_upto });
+    }
+    if zone.front_seq > 0 {
+        tell(ZoneChange::Front { epoch: zone.front_epoch, seq: zone.front_seq });
+    }
+}
+
+fn tell_minute(zone: u32, row: &Row, sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+    let minute = rows::zone::minute(row)?;
+    sink(Event::Zone(ZoneEvent { zone, change: ZoneChange::Minute(minute) }));
+    Ok(())
 }
 
 async fn load_offers(snapshot: &mut Connection<'_>, sink: &mut Sink<'_>) -> Result<Versions, LedgerError> {
@@ -168,19 +178,20 @@ async fn load_parked(snapshot: &mut Connection<'_>, offers: &Versions, sink: &mu
 }
 
 async fn load_tickets(snapshot: &mut Connection<'_>, zones: &[u32], sink: &mut Sink<'_>) -> Result<(), LedgerError> {
-    each(snapshot, TICKETS, "load tickets", |row| {
-        let mut columns = Columns::of(row, "tickets");
-        let zone = columns.take()?;
-        let ticket = TicketNumber { epoch: columns.take()?, seq: columns.take()? };
-        let at = columns.time("at")?;
-        let has_left: bool = columns.take()?;
-        if zones.binary_search(&zone).is_ok() {
-            let change = if has_left { ZoneChange::Left { ticket, at } } else { ZoneChange::Admitted { ticket, at } };
-            sink(Event::Zone(ZoneEvent { zone, change }));
-        }
-        Ok(())
-    })
-    .await
+    each(snapshot, TICKETS, "load tickets", |row| tell_ticket(row, zones, sink)).await
+}
+
+fn tell_ticket(row: &Row, zones: &[u32], sink: &mut Sink<'_>) -> Result<(), LedgerError> {
+    let mut columns = Columns::of(row, "tickets");
+    let zone = columns.take()?;
+    let ticket = TicketNumber { epoch: columns.take()?, seq: columns.take()? };
+    let at = columns.time("at")?;
+    let has_left: bool = columns.take()?;
+    if zones.binary_search(&zone).is_ok() {
+        let change = if has_left { ZoneChange::Left { ticket, at } } else { ZoneChange::Admitted { ticket, at } };
+        sink(Event::Zone(ZoneEvent { zone, change }));
+    }
+    Ok(())
 }
 
 /// Runs `statement` and hands over each row.
@@ -190,5 +201,15 @@ async fn each(
     action: &'static str,
     on_row: impl FnMut(&Row) -> Result<(), LedgerError>,
 ) -> Result<(), LedgerError> {
-    query(statement).for_each(connection, LedgerError::sql(action), on_row).await
+    each_of(query(statement), connection, action, on_row).await
+}
+
+/// As [`each`], for a statement with values.
+async fn each_of(
+    query: Query<'_>,
+    connection: &mut Connection<'_>,
+    action: &'static str,
+    on_row: impl FnMut(&Row) -> Result<(), LedgerError>,
+) -> Result<(), LedgerError> {
+    query.for_each(connection, LedgerError::sql(action), on_row).await
 }

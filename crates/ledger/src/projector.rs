@@ -12,6 +12,7 @@ mod batch;
 mod claims;
 pub mod fault;
 mod guard;
+pub mod kafka;
 mod multi_row;
 mod park;
 mod prune;
@@ -250,6 +251,7 @@ impl Projector {
             *state = self.seed(&mut connection).await?;
         }
         let applied = apply::apply(&mut connection, state, &batch).await?;
+        write_offset(&mut connection, batch.upto).await?;
         crash_point!("projector::applied");
         fault::at(Point::Apply)?;
         let committed = transaction.commit().await.map_err(LedgerError::sql("commit a batch"));
@@ -262,7 +264,8 @@ impl Projector {
         fault::at(Point::Publish)?;
         applied.log();
         self.parked.fetch_add(applied.parked_count(), Ordering::Relaxed);
-        applied.enter(state, upto);
+        drop(applied.enter(state));
+        state.offset = upto;
         work.records.clear();
         work.committed = Some(upto);
         crash_point!("projector::entered");

@@ -7,6 +7,7 @@ pub(crate) mod claims;
 pub(crate) mod keys;
 pub(crate) mod minutes;
 pub(crate) mod parked;
+pub(crate) mod sessions;
 
 /// Entries of a page at most.
 const PAGE_MAX: usize = 200;

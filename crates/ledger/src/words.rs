@@ -1,6 +1,7 @@
 //! The words that stand in SQL columns for the domain's enums. They are a contract with whoever reads the tables
 //! (api.md §7), so they are spelled out here and not derived from names in the code.
 
+use crate::directory::{self, Standing};
 use bunho_domain::claim::{StandbyStatus, Status};
 use bunho_domain::offer::settings::{ConfirmBy, Kind};
 
@@ -83,6 +84,40 @@ pub(crate) fn parse_confirm_by(text: &str) -> Option<ConfirmBy> {
     Some(match text {
         "service" => ConfirmBy::Service,
         "user" => ConfirmBy::User,
+        _ => return None,
+    })
+}
+
+pub(crate) const fn directory_kind(kind: directory::Kind) -> &'static str {
+    match kind {
+        directory::Kind::Offer => "offer",
+        directory::Kind::Zone => "zone",
+    }
+}
+
+pub(crate) fn parse_directory_kind(text: &str) -> Option<directory::Kind> {
+    Some(match text {
+        "offer" => directory::Kind::Offer,
+        "zone" => directory::Kind::Zone,
+        _ => return None,
+    })
+}
+
+pub(crate) const fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Making => "making",
+        Standing::Live => "live",
+        Standing::Recovering => "recovering",
+        Standing::Deleted => "deleted",
+    }
+}
+
+pub(crate) fn parse_standing(text: &str) -> Option<Standing> {
+    Some(match text {
+        "making" => Standing::Making,
+        "live" => Standing::Live,
+        "recovering" => Standing::Recovering,
+        "deleted" => Standing::Deleted,
         _ => return None,
     })
 }

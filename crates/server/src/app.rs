@@ -10,9 +10,9 @@ use crate::metrics::{Metrics, MetricsPage};
 use crate::pass::{PassRefusal, Passes};
 use crate::problem::Problem;
 use bunho_domain::ids::ZoneId;
-use bunho_engine::{Ack, Engine};
+use bunho_engine::{Ack, Cluster, Engine};
 use bunho_journal::Journal;
-use bunho_ledger::{Ledger, Projector};
+use bunho_ledger::{KafkaProjector, Ledger, Projector};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,10 +27,8 @@ pub type Reconciled = Pin<Box<dyn Future<Output = Result<serde_json::Value, Stri
 pub struct Parts {
     /// Live state.
     pub engine: Engine,
-    /// The record, for health and metrics.
-    pub journal: Journal,
-    /// What carries the record into SQL, for health and metrics.
-    pub projector: Arc<Projector>,
+    /// What was decided, and what carries it into SQL; for health and metrics.
+    pub record: Record,
     /// SQL.
     pub ledger: Ledger,
     /// Checked settings.
@@ -39,6 +37,8 @@ pub struct Parts {
     pub passes: Passes,
     /// Keys of services and operators.
     pub keys: Keys,
+    /// Administrators who have signed in.
+    pub sessions: Sessions,
     /// Verifies users' tokens, where `auth.user = "jwt"`.
     pub user_tokens: Option<UserTokens>,
     /// Compares the engine with the ledger; true: and mends the ledger.
@@ -74,7 +74,7 @@ impl App {
     pub fn new(parts: Parts) -> Arc<Self> {
         let limits = &parts.config.limits;
         let app = Arc::new(Self {
-            health: Health { journal: parts.journal, projector: parts.projector, needs_ledger: parts.config.ack == Ack::Ledger },
+            health: Health { record: parts.record, needs_ledger: parts.config.ack == Ack::Ledger },
             in_flight: Slots::new(limits.in_flight_max),
             streams: Slots::new(limits.streams_max),
             large_bodies: Slots::new((LARGE_BODIES_BYTES_MAX / limits.body_bytes_max).max(1)),
@@ -84,7 +84,7 @@ impl App {
             config: parts.config,
             passes: Arc::new(parts.passes),
             keys: parts.keys,
-            sessions: Sessions::default(),
+            sessions: parts.sessions,
             user_tokens: parts.user_tokens,
             reconcile: parts.reconcile,
             shutdown: parts.shutdown,
@@ -110,33 +110,104 @@ impl App {
     ///
     /// # Errors
     /// The zone does not exist.
-    pub(crate) fn check_pass(&self, pass: &str, zone: &ZoneId) -> Result<Result<(), PassRefusal>, Problem> {
+    pub(crate) async fn check_pass(&self, pass: &str, zone: &ZoneId) -> Result<Result<(), PassRefusal>, Problem> {
         let holder = match self.passes.verify(pass, zone.as_str(), self.server_seconds()) {
             Ok(holder) => holder,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let (number, epoch) = self.engine.zone_generation(zone)?;
+        let (number, epoch) = self.engine.zone_generation(zone).await?;
         Ok(if (holder.zone_number, holder.epoch) == (number, epoch) { Ok(()) } else { Err(PassRefusal::Invalid) })
     }
 }
 
+/// What was decided, and what carries it into SQL.
+#[derive(Clone)]
+pub enum Record {
+    /// The embedded shape's.
+    Journal {
+        /// The record.
+        journal: Journal,
+        /// What carries it into SQL.
+        projector: Arc<Projector>,
+    },
+    /// The cluster's.
+    Kafka {
+        /// What decides, and ships to Kafka.
+        cluster: Arc<Cluster>,
+        /// What carries the topic's partitions of this node into SQL.
+        projector: Arc<KafkaProjector>,
+    },
+}
+
 /// The parts of readiness.
 pub(crate) struct Health {
-    pub(crate) journal: Journal,
-    pub(crate) projector: Arc<Projector>,
+    pub(crate) record: Record,
     /// Claims are answered only when they are in SQL.
     needs_ledger: bool,
 }
 
 impl Health {
-    /// Whether the journal takes what is decided.
+    /// Whether what is decided is taken by the journal, or by Redis and Kafka.
     pub(crate) fn journal_well(&self) -> bool {
-        !self.journal.poisoned()
+        match &self.record {
+            Record::Journal { journal, .. } => !journal.poisoned(),
+            Record::Kafka { cluster, .. } => cluster.health().decides(),
+        }
+    }
+
+    /// Whether the last attempt to write to the ledger succeeded.
+    pub(crate) fn ledger_well(&self) -> bool {
+        match &self.record {
+            Record::Journal { projector, .. } => projector.healthy(),
+            Record::Kafka { projector, .. } => projector.healthy(),
+        }
+    }
+
+    /// Events that one of the ledger's guards refused and nobody has mended.
+    pub(crate) fn parked(&self) -> u64 {
+        match &self.record {
+            Record::Journal { projector, .. } => projector.parked(),
+            Record::Kafka { projector, .. } => projector.parked(),
+        }
+    }
+
+    /// Records that are durable, and how many of them the ledger has.
+    pub(crate) fn progress(&self, ledger: &Ledger) -> Progress {
+        match &self.record {
+            Record::Journal { journal, .. } => Progress { durable: journal.durable(), projected: *ledger.projected().borrow() },
+            Record::Kafka { cluster, .. } => {
+                let health = cluster.health();
+                Progress { durable: health.topic, projected: health.projected }
+            }
+        }
+    }
+
+    /// Bytes that wait for the journal's disk; a cluster has none.
+    pub(crate) fn backlog_bytes(&self) -> usize {
+        match &self.record {
+            Record::Journal { journal, .. } => journal.pressure(),
+            Record::Kafka { .. } => 0,
+        }
     }
 
     /// Whether the ledger's state, good or bad, leaves claims and polls served.
     pub(crate) fn ledger_well_enough(&self) -> bool {
-        !self.needs_ledger || self.projector.healthy()
+        !self.needs_ledger || self.ledger_well()
+    }
+}
+
+/// How far the ledger has come.
+pub(crate) struct Progress {
+    /// Records that are durable: the last offset, or on a cluster the sum of all partitions' ends.
+    pub(crate) durable: u64,
+    /// The same, of those that are in the ledger.
+    pub(crate) projected: u64,
+}
+
+impl Progress {
+    /// Durable records that the ledger does not have.
+    pub(crate) fn lag(&self) -> u64 {
+        self.durable.saturating_sub(self.projected)
     }
 }
 

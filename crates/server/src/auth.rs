@@ -154,7 +154,7 @@ impl Administrator {
     async fn find(parts: &Parts, app: &App, least: Role) -> Result<Self, Problem> {
         let identity = match bearer(&parts.headers)? {
             Some(key) => app.keys.find(key, &app.ledger).await?.ok_or_else(|| unauthenticated("The key is not known"))?,
-            None => by_session(parts, app)?,
+            None => by_session(parts, app).await?,
         };
         if !identity.role.may_administer(least) {
             return Err(forbidden("This needs a key of a higher role"));
@@ -174,11 +174,11 @@ impl Administrator {
     }
 }
 
-fn by_session(parts: &Parts, app: &App) -> Result<Arc<Identity>, Problem> {
+async fn by_session(parts: &Parts, app: &App) -> Result<Arc<Identity>, Problem> {
     let token = cookie(&parts.headers, SESSION_COOKIE).ok_or_else(|| unauthenticated("A key or a session is needed"))?;
     let key_id = app.sessions.find(token).ok_or_else(|| unauthenticated("The session has ended"))?;
     // A session is worth what its key is worth now: a revoked key ends its sessions.
-    let identity = app.keys.by_id(&key_id).ok_or_else(|| unauthenticated("The session's key was revoked"))?;
+    let identity = app.keys.by_id(&key_id, &app.ledger).await?.ok_or_else(|| unauthenticated("The session's key was revoked"))?;
     // Another site's form can send the cookie along, but neither this header nor this content type.
     let safe = matches!(parts.method, Method::GET | Method::HEAD);
     let scripted = parts.headers.contains_key(&REQUESTED_WITH)

@@ -62,7 +62,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Restore a stopped node from its ledger: projects what the journal still has, then starts the journal anew
+    /// Restore a stopped node from its ledger: projects what the journal still has, then starts the journal anew. On a cluster: load all of Redis
+    /// from the ledger, each offer and line suspended while it is loaded
     Rebuild {
         /// Where and how.
         #[command(flatten)]
@@ -73,6 +74,22 @@ pub enum Command {
         /// The system's clock is right although records are from a later time: go on with its time
         #[arg(long)]
         accept_clock: bool,
+    },
+    /// Write a stopped embedded installation into one file, to be moved to a cluster
+    Export {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+        /// The file to write; it will hold secrets
+        file: PathBuf,
+    },
+    /// Move what `bunho export` wrote into an empty cluster; ids, tickets, passes and keys stay what they were
+    Import {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+        /// The file to read
+        file: PathBuf,
     },
     /// Keys of services and operators
     #[command(subcommand)]

@@ -4,11 +4,18 @@
 //! checked before a port is bound; a refusal names the setting and says how to mend it (exit code 64).
 //! `bunho.example.toml` at the root of the repository explains every setting; a test keeps it equal to the defaults.
 
+mod cluster;
 mod settings;
 
-pub use settings::{AuthSettings, DataSettings, EngineSettings, JwtSettings, LogSettings, PassSettings, ServerSettings, Settings};
+pub use cluster::ClusterConfig;
+pub use settings::{
+    AuthSettings, ClusterSettings, DataSettings, EngineSettings, JwtSettings, KafkaSettings, LedgerSettings, LogSettings, PassSettings,
+    RedisSettings, ServerSettings, Settings,
+};
 
 use bunho_engine::Ack;
+use bunho_ledger::Place;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +31,12 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     /// Bounds of the edge.
     pub limits: Limits,
+    /// One process, or several on Redis and Kafka.
+    pub shape: Shape,
+    /// Where SQL is.
+    pub ledger: Place,
+    /// Folder of the keys that sign tickets and passes.
+    pub secrets: PathBuf,
     /// How durable an answered claim is.
     pub ack: Ack,
     /// Bytes that may wait for the journal.
@@ -36,6 +49,24 @@ pub struct Config {
     pub log_json: bool,
     /// Log filter.
     pub log_level: String,
+}
+
+/// Where state lives.
+#[derive(Clone, Debug)]
+pub enum Shape {
+    /// In this process.
+    Embedded,
+    /// In Redis Cluster, for several processes.
+    Cluster(Box<ClusterConfig>),
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Embedded => "embedded",
+            Self::Cluster(_) => "cluster",
+        })
+    }
 }
 
 /// Bounds of the edge.
@@ -211,11 +242,16 @@ impl Settings {
             "json" => true,
             other => return Err(Refused::new("log.format", format!("is {other:?}"), "use \"text\" or \"json\"")),
         };
+        let ledger = self.ledger_place()?;
+        let shape = self.shape(&ledger)?;
         if self.pass.issuer.is_empty() {
             return Err(Refused::new("pass.issuer", "is empty", "name whoever issues passes, e.g. \"bunho\""));
         }
         Ok(Config {
             users: self.users(listen)?,
+            shape,
+            ledger,
+            secrets: self.cluster.secrets_dir.unwrap_or_else(|| self.data.dir.clone()),
             data: self.data.dir,
             listen,
             admin_listen,

@@ -15,14 +15,15 @@ pub async fn add(engine: &Engine) -> Result<(), Failure> {
     let failed = |error: EngineError| Failure::internal(chain(&error));
     let app = AppId::parse("demo").map_err(Failure::internal)?;
     let zone = ZoneId::parse("TEST_ZONE").map_err(Failure::internal)?;
-    if matches!(engine.zone(&zone), Err(EngineError::UnknownZone)) {
+    if matches!(engine.zone(&zone).await, Err(EngineError::UnknownZone)) {
         let mut settings = ZoneSettings::new(zone.clone(), app.clone(), Some(600));
         settings.name = "Demo waiting room · 데모 대기실".into();
         engine.put_zone(settings, None, audit("zone.put", zone.as_str())).await.map_err(failed)?;
     }
+    let there = engine.offer_ids().await.map_err(failed)?;
     for settings in offers(&app).map_err(Failure::internal)? {
         let id = settings.id.clone();
-        if !engine.offer_ids().contains(&id) {
+        if !there.contains(&id) {
             let decided = engine.put_offer(settings, None, audit("offer.put", id.as_str())).await.map_err(failed)?;
             decided.map_err(|refusal| Failure::internal(format_args!("demo offer {id}: {refusal:?}")))?;
             crash_point!("demo::offer_added");

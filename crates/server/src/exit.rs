@@ -68,14 +68,24 @@ impl From<Refused> for Failure {
 
 impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
-        let mend = match &error {
+        let what = chain(&error);
+        match &error {
             // It says itself what to do.
-            LedgerError::SchemaNewer { .. } => "",
-            _ => {
-                "\n  mend: look at the disk (space, permissions); if ledger.db itself is damaged, stop the server and restore the data folder from a backup"
-            }
-        };
-        Self::data(format_args!("the ledger is refused: {}{mend}", chain(&error)))
+            LedgerError::SchemaNewer { .. } => Self::data(format_args!("the ledger is refused: {what}")),
+            _ if error.is_locked_out() => Self::configuration(format_args!(
+                "the database does not let us in: {what}\n  mend: set ledger.url to a user, a password and a database that it knows"
+            )),
+            _ if error.outage().is_some() => Self::unavailable(format_args!(
+                "the ledger cannot be used: {what}\n  mend: start the database, or name another one in ledger.url"
+            )),
+            LedgerError::Migrate { place, .. } if place.file().is_none() => Self::data(format_args!(
+                "the ledger is refused: {what}\n  mend: the user of ledger.url must be allowed to make tables; the database's log says more"
+            )),
+            _ => Self::data(format_args!(
+                "the ledger is refused: {what}\n  mend: look at the disk (space, permissions) and the database's log; if ledger.db itself is damaged, stop the server \
+                 and restore the data folder from a backup"
+            )),
+        }
     }
 }
 

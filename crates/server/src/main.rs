@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         Command::Reconcile { place, url: Some(url), key, repair, json } => commands::reconcile::ask(&place, &url, key, repair, json),
         Command::Reconcile { place, url: None, repair, json, .. } => commands::reconcile::run(&place, repair, json),
         Command::Rebuild { place, accept_loss, accept_clock } => commands::rebuild::run(&place, accept_loss, accept_clock),
+        Command::Export { place, file } => commands::export::run(&place, &file),
+        Command::Import { place, file } => commands::import::run(&place, &file),
         Command::Key(command) => commands::key::run(command),
         Command::Config { place, .. } => commands::config::run(&place),
         Command::Zone { server, command } => commands::remote::zone(&server, command),

@@ -237,8 +237,7 @@ async fn render(app: &App) -> String {
             let _ = writeln!(text, "{name}{labels} {value}");
         }
     };
-    let journal = &app.health.journal;
-    let (durable, projected) = (journal.durable(), *app.ledger.projected().borrow());
+    let (health, progress) = (&app.health, app.health.progress(&app.ledger));
     for (name, help, value) in [
         (UPTIME, "Seconds since the start.", app.started.elapsed().as_secs_f64()),
         (IN_FLIGHT, "Requests under way.", app.in_flight.used() as f64),
@@ -246,17 +245,17 @@ async fn render(app: &App) -> String {
         (CONNECTIONS, "Open connections.", crate::listen::connections_open() as f64),
         (CONNECTIONS_SHED, "Connections told to come again because all were busy.", crate::listen::connections_shed() as f64),
         (CONNECTIONS_EVICTED, "Idle connections closed to make room.", crate::listen::connections_evicted() as f64),
-        (JOURNAL_UP, "Whether the journal takes records.", f64::from(app.health.journal_well())),
-        (JOURNAL_DURABLE, "Last durable journal offset.", durable as f64),
-        (JOURNAL_BACKLOG, "Bytes that wait for the journal's disk.", journal.pressure() as f64),
-        (JOURNAL_PROJECTED, "Journal offset up to which the ledger has everything.", projected as f64),
-        (PROJECTOR_LAG, "Durable journal records that the ledger does not have yet.", durable.saturating_sub(projected) as f64),
-        (PROJECTOR_UP, "Whether the projector's last attempt succeeded.", f64::from(app.health.projector.healthy())),
-        (PARKED, "Events that a guard of the ledger refused and nobody has mended.", app.health.projector.parked() as f64),
+        (JOURNAL_UP, "Whether the journal takes records.", f64::from(health.journal_well())),
+        (JOURNAL_DURABLE, "Last durable journal offset.", progress.durable as f64),
+        (JOURNAL_BACKLOG, "Bytes that wait for the journal's disk.", health.backlog_bytes() as f64),
+        (JOURNAL_PROJECTED, "Journal offset up to which the ledger has everything.", progress.projected as f64),
+        (PROJECTOR_LAG, "Durable journal records that the ledger does not have yet.", progress.lag() as f64),
+        (PROJECTOR_UP, "Whether the projector's last attempt succeeded.", f64::from(health.ledger_well())),
+        (PARKED, "Events that a guard of the ledger refused and nobody has mended.", health.parked() as f64),
     ] {
         gauge(name, help, &[(String::new(), value)]);
     }
-    let zones = app.engine.zones();
+    let zones = app.engine.zones().await.unwrap_or_default();
     let by_zone = |value: &dyn Fn(&bunho_engine::ZoneReport) -> Option<u32>| -> Vec<(String, f64)> {
         zones.iter().filter_map(|zone| Some((format!("{{zone=\"{}\"}}", zone.settings.id), value(zone)?.into()))).collect()
     };
@@ -266,7 +265,7 @@ async fn render(app: &App) -> String {
     gauge(ZONE_ACTIVE, "People inside.", &by_zone(&|zone| Some(zone.status.active)));
     let mut stocks = Vec::new();
     let until = tokio::time::Instant::now() + OFFERS_WITHIN;
-    for id in app.engine.offer_ids() {
+    for id in app.engine.offer_ids().await.unwrap_or_default() {
         match tokio::time::timeout_at(until, app.engine.offer(&id)).await {
             Ok(Ok((_, stock))) => stocks.push((format!("{{offer=\"{id}\"}}"), stock)),
             Ok(Err(_)) => {}

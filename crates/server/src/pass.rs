@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longest pass that is looked at: ours have about 400 characters.
 const PASS_CHARS_MAX: usize = 2_048;
@@ -42,8 +42,8 @@ pub struct Passes {
     issuer: String,
     validation: Validation,
     keys: ArcSwap<KeySet>,
-    /// Held while keys are added or dropped.
-    changing: Mutex<()>,
+    /// Held while keys are added or dropped; when the folder was last looked at.
+    changing: Mutex<Instant>,
 }
 
 /// The keys at one moment, oldest first; never empty.
@@ -101,6 +101,9 @@ struct Claims {
     exp: i64,
 }
 
+/// See [`Passes::look_again`].
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 impl Passes {
     /// Reads the keys under `data`, and makes the first one where there is none.
     ///
@@ -114,7 +117,7 @@ impl Passes {
         };
         let issuer = issuer.into();
         let validation = validation(&issuer);
-        Ok(Self { folder, issuer, validation, keys: ArcSwap::from_pointee(KeySet::new(keys)), changing: Mutex::new(()) })
+        Ok(Self { folder, issuer, validation, keys: ArcSwap::from_pointee(KeySet::new(keys)), changing: Mutex::new(Instant::now()) })
     }
 
     /// Refuses a folder that was served and has no key any more: a new one in silence would end every pass. Where something was
@@ -122,8 +125,8 @@ impl Passes {
     ///
     /// # Errors
     /// The keys are missing, or something cannot be read.
-    pub fn check_present(data: &Path) -> Result<(), Failure> {
-        let folder = data.join("keys");
+    pub fn check_present(data: &Path, secrets: &Path) -> Result<(), Failure> {
+        let folder = secrets.join("keys");
         let recorded = Journal::acknowledged(&journal_path(data))?.is_some_and(|last| last > 0);
         if !recorded || !read_keys(&folder)?.is_empty() {
             return Ok(());
@@ -182,8 +185,12 @@ impl Passes {
         if header.crit.is_some() {
             return None;
         }
+        let kid = header.kid.as_deref()?;
+        if self.keys.load().find(kid).is_none() {
+            self.look_again();
+        }
         let keys = self.keys.load();
-        let key = keys.find(header.kid.as_deref()?)?;
+        let key = keys.find(kid)?;
         let claims = decode::<Claims>(pass, &key.verifying, &self.validation).ok()?.claims;
         if claims.exp <= now || claims.nbf > now.saturating_add(NBF_LEEWAY_SECONDS) {
             return None;
@@ -197,9 +204,24 @@ impl Passes {
         Some(Ok(Holder { zone_number, epoch }))
     }
 
+    /// Reads the folder again, at most once a second: another node may share it, and have made or dropped a key.
+    pub(crate) fn look_again(&self) {
+        let mut looked = self.changing.lock();
+        if looked.elapsed() < LOOK_AGAIN_AFTER {
+            return;
+        }
+        *looked = Instant::now();
+        match read_keys(&self.folder) {
+            Ok(keys) if !keys.is_empty() => self.keys.store(Arc::new(KeySet::new(keys))),
+            Ok(_) => tracing::error!(folder = %self.folder.display(), "the keys that sign passes are gone; those in memory are used"),
+            Err(failure) => tracing::error!(%failure, "the keys that sign passes cannot be read again; those in memory are used"),
+        }
+    }
+
     /// The public keys as a JWK set.
     #[must_use]
     pub fn jwks(&self) -> String {
+        self.look_again();
         self.keys.load().jwks.clone()
     }
 

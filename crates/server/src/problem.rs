@@ -7,6 +7,8 @@
 //! A [`Problem`] on its way out is an empty response that carries itself as an extension: the edge, which knows the
 //! request's id, writes the body ([`Problem::render`]).
 
+mod lines;
+
 use crate::exit::{Failure, chain};
 use crate::http::time::Rfc3339;
 use axum::body::Body;
@@ -17,7 +19,8 @@ use bunho_domain::claim::Status;
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::SettingError;
 use bunho_engine::EngineError;
-use bunho_ledger::LedgerError;
+use bunho_ledger::{LedgerError, Outage};
+use lines::Lines;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
@@ -193,8 +196,20 @@ impl Problem {
 
     /// A 5xx: logged with its chain, here and only here.
     fn logged(kind: &'static Kind, error: &dyn Error) -> Self {
-        tracing::error!(code = kind.code, error = chain(error), "a request failed");
+        static LINES: Lines = Lines::new();
+        if let Some(left_out) = LINES.take() {
+            tracing::error!(code = kind.code, error = chain(error), left_out, "a request failed");
+        }
         Self::new(kind)
+    }
+
+    /// A change in the ledger that failed: it may have been made where the database fell silent in the middle.
+    pub(crate) fn unwritten(error: &LedgerError) -> Self {
+        match error.outage() {
+            Some(Outage::Before) => Self::new(&RECOVERING),
+            Some(Outage::During) => Self::logged(&INDETERMINATE, error),
+            None => Self::internal(error),
+        }
     }
 
     /// Its kind.
@@ -262,6 +277,9 @@ impl From<EngineError> for Problem {
             EngineError::TooFast { retry_ms } => Self::new(&TOO_FAST).retry_after(seconds_up(retry_ms)),
             EngineError::Overloaded => Self::new(&OVERLOADED),
             EngineError::Poisoned => Self::logged(&SUSPENDED, &error).retry_after(RESTART_SECONDS),
+            EngineError::Suspended => Self::new(&SUSPENDED),
+            // The engine has said so once; a crowd that meets it is not logged one by one.
+            EngineError::Unavailable(_) => Self::new(&RECOVERING),
             EngineError::Indeterminate(_) => Self::logged(&INDETERMINATE, &error),
             // With `ack = "ledger"` the claim is in the journal and stands; its answer may be had again with the same key.
             EngineError::LedgerBehind => Self::logged(&INDETERMINATE, &error),
@@ -306,9 +324,14 @@ impl From<Refusal> for Problem {
     }
 }
 
+/// Of reads; see [`Problem::unwritten`] for the rest.
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
-        Self::internal(&error)
+        match error.outage() {
+            // The projector has said so once.
+            Some(_) => Self::new(&RECOVERING),
+            None => Self::internal(&error),
+        }
     }
 }
 

@@ -43,9 +43,15 @@ pub async fn ensure_admin_key(ledger: &Ledger, data: &Path, given: Option<String
         let hash = key_hash(&key);
         if !known.iter().any(|row| row.key_hash == hash) {
             // A key's id is made of its hash, so one that was revoked cannot come back by a restart.
-            add_key(ledger, "admin", "BUNHO_ADMIN_KEY", &key, now).await.map_err(|failure| {
-                Failure::configuration(format_args!("BUNHO_ADMIN_KEY refused: {failure}\n  mend: if that key was revoked, set another one"))
-            })?;
+            let added = add_key(ledger, "admin", "BUNHO_ADMIN_KEY", &key, now).await;
+            if let Err(failure) = added
+                // Another node that starts at the same time has added it.
+                && !ledger.keys().await?.iter().any(|row| row.key_hash == hash)
+            {
+                return Err(Failure::configuration(format_args!(
+                    "BUNHO_ADMIN_KEY refused: {failure}\n  mend: if that key was revoked, set another one"
+                )));
+            }
         }
         return Ok(None);
     }
@@ -132,6 +138,13 @@ pub fn ticket_secret(data: &Path) -> Result<[u8; 32], Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_ticket_secret(&path),
         Err(error) => Err(Failure::data(format_args!("{} cannot be read: {error}", path.display()))),
     }
+}
+
+/// Tells whether two nodes have the same secret, and nothing else about it.
+#[must_use]
+pub fn fingerprint(secret: &[u8; 32]) -> String {
+    let digest = Sha256::new().chain_update(b"bunho ticket key ").chain_update(secret).finalize();
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn make_ticket_secret(path: &Path) -> Result<[u8; 32], Failure> {

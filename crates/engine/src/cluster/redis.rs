@@ -10,39 +10,49 @@
 //! bunho:{7}:7:wait bunho:{7}:9:wait             sorted set: who waits on standby, by order of joining
 //! ```
 //!
-//! * `lua/`: the rules, as `bunho_domain::offer` has them, and what surrounds one run of the script.
+//! A zone's line has a tag of its own, `{z7}` for zone 7, an outbox as offers have, and keys that `lua/line/prelude.lua` names.
+//!
+//! * `lua/`: the rules, as `bunho_domain::offer` and `bunho_domain::line` have them, and what surrounds one run of a script.
 //! * `link.rs`: the way to the node that has a slot, and what an error says about whether a run happened.
-//! * `tag.rs`: gathering commands, shipping what they wrote, answering when it is durable.
-//! * `offers.rs`: the commands. `wire.rs`, `msgpack.rs`: how they are packed.
-//! * `line.rs`: the waiting lines, decided by the rules of `bunho_domain::line`.
+//! * `tag.rs`: gathering commands, shipping what they wrote, answering when it is durable. `order.rs`: one command on that way. `of.rs`: what is
+//!   different between offers and zones.
+//! * `offers.rs`, `zones.rs`: the commands. `wire.rs`, `msgpack.rs`: how they are packed; for zones in `line.rs` and below.
 //!
 //! **Invariant:** no answer is given that depends on an entry that is still in the outbox (unless `Ack::Engine` asks for it); and an entry
-//! leaves the outbox only after the journal has it and the offer still has the epoch under which it was decided.
+//! leaves the outbox only after the journal has it and the offer or zone still has the epoch under which it was decided.
 
 pub mod line;
 mod link;
 mod msgpack;
+mod of;
 mod offers;
+mod order;
 mod script;
 mod shipper;
 mod tag;
 mod wire;
+mod zones;
 
+pub use line::{Facts, Report as ReadZone, ZoneHome};
 pub use link::{EntryId, Patience};
 pub use msgpack::Malformed;
+pub use of::Of;
 pub use offers::OfferState as ReadOffer;
 pub use shipper::{Entry, MemoryJournal, Shipment, Shipper};
 pub use tag::Gathering;
+pub use wire::Standing;
+pub use zones::ZoneDeletion;
 
 use crate::types::Ack;
 use bunho_domain::time::Millis;
 use link::{Link, RunError};
+use order::{Answer, Left, Order, Repeat, To, Until};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use tag::{Answer, Left, Order, Repeat, Tag, To, Until};
+use tag::Tag;
 use tokio::sync::{mpsc, oneshot};
 
 /// Where an offer lives, and as whom the node knows it.
@@ -61,7 +71,7 @@ pub struct Home {
 pub enum DeciderClock {
     /// Redis's own.
     Redis,
-    /// Tests move it, in Unix milliseconds. Only offers that were created under such a clock obey it.
+    /// Tests move it, in Unix milliseconds. Only offers and zones that were created under such a clock obey it.
     Manual(Arc<AtomicI64>),
 }
 
@@ -118,11 +128,14 @@ pub enum DecideError {
     /// Redis knows no such offer: it was deleted, or Redis has lost it.
     #[error("Redis knows no such offer")]
     UnknownOffer,
-    /// The offer's state is in doubt or being loaded; nothing happened.
-    #[error("the offer is suspended")]
+    /// Redis knows no such zone: it was deleted, or Redis has lost it.
+    #[error("Redis knows no such zone")]
+    UnknownZone,
+    /// The state is in doubt or being loaded; nothing happened.
+    #[error("the offer or zone is suspended")]
     Suspended,
-    /// The node knows the offer by another epoch; nothing happened.
-    #[error("the offer's epoch is {current} by now")]
+    /// The node knows the offer or zone by another epoch; nothing happened.
+    #[error("the epoch is {current} by now")]
     Epoch {
         /// The one in Redis.
         current: u32,
@@ -142,11 +155,11 @@ pub enum DecideError {
         /// The newest revision.
         current: u32,
     },
-    /// There is an offer of this number already.
-    #[error("there is an offer of this number already")]
+    /// There is one of this number already.
+    #[error("there is an offer or zone of this number already")]
     Exists,
-    /// A clock was given for an offer that does not obey one.
-    #[error("the offer was not created for a clock that is set")]
+    /// A clock was given for an offer or zone that does not obey one.
+    #[error("it was not created for a clock that is set")]
     Clock,
     /// Redis answered something that this program cannot read.
     #[error(transparent)]
@@ -171,7 +184,7 @@ pub struct Decider {
     options: DeciderOptions,
     link: Arc<Link>,
     shipper: Shipper,
-    tags: Mutex<HashMap<u32, mpsc::Sender<Order>>>,
+    tags: Mutex<HashMap<Of, mpsc::Sender<Order>>>,
 }
 
 impl Decider {
@@ -184,12 +197,28 @@ impl Decider {
         Ok(Self { options, link: Arc::new(link), shipper, tags: Mutex::default() })
     }
 
+    /// Redis's clock.
+    ///
+    /// # Errors
+    /// [`DecideError::Unavailable`].
+    pub async fn time(&self) -> Result<Millis, DecideError> {
+        self.link.time().await.map(Millis).map_err(|error| DecideError::Unavailable(error.to_string()))
+    }
+
     /// Ships what a tag's outbox still holds, whoever wrote it, some hundred entries at a time. For a node's background.
     ///
     /// # Errors
     /// [`DecideError::Overloaded`].
     pub fn relay(&self, tag: u32) -> Result<(), DecideError> {
-        self.tag(tag).try_send(tag::relay(tag, EntryId::default(), Left::Now)).map_err(|_| DecideError::Overloaded)
+        self.relay_left(Of::Offer(tag), Left::Now)
+    }
+
+    /// The same for a zone.
+    ///
+    /// # Errors
+    /// [`DecideError::Overloaded`].
+    pub fn relay_zone(&self, number: u32) -> Result<(), DecideError> {
+        self.relay_left(Of::Zone(number), Left::Now)
     }
 
     /// Ships and removes what a tag's outbox still holds, what an epoch that has ended left included, until it is empty. For the
@@ -198,20 +227,37 @@ impl Decider {
     /// # Errors
     /// [`DecideError::Indeterminate`]: the journal did not take it in time.
     pub async fn drain(&self, tag: u32) -> Result<(), DecideError> {
+        self.drain_of(Of::Offer(tag)).await
+    }
+
+    /// The same for a zone.
+    ///
+    /// # Errors
+    /// [`DecideError::Indeterminate`]: the journal did not take it in time.
+    pub async fn drain_zone(&self, number: u32) -> Result<(), DecideError> {
+        self.drain_of(Of::Zone(number)).await
+    }
+
+    async fn drain_of(&self, tag: Of) -> Result<(), DecideError> {
+        let (Of::Offer(number) | Of::Zone(number)) = tag;
         let give_up = tokio::time::Instant::now() + self.options.durable_within;
-        let home = Home { tag, offer: tag, epoch: 0 };
         loop {
-            let answer = self.ask(home, tag::read_outbox(tag, EntryId::default()), Repeat::Yes, Until::Decided).await?;
-            let left = tag::done(&answer, tag)?.map_err(|_| Malformed("reading the outbox was refused"))?.array()?;
+            let read = tag.read_outbox(EntryId::default());
+            let answer = self.ask_about(tag, number, Vec::new(), read, Repeat::Yes, Until::Decided).await?;
+            let left = wire::done(&answer).ok_or(Malformed("reading the outbox was refused"))?.array()?;
             if left == 0 {
                 return Ok(());
             }
             if tokio::time::Instant::now() > give_up {
                 return Err(DecideError::Indeterminate("the outbox is not empty yet".into()));
             }
-            self.tag(tag).try_send(tag::relay(tag, EntryId::default(), Left::Ever)).map_err(|_| DecideError::Overloaded)?;
+            self.relay_left(tag, Left::Ever)?;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    fn relay_left(&self, tag: Of, left: Left) -> Result<(), DecideError> {
+        self.tag(tag).try_send(Order::relay(tag, EntryId::default(), left)).map_err(|_| DecideError::Overloaded)
     }
 
     /// The time that commands are given, where tests set it.
@@ -223,11 +269,11 @@ impl Decider {
     }
 
     /// Sends a packed command to the task of its tag and waits for the answer.
-    async fn ask(&self, home: Home, command: Vec<u8>, repeat: Repeat, until: Until) -> Answer {
+    async fn ask_about(&self, tag: Of, offer: u32, others: Vec<u32>, command: Vec<u8>, repeat: Repeat, until: Until) -> Answer {
         let until = if self.options.ack == Ack::Engine { Until::Decided } else { until };
         let (to, answer) = oneshot::channel();
-        let order = Order { command, offer: home.offer, repeat, until, tries: 0, to: To::Caller(to) };
-        self.tag(home.tag).try_send(order).map_err(|_| DecideError::Overloaded)?;
+        let order = Order { command, offer, others, repeat, until, tries: 0, to: To::Caller(to) };
+        self.tag(tag).try_send(order).map_err(|_| DecideError::Overloaded)?;
         match tokio::time::timeout(self.options.durable_within, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(DecideError::Indeterminate("the task of its tag has ended".into())),
@@ -236,15 +282,15 @@ impl Decider {
     }
 
     /// The task of a tag, which is started at its first use.
-    fn tag(&self, number: u32) -> mpsc::Sender<Order> {
+    fn tag(&self, of: Of) -> mpsc::Sender<Order> {
         let mut tags = self.tags.lock();
-        if let Some(orders) = tags.get(&number).filter(|orders| !orders.is_closed()) {
+        if let Some(orders) = tags.get(&of).filter(|orders| !orders.is_closed()) {
             return orders.clone();
         }
         let (orders, queue) = mpsc::channel(self.options.in_flight_max);
         let (link, shipper, gathering) = (self.link.clone(), self.shipper.clone(), self.options.gathering.clone());
-        tokio::spawn(Tag::new(&self.options.prefix, number, link, shipper, gathering, queue).serve());
-        tags.insert(number, orders.clone());
+        tokio::spawn(Tag::new(&self.options.prefix, of, link, shipper, gathering, queue).serve());
+        tags.insert(of, orders.clone());
         orders
     }
 }

@@ -3,14 +3,15 @@
 //! One lock serialises these, so that what a definition refers to cannot vanish while it is checked, and
 //! numbers are given once. What was defined is recorded in the journal together with its audit entry.
 
-use super::{Embedded, GuardedZone, ZoneCell, until_durable};
+use super::{Embedded, GuardedZone, OfferCell, ZoneCell, until_durable};
 use crate::Decided;
 use crate::error::EngineError;
+use crate::references::{self, Named};
 use bunho_domain::event::{ZoneChange, ZoneEvent};
 use bunho_domain::ids::{OfferId, ZoneId};
 use bunho_domain::line::Line;
 use bunho_domain::line::settings::ZoneSettings;
-use bunho_domain::offer::settings::{Kind, OfferSettings};
+use bunho_domain::offer::settings::OfferSettings;
 use bunho_domain::offer::{Offer, Step};
 use bunho_journal::{Audit, Commit, crash_point};
 use std::sync::Arc;
@@ -95,38 +96,17 @@ impl Embedded {
         Ok(decided)
     }
 
-    /// What an offer names must exist and be of the right kind.
     fn check_offer_references(&self, settings: &OfferSettings) -> Result<(), EngineError> {
-        if let Some(zone) = &settings.zone
-            && self.zone_cell(zone).is_err()
-        {
-            return Err(EngineError::Reference { field: "zone", reason: "must name a zone that exists" });
-        }
         let offers = self.offers.load();
-        let is_granted = offers.by_id.values().any(|other| other.guarded.lock().offer.settings().grants.as_ref() == Some(&settings.id));
-        if is_granted && settings.kind != Kind::Coupon {
-            return Err(EngineError::Reference { field: "kind", reason: "must be coupon, since another offer grants this one" });
-        }
-        let Some(grants) = &settings.grants else { return Ok(()) };
-        if *grants == settings.id {
-            return Err(EngineError::Reference { field: "grants", reason: "must be another offer" });
-        }
-        let Ok(granted) = self.offer_cell(grants) else {
-            return Err(EngineError::Reference { field: "grants", reason: "must name an offer that exists" });
+        // Copied, so that no two offers are locked at once.
+        let settings_of = |cell: &Arc<OfferCell>| cell.guarded.lock().offer.settings().clone();
+        let granted = settings.grants.as_ref().and_then(|grants| offers.by_id.get(grants)).map(settings_of);
+        let named = Named {
+            zone_exists: settings.zone.as_ref().is_some_and(|zone| self.zone_cell(zone).is_ok()),
+            granted: granted.as_ref(),
+            is_granted: offers.by_id.values().any(|other| other.guarded.lock().offer.settings().grants.as_ref() == Some(&settings.id)),
         };
-        let granted = granted.guarded.lock();
-        if granted.offer.settings().kind != Kind::Coupon {
-            return Err(EngineError::Reference { field: "grants", reason: "must name an offer of kind coupon" });
-        }
-        // One step deep: so the two locks of a grant are always taken in the same order.
-        if granted.offer.settings().grants.is_some() {
-            return Err(EngineError::Reference { field: "grants", reason: "must name an offer that grants nothing itself" });
-        }
-        drop(granted);
-        if is_granted {
-            return Err(EngineError::Reference { field: "grants", reason: "must be null, since this offer is itself granted by another" });
-        }
-        Ok(())
+        references::check_offer(settings, &named)
     }
 
     pub(crate) async fn put_zone(&self, settings: ZoneSettings, if_revision: Option<u32>, audit: Audit) -> Result<bool, EngineError> {

@@ -1,7 +1,8 @@
 //! Claims, standby and stock: lock, decide, record, unlock, wait.
 
-use super::{Embedded, GuardedOffer, InFlight, OfferCell, until_durable};
+use super::{Embedded, GuardedOffer, OfferCell, until_durable};
 use crate::Decided;
+use crate::bulkhead::InFlight;
 use crate::error::EngineError;
 use crate::types::Ack;
 use bunho_domain::claim::Claim;

@@ -1,9 +1,9 @@
 //! Start: the ledger's state at its offset, then the journal after it.
 
 use super::mistakes::without_key;
-use super::random::Randomness;
 use super::{Embedded, Numbers, Offers, ZoneCell, Zones};
 use crate::clock::Clock;
+use crate::random::Randomness;
 use crate::types::Options;
 use arc_swap::ArcSwap;
 use bunho_domain::event::{Event, OfferChange, ZoneChange};

@@ -1,6 +1,7 @@
 //! Joining, polling and leaving a zone's line.
 
-use super::{Embedded, GuardedZone, InFlight, ZoneCell, until_durable};
+use super::{Embedded, GuardedZone, ZoneCell, until_durable};
+use crate::bulkhead::InFlight;
 use crate::error::EngineError;
 use crate::types::{Entry, Subject, ZoneReport};
 use bunho_domain::event::{Event, ZoneChange, ZoneEvent};
@@ -91,7 +92,7 @@ impl Embedded {
         until_durable(commit).await
     }
 
-    pub(crate) fn zone_report(&self, zone: &ZoneId) -> Result<ZoneReport, EngineError> {
+    pub(crate) fn zone(&self, zone: &ZoneId) -> Result<ZoneReport, EngineError> {
         let cell = self.zone_cell(zone)?;
         let status = cell.lock()?.line.status(cell.left(), self.clock.now());
         Ok(ZoneReport { settings: cell.settings.load_full(), status })
@@ -104,7 +105,7 @@ impl Embedded {
 
     pub(crate) fn zones(&self) -> Vec<ZoneReport> {
         let zones = self.zones.load();
-        zones.by_id.keys().filter_map(|id| self.zone_report(id).ok()).collect()
+        zones.by_id.keys().filter_map(|id| self.zone(id).ok()).collect()
     }
 
     fn read_ticket(&self, cell: &ZoneCell, zone: &ZoneId, token: &str) -> Result<Poll, EngineError> {

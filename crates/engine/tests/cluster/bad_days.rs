@@ -1,6 +1,6 @@
 //! What happens when the journal is out, a node dies with entries unshipped, Redis steps back or an offer is suspended.
 
-use crate::crowd::{claim, versions};
+use crate::crowd::{claim, claim_once_sure, read_once_sure, versions};
 use crate::pair::shipped;
 use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, seeds};
 use bunho_domain::offer::refusal::Refusal;
@@ -174,11 +174,11 @@ async fn what_is_no_cluster_is_not_opened() {
 }
 
 /// The node that has a slot, by asking each.
-fn owner(key: &str) -> &'static crate::redis::Node {
+pub fn owner(key: &str) -> &'static crate::redis::Node {
     nodes().iter().find(|node| !ask(node.port, &format!("XLEN {key}")).starts_with("-MOVED")).unwrap()
 }
 
-fn node_id(port: u16) -> String {
+pub fn node_id(port: u16) -> String {
     ask(port, "CLUSTER MYID").lines().nth(1).unwrap().to_owned()
 }
 
@@ -199,7 +199,7 @@ async fn a_slot_that_moves_to_another_node_takes_its_offers_along() {
             tokio::spawn(async move {
                 let mut taken = 0;
                 while !*stopped.borrow() {
-                    claim(&cluster, home, &format!("{caller}-{taken}"), None).await.unwrap().unwrap();
+                    claim_once_sure(&cluster, home, &format!("{caller}-{taken}"), None).await.unwrap().unwrap();
                     taken += 1;
                 }
                 taken
@@ -216,15 +216,15 @@ async fn a_slot_that_moves_to_another_node_takes_its_offers_along() {
     for node in [to, from].into_iter().chain(nodes()) {
         assert_eq!(ask(node.port, &format!("CLUSTER SETSLOT {slot} NODE {}", node_id(to.port))), "+OK\r\n");
     }
-    let before = cluster.offer(home).await.unwrap().stock.confirmed;
-    while cluster.offer(home).await.unwrap().stock.confirmed < before + 50 {}
+    let before = read_once_sure(&cluster, home).await.stock.confirmed;
+    while read_once_sure(&cluster, home).await.stock.confirmed < before + 50 {}
     stop.send_replace(true);
     let mut taken = 0;
     for claims in claims {
         taken += claims.await.unwrap();
     }
     assert_eq!(owner(&outbox).port, to.port);
-    assert_eq!(cluster.offer(home).await.unwrap().stock.confirmed, taken);
+    assert_eq!(read_once_sure(&cluster, home).await.stock.confirmed, taken);
     assert_eq!(versions(&shipped(&journal, home.tag)), (1..=u64::from(taken) + 1).collect::<Vec<u64>>());
 }
 

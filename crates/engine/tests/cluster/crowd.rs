@@ -10,7 +10,7 @@ use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::Kind;
 use bunho_domain::offer::{ClaimRequest, OfferState, Pass};
 use bunho_domain::time::Millis;
-use bunho_engine::cluster::redis::{DecideError, Decider, DeciderClock, DeciderOptions, Home};
+use bunho_engine::cluster::redis::{DecideError, Decider, DeciderClock, DeciderOptions, Home, Of, ReadOffer};
 use bunho_journal::Record;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,6 +24,31 @@ pub async fn claim(cluster: &Decider, home: Home, user: &str, key: Option<&str>)
     let key = key.map(|key| IdempotencyKey::parse(key).unwrap());
     let request = ClaimRequest { user: &user, quantity: 1, key: key.as_ref(), attributes: None, pass: Pass::Missing, nonce };
     Ok(cluster.claim(home, request).await?.map(|taken| taken.claim))
+}
+
+/// A claim that is asked again where the offer has got into another Redis process: somebody makes sure of it, as recovery would.
+pub async fn claim_once_sure(cluster: &Decider, home: Home, user: &str, key: Option<&str>) -> Result<Result<Claim, Refusal>, DecideError> {
+    loop {
+        match claim(cluster, home, user, key).await {
+            Err(DecideError::Suspended) => make_sure(cluster, home).await,
+            told => return told,
+        }
+    }
+}
+
+/// An offer's state, made sure of.
+pub async fn read_once_sure(cluster: &Decider, home: Home) -> ReadOffer {
+    loop {
+        match cluster.offer(home).await {
+            Err(DecideError::Suspended) => make_sure(cluster, home).await,
+            told => return told.unwrap(),
+        }
+    }
+}
+
+async fn make_sure(cluster: &Decider, home: Home) {
+    // Whoever is second finds it done; while keys are on their way nobody can.
+    let _ = cluster.resume(home).await;
 }
 
 /// Versions of an offer's events in the order in which the outbox has them.
@@ -77,7 +102,7 @@ async fn rush(trouble: Trouble) {
                 let user = call % 1_000;
                 // Cut connections lose answers: whoever asks again with the key learns what happened.
                 for _ in 0..20 {
-                    match claim(&cluster, home, &format!("u{user}"), Some(&format!("k{user}"))).await {
+                    match claim_once_sure(&cluster, home, &format!("u{user}"), Some(&format!("k{user}"))).await {
                         Err(DecideError::Indeterminate(_) | DecideError::Unavailable(_)) => tokio::task::yield_now().await,
                         told => return (user, told.unwrap()),
                     }
@@ -112,7 +137,7 @@ async fn rush(trouble: Trouble) {
         }
     }
     assert_eq!((winners.len(), ids.len()), (100, 100), "one each, and both calls of one user have the same");
-    let read = both[1].offer(home).await.unwrap();
+    let read = read_once_sure(&both[1], home).await;
     assert_eq!((read.stock.confirmed, read.stock.remaining, read.stock.state), (100, 0, OfferState::SoldOut));
     let mut records = shipped_by_either(&one_journal, &other_journal, tag, trouble);
     records.dedup_by_key(|(id, _)| *id);
@@ -130,7 +155,7 @@ fn shipped_by_either(
     trouble: Trouble,
 ) -> Shipped {
     let entries = one.entries().into_iter().chain(other.entries());
-    let mut all: Shipped = entries.filter(|entry| entry.tag == tag).map(|entry| (entry.id, entry.record.clone())).collect();
+    let mut all: Shipped = entries.filter(|entry| entry.tag == Of::Offer(tag)).map(|entry| (entry.id, entry.record.clone())).collect();
     all.sort_by_key(|(id, _)| *id);
     if matches!(trouble, Trouble::None | Trouble::ScriptFlush) {
         assert!(all.windows(2).all(|pair| pair[0].0 != pair[1].0), "an entry was shipped twice, though no answer was lost");

@@ -5,5 +5,8 @@
 mod bad_days;
 mod conformance;
 mod crowd;
+mod lines;
 mod pair;
+mod people;
+mod ports;
 mod redis;

@@ -9,7 +9,7 @@ use bunho_domain::limits::SETTLE_MOST;
 use bunho_domain::offer::settings::OfferSettings;
 use bunho_domain::offer::{Offer, Step};
 use bunho_domain::time::Millis;
-use bunho_engine::cluster::redis::{Decider, Home, MemoryJournal};
+use bunho_engine::cluster::redis::{Decider, Home, MemoryJournal, Of};
 use bunho_journal::{Audit, Record};
 
 /// Offer 0 may grant offer 1, after which the tag is named.
@@ -87,7 +87,7 @@ pub async fn create(cluster: &Decider, settings: [OfferSettings; 2], now: Millis
 
 /// What was shipped of a tag, in the order of the outbox.
 pub fn shipped(journal: &MemoryJournal, tag: u32) -> Vec<Record> {
-    let mut entries: Vec<_> = journal.entries().into_iter().filter(|entry| entry.tag == tag).collect();
+    let mut entries: Vec<_> = journal.entries().into_iter().filter(|entry| entry.tag == Of::Offer(tag)).collect();
     entries.sort_by_key(|entry| entry.id);
     assert!(entries.windows(2).all(|pair| pair[0].id != pair[1].id), "an entry was shipped twice, though nothing went wrong");
     entries.into_iter().map(|entry| entry.record.clone()).collect()

@@ -3,12 +3,13 @@
 //! Each server runs under a shell that waits for the end of its input and then stops it by its process id and removes its folder.
 //! The input ends when this process does, however it ends.
 
+use crate::ports;
 use bunho_domain::ids::{AppId, OfferId};
 use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_engine::cluster::redis::{Decider, DeciderOptions, MemoryJournal, Shipper};
 use bunho_journal::Audit;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -39,7 +40,7 @@ pub fn seeds_of(nodes: &[Node]) -> Vec<String> {
 
 /// One more cluster, for a test that would disturb the others; it stops when it is dropped.
 pub fn start() -> Vec<Node> {
-    let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
+    let ports: Vec<(u16, u16)> = (0..3).map(|_| (ports::free(), ports::free())).collect();
     let nodes: Vec<Node> = ports
         .iter()
         .map(|&(port, bus)| {
@@ -67,10 +68,6 @@ pub fn start() -> Vec<Node> {
     };
     until("the cluster is whole", || ports.iter().all(|&(port, _)| ready(port)));
     nodes
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// Sends one inline command; returns what came first.

@@ -271,7 +271,7 @@ impl Pair {
         }
         for offer in 0..OFFERS.len() {
             let number = 2 - offer as u32;
-            let (claims, more) = self.node.engine.claims_from(number, 0, 10_000);
+            let (claims, more) = self.node.engine.claims_from(number, 0, 10_000).await.unwrap();
             assert_eq!(more, None);
             let model = &self.model.offers[offer];
             self.claims[offer] = claims.iter().map(|claim| claim.id).collect();

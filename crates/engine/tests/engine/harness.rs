@@ -40,8 +40,7 @@ impl Node {
     /// Stops and starts again from the journal alone.
     pub fn restart(self) -> Self {
         let Self { dir, clock, engine, _projected } = self;
-        let Engine::Embedded(embedded) = &engine;
-        embedded.close();
+        embedded(&engine).close();
         drop(engine);
         let (engine, projected) = open(dir.path(), &clock);
         Self { dir, clock, engine, _projected: projected }
@@ -95,8 +94,7 @@ impl Apart {
     }
 
     fn embedded(&self) -> &bunho_engine::Embedded {
-        let Engine::Embedded(embedded) = &self.engine;
-        embedded
+        embedded(&self.engine)
     }
 
     /// Stops and starts again; the system's clock is set meanwhile.
@@ -111,11 +109,17 @@ impl Apart {
 
     fn again(self, step_ms: i64, disbelieving: bool) -> Self {
         let Self { dir, system, timer, engine, _projected } = self;
-        let Engine::Embedded(embedded) = &engine;
-        embedded.close();
+        embedded(&engine).close();
         drop(engine);
         system.fetch_add(step_ms, Ordering::Relaxed);
         Self::open(dir, (system, timer), disbelieving)
+    }
+}
+
+fn embedded(engine: &Engine) -> &bunho_engine::Embedded {
+    match engine {
+        Engine::Embedded(embedded) => embedded,
+        Engine::Cluster(_) => unreachable!("these tests are of the embedded shape"),
     }
 }
 

@@ -45,7 +45,7 @@ async fn thousands_of_large_holds_expire_together_and_standby_gets_them() {
     let node = node.restart();
     let (_, stock) = node.engine.offer(&offer).await.unwrap();
     assert_eq!((stock.held, stock.remaining), (1_000, HOLDS - 1_000));
-    let (claims, _) = node.engine.claims_from(1, 0, HOLDS);
+    let (claims, _) = node.engine.claims_from(1, 0, HOLDS).await.unwrap();
     assert!(claims.iter().all(|claim| claim.status == Status::Expired && claim.version == 2));
 }
 

@@ -6,7 +6,7 @@
 
 mod redis_server;
 
-use bunho_domain::event::{TicketNumber, ZoneChange, ZoneEvent};
+use bunho_domain::event::{Event, TicketNumber, ZoneChange, ZoneEvent};
 use bunho_domain::ids::{AppId, ZoneId};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Answer, Issued, Join, JoinOutcome, Line, OfferLeft, Place, Poll, PollRefusal, Status};
@@ -179,14 +179,19 @@ impl<'a> Run<'a> {
         let mut shipped = Vec::new();
         for (id, packed) in &reply.entries {
             let written = line::written(packed).unwrap();
-            assert_eq!((written.zone, written.epoch), (ZONE, self.caller.home.epoch));
-            self.version += written.events.len() as u64;
+            assert_eq!((written.number, written.epoch), (ZONE, self.caller.home.epoch));
+            self.version += written.record.events.len() as u64;
             assert_eq!(written.version, self.version, "every event has a version");
             shipped.push((id.clone(), written.version));
-            events.extend(written.events);
+            events.extend(written.record.events.into_iter().map(|event| match event {
+                Event::Zone(event) => event,
+                Event::Offer(event) => panic!("no offer is here: {event:?}"),
+            }));
         }
         if !shipped.is_empty() {
-            let shipped = self.runtime.block_on(self.caller.run(Some(self.now), &[Command::Shipped(&shipped)])).unwrap();
+            let reserved = events.iter().filter_map(reservation).max();
+            let command = Command::Shipped { entries: &shipped, reserved, draining: false };
+            let shipped = self.runtime.block_on(self.caller.run(Some(self.now), &[command])).unwrap();
             assert_eq!(line::done(&shipped.answers[0].1).unwrap(), Ok(false));
         }
         (reply.answers.into_iter().map(|(_, answer)| answer).collect(), events)
@@ -273,9 +278,8 @@ impl<'a> Run<'a> {
             assert_eq!(written, events);
             let issue = line::issue(&answer).unwrap().unwrap();
             for event in &events {
-                if let ZoneChange::Reserved { epoch, upto } = event.change {
+                if let Some((epoch, upto)) = reservation(event) {
                     self.line.reserved(epoch, upto);
-                    self.tell(Command::Reserved { epoch, upto });
                 }
             }
             self.journal.extend(events);
@@ -380,9 +384,8 @@ impl<'a> Run<'a> {
             }
         }
         for event in &events {
-            if let ZoneChange::Reserved { epoch, upto } = event.change {
+            if let Some((epoch, upto)) = reservation(event) {
                 self.line.reserved(epoch, upto);
-                self.tell(Command::Reserved { epoch, upto });
             }
         }
         self.journal.extend(events);
@@ -491,6 +494,11 @@ impl<'a> Run<'a> {
         assert_eq!(Status { estimated_seconds, ..report.status }, mine, "at {:?}", self.now);
         assert_eq!((&report.settings, report.version), (self.line.settings(), self.version));
     }
+}
+
+/// What Redis is told together with the removal of the entry, and the other line by itself.
+fn reservation(event: &ZoneEvent) -> Option<(u32, u32)> {
+    if let ZoneChange::Reserved { epoch, upto } = event.change { Some((epoch, upto)) } else { None }
 }
 
 /// Redis forgets everything but scripts.

@@ -1,7 +1,9 @@
 //! A redis-server of a test's own: its own port and folder, stopped by its process id, also when the test panics.
 
+#[path = "../cluster/ports.rs"]
+mod ports;
+
 use redis::aio::MultiplexedConnection;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,8 +21,7 @@ pub struct RedisServer {
 
 impl RedisServer {
     pub fn start() -> Self {
-        // A port that was free just now; another process may take it first, and then the server does not come up and the test says so.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+        let port = ports::free();
         let folder = tempfile::tempdir().expect("a folder");
         let process = Command::new(std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into()))
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])

@@ -1,12 +1,19 @@
 //! One event as one message: [CloudEvents 1.0](https://github.com/cloudevents/spec) in structured JSON mode, for every service that reads the topic.
 //!
 //! ```json
-//! {"specversion":"1.0","id":"00000007-0000-8000-….2","source":"/bunho/offers/7","type":"bunho.claim.v1","time":"2026-01-02T03:04:05.678Z",
+//! {"specversion":"1.0","id":"00000007-0000-8000-….2","source":"/bunho/offers/7","type":"bunho.claim.v1","epoch":1,"time":"2026-01-02T03:04:05.678Z",
 //!  "datacontenttype":"application/json","data":{"at":1767323045678,"offer":7,"offer_version":200,"state":{…},"audit":{…}}}
 //! ```
 //!
 //! `data` is what counts and carries everything, `state` in it the whole new state of what the message is about; the attributes around it are for
-//! those who route and look. All times in `data` are milliseconds since 1970 in UTC. `id` is the thing's id and its version, so a message that came twice is known by it.
+//! those who route and look. `epoch`, an extension attribute, is the epoch of the offer or zone under which it was decided. All times in `data` are milliseconds since 1970 in UTC. `id` is the thing's id and its version, so a message that came twice is known by it.
+//!
+//! A message's *key* is the id of the offer or the zone that it is about: the claim of a granted coupon has the coupon's, not that of the booking
+//! that granted it. So everything about one of them is in one partition. Order there is the order of writing, and several nodes write: of what is
+//! about one thing the higher version is the newer one, wherever it stands.
+//!
+//! A *fence* (`bunho.fence.v1`) says that an offer or a zone is in a new epoch. What stands after it in its partition under a lower epoch does not count:
+//! nobody was answered about it.
 //!
 //! Rules for changing it: fields may be added (readers ignore what they do not know, and what is missing and optional is none); anything else
 //! is a new type, `….v2`. What a reader cannot read is an error that keeps apart *why*: a type from a newer release is no damage.
@@ -31,10 +38,36 @@ mod zone;
 pub struct Message {
     /// When it was decided.
     pub at: Millis,
+    /// The epoch, of the offer or zone that it is about, under which it was decided.
+    pub epoch: u32,
     /// What happened.
-    pub event: Event,
+    pub content: Content,
     /// Who did it, where a person did.
     pub audit: Option<Audit>,
+}
+
+/// What a message is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Something happened.
+    Event(Event),
+    /// From here on nothing counts that was decided under a lower epoch than this message's.
+    Fence {
+        /// Whether it is of an offer or a zone.
+        of: Kind,
+        /// The number of that.
+        number: u32,
+    },
+}
+
+/// What has a number, an epoch and messages of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An offer.
+    Offer,
+    /// A zone.
+    Zone,
 }
 
 /// Why bytes are not a message that this release can read.
@@ -84,6 +117,7 @@ struct Written<'a, T> {
     id: &'a str,
     source: &'a str,
     r#type: &'static str,
+    epoch: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<String>,
     datacontenttype: &'static str,
@@ -97,6 +131,7 @@ struct Envelope<'a> {
     specversion: Cow<'a, str>,
     #[serde(borrow)]
     r#type: Cow<'a, str>,
+    epoch: u32,
     #[serde(borrow)]
     data: &'a RawValue,
 }
@@ -136,6 +171,14 @@ struct ZoneData<'a, T> {
     audit: Option<AuditJson<'a>>,
 }
 
+/// The data of a fence.
+#[derive(Serialize, Deserialize)]
+struct FenceData {
+    at: i64,
+    kind: Kind,
+    number: u32,
+}
+
 /// The state of what is gone.
 #[derive(Serialize, Deserialize)]
 struct Gone {}
@@ -151,12 +194,26 @@ const ZONE_LEFT: &str = "bunho.zone.left.v1";
 const ZONE_MINUTE: &str = "bunho.zone.minute.v1";
 const ZONE_FRONT: &str = "bunho.zone.front.v1";
 const ZONE_DELETED: &str = "bunho.zone.deleted.v1";
+const FENCE: &str = "bunho.fence.v1";
 
 impl Message {
     /// The message as it is written to the topic.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        encode(self.at, &self.event, self.audit.as_ref())
+        match &self.content {
+            Content::Event(event) => encode(self.at, self.epoch, event, self.audit.as_ref()),
+            &Content::Fence { of, number } => encode_fence(self.at, self.epoch, of, number),
+        }
+    }
+
+    /// The offer or zone that it is about, by number.
+    #[must_use]
+    pub const fn about(&self) -> (Kind, u32) {
+        match &self.content {
+            Content::Event(Event::Offer(event)) => (Kind::Offer, event.offer),
+            Content::Event(Event::Zone(event)) => (Kind::Zone, event.zone),
+            Content::Fence { of, number } => (*of, *number),
+        }
     }
 
     /// Reads one message.
@@ -168,23 +225,29 @@ impl Message {
         if envelope.specversion != "1.0" {
             return Err(Unreadable::SpecVersion { found: envelope.specversion.into_owned() });
         }
-        let json = envelope.data.get();
+        let (epoch, json) = (envelope.epoch, envelope.data.get());
         match &*envelope.r#type {
-            CLAIM => offer_data::<ClaimJson<'_>>(CLAIM, json, |claim| Ok(OfferChange::Claim(Box::new(claim.try_into()?)))),
-            STANDBY => offer_data::<StandbyJson<'_>>(STANDBY, json, |standby| Ok(OfferChange::Standby(Box::new(standby.try_into()?)))),
-            OFFER => offer_data::<OfferJson<'_>>(OFFER, json, |settings| Ok(OfferChange::Defined(Box::new(settings.try_into()?)))),
-            OFFER_DELETED => offer_data::<Gone>(OFFER_DELETED, json, |Gone {}| Ok(OfferChange::Deleted)),
-            ZONE => zone_data::<ZoneJson<'_>>(ZONE, json, |settings| Ok(ZoneChange::Defined(Box::new(settings.try_into()?)))),
-            ZONE_RESERVED => zone_data(ZONE_RESERVED, json, |ReservedJson { epoch, upto }| Ok(ZoneChange::Reserved { epoch, upto })),
-            ZONE_ADMITTED => zone_data(ZONE_ADMITTED, json, |ticket: TicketJson| {
+            CLAIM => offer_data::<ClaimJson<'_>>(CLAIM, epoch, json, |claim| Ok(OfferChange::Claim(Box::new(claim.try_into()?)))),
+            STANDBY => {
+                offer_data::<StandbyJson<'_>>(STANDBY, epoch, json, |standby| Ok(OfferChange::Standby(Box::new(standby.try_into()?))))
+            }
+            OFFER => offer_data::<OfferJson<'_>>(OFFER, epoch, json, |settings| Ok(OfferChange::Defined(Box::new(settings.try_into()?)))),
+            OFFER_DELETED => offer_data::<Gone>(OFFER_DELETED, epoch, json, |Gone {}| Ok(OfferChange::Deleted)),
+            ZONE => zone_data::<ZoneJson<'_>>(ZONE, epoch, json, |settings| Ok(ZoneChange::Defined(Box::new(settings.try_into()?)))),
+            ZONE_RESERVED => zone_data(ZONE_RESERVED, epoch, json, |ReservedJson { epoch, upto }| Ok(ZoneChange::Reserved { epoch, upto })),
+            ZONE_ADMITTED => zone_data(ZONE_ADMITTED, epoch, json, |ticket: TicketJson| {
                 Ok(ZoneChange::Admitted { ticket: ticket.number(), at: Millis(ticket.at) })
             }),
-            ZONE_LEFT => {
-                zone_data(ZONE_LEFT, json, |ticket: TicketJson| Ok(ZoneChange::Left { ticket: ticket.number(), at: Millis(ticket.at) }))
+            ZONE_LEFT => zone_data(ZONE_LEFT, epoch, json, |ticket: TicketJson| {
+                Ok(ZoneChange::Left { ticket: ticket.number(), at: Millis(ticket.at) })
+            }),
+            ZONE_MINUTE => zone_data::<MinuteJson<'_>>(ZONE_MINUTE, epoch, json, |minute| Ok(ZoneChange::Minute(minute.try_into()?))),
+            ZONE_FRONT => zone_data(ZONE_FRONT, epoch, json, |FrontJson { epoch, seq }| Ok(ZoneChange::Front { epoch, seq })),
+            ZONE_DELETED => zone_data::<Gone>(ZONE_DELETED, epoch, json, |Gone {}| Ok(ZoneChange::Deleted)),
+            FENCE => {
+                let FenceData { at, kind, number } = serde_json::from_str(json).map_err(|source| Unreadable::Data { of: FENCE, source })?;
+                Ok(Self { at: Millis(at), epoch, content: Content::Fence { of: kind, number }, audit: None })
             }
-            ZONE_MINUTE => zone_data::<MinuteJson<'_>>(ZONE_MINUTE, json, |minute| Ok(ZoneChange::Minute(minute.try_into()?))),
-            ZONE_FRONT => zone_data(ZONE_FRONT, json, |FrontJson { epoch, seq }| Ok(ZoneChange::Front { epoch, seq })),
-            ZONE_DELETED => zone_data::<Gone>(ZONE_DELETED, json, |Gone {}| Ok(ZoneChange::Deleted)),
             other => Err(Unreadable::Type { found: other.to_owned() }),
         }
     }
@@ -192,63 +255,79 @@ impl Message {
 
 /// An event as it is written to the topic.
 #[must_use]
-pub fn encode(at: Millis, event: &Event, audit: Option<&Audit>) -> Vec<u8> {
+pub fn encode(at: Millis, epoch: u32, event: &Event, audit: Option<&Audit>) -> Vec<u8> {
     match event {
-        Event::Offer(event) => encode_offer(at, event, audit),
-        Event::Zone(event) => encode_zone(at, event, audit),
+        Event::Offer(event) => encode_offer(at, epoch, event, audit),
+        Event::Zone(event) => encode_zone(at, epoch, event, audit),
     }
 }
 
-fn encode_offer(at: Millis, event: &OfferEvent, audit: Option<&Audit>) -> Vec<u8> {
+fn encode_fence(at: Millis, epoch: u32, kind: Kind, number: u32) -> Vec<u8> {
+    let (one, all) = match kind {
+        Kind::Offer => ("offer", "offers"),
+        Kind::Zone => ("zone", "zones"),
+    };
+    let data = FenceData { at: at.0, kind, number };
+    written(Around { at, epoch, of: FENCE }, &format!("{one}-{number}.fence.{epoch}"), &format!("/bunho/{all}/{number}"), data)
+}
+
+fn encode_offer(at: Millis, epoch: u32, event: &OfferEvent, audit: Option<&Audit>) -> Vec<u8> {
     let &OfferEvent { offer, version, ref change } = event;
     let source = format!("/bunho/offers/{offer}");
+    let around = |of| Around { at, epoch, of };
     match change {
         OfferChange::Claim(claim) => {
             let id = format!("{}.{}", claim.id, claim.version);
-            written(at, CLAIM, &id, &source, OfferData::of(at, event, ClaimJson::from(&**claim), audit))
+            written(around(CLAIM), &id, &source, OfferData::of(at, event, ClaimJson::from(&**claim), audit))
         }
         OfferChange::Standby(standby) => {
             let id = format!("{}.{}", standby.id, standby.version);
-            written(at, STANDBY, &id, &source, OfferData::of(at, event, StandbyJson::from(&**standby), audit))
+            written(around(STANDBY), &id, &source, OfferData::of(at, event, StandbyJson::from(&**standby), audit))
         }
-        OfferChange::Defined(settings) => {
-            written(at, OFFER, &format!("offer-{offer}.{version}"), &source, OfferData::of(at, event, OfferJson::from(&**settings), audit))
-        }
+        OfferChange::Defined(settings) => written(
+            around(OFFER),
+            &format!("offer-{offer}.{version}"),
+            &source,
+            OfferData::of(at, event, OfferJson::from(&**settings), audit),
+        ),
         OfferChange::Deleted => {
-            written(at, OFFER_DELETED, &format!("offer-{offer}.{version}"), &source, OfferData::of(at, event, Gone {}, audit))
+            written(around(OFFER_DELETED), &format!("offer-{offer}.{version}"), &source, OfferData::of(at, event, Gone {}, audit))
         }
     }
 }
 
-fn encode_zone(at: Millis, event: &ZoneEvent, audit: Option<&Audit>) -> Vec<u8> {
+fn encode_zone(at: Millis, epoch: u32, event: &ZoneEvent, audit: Option<&Audit>) -> Vec<u8> {
     let &ZoneEvent { zone, ref change } = event;
     let source = format!("/bunho/zones/{zone}");
+    let around = |of| Around { at, epoch, of };
     match *change {
         ZoneChange::Defined(ref settings) => {
             let id = format!("zone-{zone}.settings.{}", settings.revision);
-            written(at, ZONE, &id, &source, ZoneData::of(at, zone, ZoneJson::from(&**settings), audit))
+            written(around(ZONE), &id, &source, ZoneData::of(at, zone, ZoneJson::from(&**settings), audit))
         }
         ZoneChange::Reserved { epoch, upto } => {
             let id = format!("zone-{zone}.reserved.{epoch}.{upto}");
-            written(at, ZONE_RESERVED, &id, &source, ZoneData::of(at, zone, ReservedJson { epoch, upto }, audit))
+            written(around(ZONE_RESERVED), &id, &source, ZoneData::of(at, zone, ReservedJson { epoch, upto }, audit))
         }
         ZoneChange::Admitted { ticket: TicketNumber { epoch, seq }, at: when } => {
             let id = format!("zone-{zone}.admitted.{epoch}.{seq}");
-            written(at, ZONE_ADMITTED, &id, &source, ZoneData::of(at, zone, TicketJson { epoch, seq, at: when.0 }, audit))
+            written(around(ZONE_ADMITTED), &id, &source, ZoneData::of(at, zone, TicketJson { epoch, seq, at: when.0 }, audit))
         }
         ZoneChange::Left { ticket: TicketNumber { epoch, seq }, at: when } => {
             let id = format!("zone-{zone}.left.{epoch}.{seq}");
-            written(at, ZONE_LEFT, &id, &source, ZoneData::of(at, zone, TicketJson { epoch, seq, at: when.0 }, audit))
+            written(around(ZONE_LEFT), &id, &source, ZoneData::of(at, zone, TicketJson { epoch, seq, at: when.0 }, audit))
         }
         ZoneChange::Minute(ref minute) => {
             let id = format!("zone-{zone}.minute.{}", minute.minute.0);
-            written(at, ZONE_MINUTE, &id, &source, ZoneData::of(at, zone, MinuteJson::from(minute), audit))
+            written(around(ZONE_MINUTE), &id, &source, ZoneData::of(at, zone, MinuteJson::from(minute), audit))
         }
         ZoneChange::Front { epoch, seq } => {
             let id = format!("zone-{zone}.front.{epoch}.{seq}");
-            written(at, ZONE_FRONT, &id, &source, ZoneData::of(at, zone, FrontJson { epoch, seq }, audit))
+            written(around(ZONE_FRONT), &id, &source, ZoneData::of(at, zone, FrontJson { epoch, seq }, audit))
         }
-        ZoneChange::Deleted => written(at, ZONE_DELETED, &format!("zone-{zone}.deleted"), &source, ZoneData::of(at, zone, Gone {}, audit)),
+        ZoneChange::Deleted => {
+            written(around(ZONE_DELETED), &format!("zone-{zone}.deleted"), &source, ZoneData::of(at, zone, Gone {}, audit))
+        }
     }
 }
 
@@ -264,32 +343,42 @@ impl<'a, T> ZoneData<'a, T> {
     }
 }
 
+/// What the attributes around the data say, but for id and source.
+#[derive(Clone, Copy)]
+struct Around {
+    at: Millis,
+    epoch: u32,
+    of: &'static str,
+}
+
 /// Serialising these types into memory cannot fail: no map has a key that is no text, and nothing in them refuses. Were it to, the message
 /// would be empty, which every reader refuses.
-fn written<T: Serialize>(at: Millis, of: &'static str, id: &str, source: &str, data: T) -> Vec<u8> {
+fn written<T: Serialize>(Around { at, epoch, of }: Around, id: &str, source: &str, data: T) -> Vec<u8> {
     let time = timestamp::rfc3339(at);
-    serde_json::to_vec(&Written { specversion: "1.0", id, source, r#type: of, time, datacontenttype: "application/json", data })
+    serde_json::to_vec(&Written { specversion: "1.0", id, source, r#type: of, epoch, time, datacontenttype: "application/json", data })
         .unwrap_or_default()
 }
 
 fn offer_data<'a, T: Deserialize<'a>>(
     of: &'static str,
+    epoch: u32,
     json: &'a str,
     change: impl FnOnce(T) -> Result<OfferChange, Unreadable>,
 ) -> Result<Message, Unreadable> {
     let data: OfferData<'a, T> = serde_json::from_str(json).map_err(|source| Unreadable::Data { of, source })?;
     let event = Event::Offer(OfferEvent { offer: data.offer, version: data.offer_version, change: change(data.state)? });
-    Ok(Message { at: Millis(data.at), event, audit: data.audit.map(Audit::from) })
+    Ok(Message { at: Millis(data.at), epoch, content: Content::Event(event), audit: data.audit.map(Audit::from) })
 }
 
 fn zone_data<'a, T: Deserialize<'a>>(
     of: &'static str,
+    epoch: u32,
     json: &'a str,
     change: impl FnOnce(T) -> Result<ZoneChange, Unreadable>,
 ) -> Result<Message, Unreadable> {
     let data: ZoneData<'a, T> = serde_json::from_str(json).map_err(|source| Unreadable::Data { of, source })?;
     let event = Event::Zone(ZoneEvent { zone: data.zone, change: change(data.state)? });
-    Ok(Message { at: Millis(data.at), event, audit: data.audit.map(Audit::from) })
+    Ok(Message { at: Millis(data.at), epoch, content: Content::Event(event), audit: data.audit.map(Audit::from) })
 }
 
 impl<'a> From<&'a Audit> for AuditJson<'a> {

@@ -1,9 +1,11 @@
 //! Where the topic is, and what every client of it has in common.
 
 use super::KafkaError;
-use rdkafka::ClientConfig;
-use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError as ClientError;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{ClientConfig, ClientContext};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Largest message. A claim's is below 10 KiB even when every character of its attributes is escaped; zones' and offers' are smaller.
@@ -54,28 +56,63 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(ask).await.map_err(|_| KafkaError::Stopped { what })?
 }
 
-/// librdkafka's own lines, as this program's. It calls many things errors that it then mends by itself.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Quiet;
+/// How a client gets on with the brokers, said when that changes. librdkafka calls many things errors that it then mends by itself, and
+/// tells of every attempt: a line each would be many a second for as long as an outage lasts.
+#[derive(Debug)]
+pub(super) struct Reach {
+    /// What the client is for.
+    purpose: &'static str,
+    out: AtomicBool,
+}
 
-impl ClientContext for Quiet {
+/// How often librdkafka tells a client that is polled which brokers it is connected to; so soon is the end of an outage known.
+pub(super) const TOLD_EVERY: Duration = Duration::from_secs(2);
+
+impl Reach {
+    pub(super) const fn of(purpose: &'static str) -> Self {
+        Self { purpose, out: AtomicBool::new(false) }
+    }
+
+    /// A broker has answered.
+    pub(super) fn works(&self) {
+        if self.out.load(Ordering::Relaxed) && self.out.swap(false, Ordering::Relaxed) {
+            tracing::info!(client = self.purpose, "Kafka answers again");
+        }
+    }
+}
+
+impl ClientContext for Reach {
+    fn error(&self, error: ClientError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        // One broker of several is no outage: the others have its partitions within seconds.
+        let is_passing = matches!(code, Some(Code::BrokerTransportFailure | Code::OperationTimedOut | Code::Resolve | Code::Fatal));
+        if is_passing || self.out.swap(true, Ordering::Relaxed) {
+            tracing::debug!(client = self.purpose, %error, "Kafka client: {reason}");
+        } else {
+            tracing::warn!(client = self.purpose, %error, "Kafka cannot be used and is tried again: {reason}");
+        }
+    }
+
+    /// What it is connected to, as JSON.
+    fn stats_raw(&self, statistics: &[u8]) {
+        const CONNECTED: &[u8] = b"\"state\":\"UP\"";
+        if self.out.load(Ordering::Relaxed) && statistics.windows(CONNECTED.len()).any(|part| part == CONNECTED) {
+            self.works();
+        }
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log(level, facility, line);
+        let client = self.purpose;
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(client, facility, "Kafka client: {line}");
+            }
+            // Of connections that failed and requests without an answer: `error` says what they amount to.
+            _ if matches!(facility, "FAIL" | "ERROR" | "REQTMOUT") => tracing::debug!(client, facility, "Kafka client: {line}"),
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(client, facility, "Kafka client: {line}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                tracing::debug!(client, facility, "Kafka client: {line}");
+            }
+        }
     }
-
-    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        report(&error, reason);
-    }
-}
-
-pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => tracing::error!(facility, "Kafka client: {line}"),
-        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(facility, "Kafka client: {line}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => tracing::debug!(facility, "Kafka client: {line}"),
-    }
-}
-
-pub(super) fn report(error: &rdkafka::error::KafkaError, reason: &str) {
-    tracing::warn!(%error, "Kafka client: {reason}");
 }

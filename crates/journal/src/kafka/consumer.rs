@@ -11,7 +11,7 @@
 //! The assignment is "eager": in a rebalance everything is revoked and assigned anew. That costs a pause of some 100 ms when a node comes or goes,
 //! which nobody but the ledger's lag sees, and has fewer states than the cooperative way.
 
-use super::connection::{log, report};
+use super::connection::{Reach, TOLD_EVERY};
 use super::{Connection, KafkaError, Message, Unreadable};
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
@@ -33,6 +33,9 @@ use tokio::sync::mpsc;
 pub struct ConsumerOptions {
     /// The group whose members share the partitions: one for each ledger.
     pub group: String,
+    /// What the group knows this member by, where that outlives its process: one that was killed and is started again has its partitions back at once,
+    /// and not only when it is taken for dead. Of two processes with the same one the newer is the member; see [`KafkaError::Fenced`].
+    pub instance: Option<String>,
     /// Most records in a batch.
     pub batch_records_max: usize,
     /// Batches that may wait to be taken.
@@ -49,6 +52,7 @@ impl ConsumerOptions {
     pub fn usual(group: &str) -> Self {
         Self {
             group: group.to_owned(),
+            instance: None,
             batch_records_max: 2_000,
             batches_waiting_max: 4,
             session_timeout: Duration::from_secs(10),
@@ -168,6 +172,8 @@ pub struct Consumer {
 
 /// How long the thread waits for a record before it looks whether it is to end.
 const TICK: Duration = Duration::from_millis(50);
+/// How long a member that ends waits until the group has its place back.
+const LEAVING: Duration = Duration::from_secs(1);
 
 impl Consumer {
     /// Joins the group.
@@ -184,10 +190,17 @@ impl Consumer {
             answer_within: options.answer_within,
             generation: AtomicU64::new(0),
             positions: Mutex::default(),
+            reach: Reach::of("projector"),
         };
         let client = client(connection, options, member)?;
         client.subscribe(&[&connection.topic]).map_err(KafkaError::client("read the topic"))?;
-        let reading = Reading { client, turns: send, stop: stop.clone(), batch_records_max: options.batch_records_max.max(1) };
+        let reading = Reading {
+            client,
+            turns: send,
+            stop: stop.clone(),
+            batch_records_max: options.batch_records_max.max(1),
+            instance: options.instance.clone(),
+        };
         let thread = std::thread::Builder::new().name("kafka-consumer".into()).spawn(move || reading.run());
         let thread = thread.map_err(|_| KafkaError::Stopped { what: "start reading" })?;
         Ok(Self { turns, stop, thread: Some(thread) })
@@ -221,8 +234,11 @@ impl Drop for Consumer {
 
 fn client(connection: &Connection, options: &ConsumerOptions, member: Member) -> Result<BaseConsumer<Member>, KafkaError> {
     let session_ms = options.session_timeout.as_millis();
-    connection
-        .client("projector")
+    let mut config = connection.client("projector");
+    if let Some(instance) = &options.instance {
+        config.set("group.instance.id", instance);
+    }
+    config
         .set("group.id", &options.group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
@@ -239,6 +255,7 @@ fn client(connection: &Connection, options: &ConsumerOptions, member: Member) ->
         .set("max.partition.fetch.bytes", "1048576")
         .set("fetch.wait.max.ms", "100")
         .set("fetch.error.backoff.ms", "100")
+        .set("statistics.interval.ms", TOLD_EVERY.as_millis().to_string())
         .create_with_context(member)
         .map_err(KafkaError::client("set up a consumer"))
 }
@@ -249,6 +266,7 @@ struct Reading {
     turns: mpsc::Sender<Result<Turn, KafkaError>>,
     stop: Arc<AtomicBool>,
     batch_records_max: usize,
+    instance: Option<String>,
 }
 
 impl Reading {
@@ -277,7 +295,24 @@ impl Reading {
                 break;
             }
         }
+        if self.instance.is_some() && self.stop.load(Ordering::Relaxed) {
+            self.give_up_place();
+        }
         // Dropping the client leaves the group.
+    }
+
+    /// A member with a fixed identity keeps its place when it ends, for as long as it is not taken for dead. One that is told to leave gives it up, so
+    /// that others have its partitions at once.
+    fn give_up_place(&self) {
+        let end = Instant::now() + LEAVING;
+        let had = !self.client.assignment().is_ok_and(|assigned| assigned.count() == 0);
+        self.client.unsubscribe();
+        // The revocation is answered within `poll`, and the group is told after it.
+        let before = self.client.context().generation.load(Ordering::Relaxed);
+        while had && Instant::now() < end && self.client.context().generation.load(Ordering::Relaxed) == before {
+            let _ = self.client.poll(TICK);
+        }
+        let _ = self.client.poll(TICK);
     }
 
     /// False when nobody takes it any more.
@@ -289,6 +324,10 @@ impl Reading {
     /// Whether reading ends with this error; most are of brokers that are out for a while, and the client goes on by itself.
     fn ends_with(&self, error: ClientError) -> bool {
         let member = self.client.context();
+        if let (Some((Code::FencedInstanceId, _)), Some(instance)) = (self.client.client().fatal_error(), &self.instance) {
+            let _ = member.turns.blocking_send(Err(KafkaError::Fenced { instance: instance.clone() }));
+            return true;
+        }
         let end = match error {
             // The partition stands still from now on. Mostly its position is outside; otherwise a broker had not caught up with itself.
             ClientError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
@@ -331,6 +370,7 @@ struct Member {
     generation: AtomicU64,
     /// Where the caller said to go on.
     positions: Mutex<HashMap<i32, i64>>,
+    reach: Reach,
 }
 
 impl Member {
@@ -391,11 +431,15 @@ impl Member {
 
 impl ClientContext for Member {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log(level, facility, line);
+        self.reach.log(level, facility, line);
     }
 
     fn error(&self, error: ClientError, reason: &str) {
-        report(&error, reason);
+        self.reach.error(error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.reach.stats_raw(statistics);
     }
 }
 

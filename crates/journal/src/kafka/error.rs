@@ -40,6 +40,12 @@ pub enum KafkaError {
         /// After the last record there is.
         end: i64,
     },
+    /// Another process has joined the group under the same fixed identity.
+    #[error("another process reads the topic as {instance}")]
+    Fenced {
+        /// The identity.
+        instance: String,
+    },
     /// An assignment was not answered with a position for each of its partitions.
     #[error("reading ended, as positions were asked for and not given")]
     NotAnswered,

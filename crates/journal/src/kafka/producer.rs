@@ -4,7 +4,7 @@
 //! nothing twice, and repeats until `delivery_timeout` is over. What then has no answer may or may not be in the topic, and is never reported as
 //! refused. Order within a key is the order of calls.
 
-use super::connection::{MESSAGE_BYTES_MAX, log, report};
+use super::connection::{MESSAGE_BYTES_MAX, Reach, TOLD_EVERY};
 use super::{Connection, KafkaError, Message};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -217,7 +217,8 @@ fn client(connection: &Connection, options: &ProducerOptions, counters: &Arc<Cou
         .set("compression.codec", "lz4")
         // What Java clients do, so that other programs' messages with the same key go to the same partition.
         .set("partitioner", "murmur2_random")
-        .create_with_context(Answers(counters.clone()))
+        .set("statistics.interval.ms", TOLD_EVERY.as_millis().to_string())
+        .create_with_context(Answers { counters: counters.clone(), reach: Reach::of("producer") })
         .map_err(KafkaError::client("set up a producer"))
 }
 
@@ -244,15 +245,22 @@ impl Counters {
 }
 
 /// Takes the client's answers to those who wait for them.
-struct Answers(Arc<Counters>);
+struct Answers {
+    counters: Arc<Counters>,
+    reach: Reach,
+}
 
 impl ClientContext for Answers {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log(level, facility, line);
+        self.reach.log(level, facility, line);
     }
 
     fn error(&self, error: ClientError, reason: &str) {
-        report(&error, reason);
+        self.reach.error(error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.reach.stats_raw(statistics);
     }
 }
 
@@ -265,7 +273,7 @@ impl ProducerContext for Answers {
             Err((error, _)) if is_certain(error) => Err(ProduceError::NotWritten(error.clone())),
             Err((error, _)) => Err(ProduceError::Unknown(error.clone())),
         };
-        let counters = &self.0;
+        let counters = &self.counters;
         let counter = match answer {
             Ok(_) => &counters.acked,
             Err(ProduceError::Unknown(_)) => &counters.unknown,

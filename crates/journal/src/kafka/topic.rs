@@ -2,7 +2,7 @@
 //!
 //! Nothing that exists is changed here. A topic that somebody made with other settings had a reason or is a mistake, and only they know which.
 
-use super::connection::{MESSAGE_BYTES_MAX, Quiet, blocking};
+use super::connection::{MESSAGE_BYTES_MAX, Reach, blocking};
 use super::{Connection, KafkaError};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::types::RDKafkaErrorCode;
@@ -63,6 +63,9 @@ impl TopicSettings {
     }
 }
 
+/// What [`KafkaError::Refused`] says was tried where the brokers did not make the topic.
+pub const MAKE: &str = "make the topic";
+
 /// Makes the topic if it is missing, then checks it. An empty list is a topic on which the promises hold.
 ///
 /// # Errors
@@ -101,10 +104,10 @@ pub async fn cluster_id(connection: &Connection) -> Result<String, KafkaError> {
     id.ok_or(KafkaError::Refused { what, code: RDKafkaErrorCode::OperationTimedOut })
 }
 
-type Admin = Arc<AdminClient<Quiet>>;
+type Admin = Arc<AdminClient<Reach>>;
 
 fn admin(connection: &Connection) -> Result<Admin, KafkaError> {
-    let admin = connection.client("admin").create_with_context(Quiet).map_err(KafkaError::client("set up a client"))?;
+    let admin = connection.client("admin").create_with_context(Reach::of("admin")).map_err(KafkaError::client("set up a client"))?;
     Ok(Arc::new(admin))
 }
 
@@ -113,7 +116,7 @@ fn within(connection: &Connection) -> AdminOptions {
 }
 
 async fn create(admin: &Admin, connection: &Connection, settings: &TopicSettings) -> Result<(), KafkaError> {
-    let what = "make the topic";
+    let what = MAKE;
     let (insync, retention) = (settings.min_insync_replicas().to_string(), settings.retention_ms().to_string());
     let topic = NewTopic::new(&connection.topic, settings.partitions, TopicReplication::Fixed(settings.replication))
         .set("min.insync.replicas", &insync)

@@ -7,13 +7,14 @@
 
 mod broker;
 mod faults;
+mod identity;
 mod readers;
 mod topics;
 
 use bunho_domain::event::{Event, TicketNumber, ZoneChange, ZoneEvent};
 use bunho_domain::time::Millis;
 use bunho_journal::kafka::{
-    Assignment, Connection, Consumer, ConsumerOptions, End, Ends, Message, Received, Retention, TopicSettings, Turn,
+    Assignment, Connection, Consumer, ConsumerOptions, Content, End, Ends, Message, Received, Retention, TopicSettings, Turn,
 };
 use std::collections::HashMap;
 use std::time::Duration;
@@ -30,13 +31,13 @@ fn settings(partitions: i32) -> TopicSettings {
 fn small(writer: u32, seq: u32) -> Message {
     let at = Millis(i64::from(seq));
     let event = Event::Zone(ZoneEvent { zone: writer, change: ZoneChange::Admitted { ticket: TicketNumber { epoch: 1, seq }, at } });
-    Message { at, event, audit: None }
+    Message { at, epoch: 1, content: Content::Event(event), audit: None }
 }
 
 /// Who wrote a small message, and which of its messages it is.
 fn written(received: &Received) -> (u32, u32) {
-    match received.message.as_ref().unwrap().event {
-        Event::Zone(ZoneEvent { zone, change: ZoneChange::Admitted { ticket, .. } }) => (zone, ticket.seq),
+    match received.message.as_ref().unwrap().content {
+        Content::Event(Event::Zone(ZoneEvent { zone, change: ZoneChange::Admitted { ticket, .. } })) => (zone, ticket.seq),
         ref other => panic!("not a small message: {other:?}"),
     }
 }

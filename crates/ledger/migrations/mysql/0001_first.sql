@@ -38,8 +38,9 @@ CREATE TABLE zones (
     front_seq              BIGINT NOT NULL DEFAULT 0,
     created_at             CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     updated_at             CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-    deleted_at             CHAR(24) CHARACTER SET ascii COLLATE ascii_bin,
-    -- MySQL has no index over some of the rows; nulls are in no index that is unique.
+    deleted_at             VARCHAR(24) CHARACTER SET ascii COLLATE ascii_bin,
+    -- MySQL has no index over some of the rows; nulls are in no index that is unique. MariaDB takes no CHAR in what it computes, as a
+    -- session may have its own idea of how such a one ends.
     live_id VARCHAR(64) AS (CASE WHEN deleted_at IS NULL THEN id END) VIRTUAL
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 CREATE UNIQUE INDEX zones_live_id ON zones (live_id);
@@ -68,7 +69,7 @@ CREATE TABLE offers (
     version              BIGINT NOT NULL,
     created_at           CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     updated_at           CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-    deleted_at           CHAR(24) CHARACTER SET ascii COLLATE ascii_bin,
+    deleted_at           VARCHAR(24) CHARACTER SET ascii COLLATE ascii_bin,
     -- MySQL has no index over some of the rows; nulls are in no index that is unique.
     live_id VARCHAR(64) AS (CASE WHEN deleted_at IS NULL THEN id END) VIRTUAL
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
@@ -220,3 +221,46 @@ CREATE TABLE installation (
 INSERT INTO installation (only_row, id, repairs) VALUES (1, '', 0);
 -- There from the start, so that projectors can take turns by its lock.
 INSERT INTO projector_offsets (name, "offset") VALUES ('ledger', 0);
+
+-- Which offers and zones live in the engine that several nodes share: where their keys are (`tag`), under which epoch they decide, and
+-- whether they may (`standing`: making, live, recovering, deleted).
+CREATE TABLE directory (
+    kind       VARCHAR(16) NOT NULL,
+    number     BIGINT NOT NULL,
+    id         VARCHAR(64) NOT NULL,
+    tag        BIGINT NOT NULL,
+    epoch      BIGINT NOT NULL,
+    standing   VARCHAR(16) NOT NULL,
+    changed_ms BIGINT NOT NULL,
+    -- MySQL has no index over some of the rows; nulls are in no index that is unique.
+    living_id VARCHAR(64) AS (CASE WHEN standing <> 'deleted' THEN id END) VIRTUAL,
+    PRIMARY KEY (kind, number)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+CREATE UNIQUE INDEX directory_living_id ON directory (kind, living_id);
+-- `version` rises with every change; `offer` and `zone` are the highest numbers ever given; who edits holds the lock of `turn`.
+CREATE TABLE directory_counters (
+    name  VARCHAR(16) NOT NULL PRIMARY KEY,
+    value BIGINT NOT NULL
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+INSERT INTO directory_counters (name, value) VALUES ('version', 0), ('offer', 0), ('zone', 0), ('turn', 0);
+
+-- What all nodes of an installation must say alike, as whoever said it first did.
+CREATE TABLE agreements (
+    name  VARCHAR(64) NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+-- What stands in the topic after its fence under a lower epoch was never answered, and does not count.
+CREATE TABLE fences (
+    kind   VARCHAR(16) NOT NULL,
+    number BIGINT NOT NULL,
+    epoch  BIGINT NOT NULL,
+    PRIMARY KEY (kind, number)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+-- Administrators' sessions that were ended before their time; every node knows the others by their signature.
+CREATE TABLE ended_sessions (
+    id       VARCHAR(64) NOT NULL PRIMARY KEY,
+    ended_ms BIGINT NOT NULL,
+    ends_ms  BIGINT NOT NULL
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;

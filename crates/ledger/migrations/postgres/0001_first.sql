@@ -224,3 +224,44 @@ CREATE TABLE installation (
 INSERT INTO installation (only_row, id, repairs) VALUES (1, '', 0);
 -- There from the start, so that projectors can take turns by its lock.
 INSERT INTO projector_offsets (name, "offset") VALUES ('ledger', 0);
+
+-- Which offers and zones live in the engine that several nodes share: where their keys are (`tag`), under which epoch they decide, and
+-- whether they may (`standing`: making, live, recovering, deleted).
+CREATE TABLE directory (
+    kind       TEXT COLLATE "C" NOT NULL,
+    number     BIGINT NOT NULL,
+    id         TEXT COLLATE "C" NOT NULL,
+    tag        BIGINT NOT NULL,
+    epoch      BIGINT NOT NULL,
+    standing   TEXT COLLATE "C" NOT NULL,
+    changed_ms BIGINT NOT NULL,
+    PRIMARY KEY (kind, number)
+);
+CREATE UNIQUE INDEX directory_living_id ON directory (kind, id) WHERE standing <> 'deleted';
+-- `version` rises with every change; `offer` and `zone` are the highest numbers ever given; who edits holds the lock of `turn`.
+CREATE TABLE directory_counters (
+    name  TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    value BIGINT NOT NULL
+);
+INSERT INTO directory_counters (name, value) VALUES ('version', 0), ('offer', 0), ('zone', 0), ('turn', 0);
+
+-- What all nodes of an installation must say alike, as whoever said it first did.
+CREATE TABLE agreements (
+    name  TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    value TEXT COLLATE "C" NOT NULL
+);
+
+-- What stands in the topic after its fence under a lower epoch was never answered, and does not count.
+CREATE TABLE fences (
+    kind   TEXT COLLATE "C" NOT NULL,
+    number BIGINT NOT NULL,
+    epoch  BIGINT NOT NULL,
+    PRIMARY KEY (kind, number)
+);
+
+-- Administrators' sessions that were ended before their time; every node knows the others by their signature.
+CREATE TABLE ended_sessions (
+    id       TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    ended_ms BIGINT NOT NULL,
+    ends_ms  BIGINT NOT NULL
+);

@@ -10,7 +10,7 @@ use super::park::{self, Parked};
 use super::prune::{self, Sweeps};
 use super::settings::{self, Written};
 use super::state::{OfferState, State, keep_ms};
-use super::{tickets, twins, write_offset};
+use super::{tickets, twins};
 use crate::error::LedgerError;
 use crate::sql::Connection;
 use crate::words;
@@ -51,13 +51,17 @@ impl Applied {
         self.parked.len() as u64
     }
 
+    /// What the guards refused.
+    pub(crate) fn parked(&self) -> &[Parked] {
+        &self.parked
+    }
+
     pub(crate) fn log(&self) {
         self.parked.iter().for_each(Parked::log);
     }
 
-    /// Enters it into `state`, after the commit.
-    pub(crate) fn enter(self, state: &mut State, offset: u64) {
-        state.offset = offset;
+    /// Enters it into `state`, after the commit. Gives back what the guards refused.
+    pub(crate) fn enter(self, state: &mut State) -> Vec<Parked> {
         state.offers.extend(self.offers);
         for number in &self.deleted_offers {
             state.offers.remove(number);
@@ -69,10 +73,11 @@ impl Applied {
             };
         }
         state.sweeps = self.sweeps;
+        self.parked
     }
 }
 
-/// Writes all of `batch` and its offset. Nothing is entered into `state` before the commit.
+/// Writes all of `batch` but its offset. Nothing is entered into `state` before the commit.
 pub(crate) async fn apply(connection: &mut Connection<'_>, state: &State, batch: &Batch<'_>) -> Result<Applied, LedgerError> {
     let mut parked = Vec::new();
     let known = known(connection, batch).await?;
@@ -93,7 +98,6 @@ pub(crate) async fn apply(connection: &mut Connection<'_>, state: &State, batch:
     let sweeps = prune::step(connection, state, batch, &keep_ms).await?;
     crash_point!("projector::pruned");
     park::write(connection, &parked).await?;
-    write_offset(connection, batch.upto).await?;
     let deleted_offers = batch.offers.iter().filter(|(_, draft)| draft.deleted_at.is_some()).map(|(number, _)| *number).collect();
     Ok(Applied { offers: working, deleted_offers, keep_ms, sweeps, parked })
 }
@@ -122,6 +126,11 @@ async fn define_offer(
     parked: &mut Vec<Parked>,
 ) -> Result<(), LedgerError> {
     for &(version, event) in draft.defined.iter().rev() {
+        let revision = event.state.revision;
+        if working.get(&number).is_some_and(|offer| revision < offer.revision) {
+            // A newer one was here first.
+            return Ok(());
+        }
         let (id, quantity) = (event.state.id.as_str(), u64::from(event.state.quantity));
         let (taken, guards) = working.get(&number).map_or_else(Default::default, |offer| (offer.taken, offer.guards));
         let reason = if taken > quantity {
@@ -129,7 +138,7 @@ async fn define_offer(
         } else if settings::define_offer(connection, number, version, event).await? == Written::Refused {
             Reason::IdInUse
         } else {
-            working.insert(number, OfferState { id: id.into(), quantity, taken, guards });
+            working.insert(number, OfferState { id: id.into(), revision, quantity, taken, guards });
             return Ok(());
         };
         let change = OfferChange::Defined(Box::new(event.state.clone()));

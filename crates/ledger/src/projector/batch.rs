@@ -56,7 +56,7 @@ impl<'a> ClaimStates<'a> {
 pub(crate) struct OfferDraft<'a> {
     /// Highest version of any of its events.
     pub(crate) version: u64,
-    /// Its definitions with their versions, oldest first.
+    /// Its definitions with their versions, in the order of their revisions.
     pub(crate) defined: Vec<(u64, Placed<'a, OfferSettings>)>,
     pub(crate) deleted_at: Option<Millis>,
 }
@@ -82,7 +82,7 @@ pub(crate) struct TicketDraft {
 /// Everything that one transaction writes. Ordered maps where rows go into tables in key order.
 #[derive(Default)]
 pub(crate) struct Batch<'a> {
-    /// Offset of the last record.
+    /// Offset of the last record; of no use with records of several partitions.
     pub(crate) upto: u64,
     /// Time of the latest record; the projector's `now`.
     pub(crate) at: Millis,
@@ -103,27 +103,37 @@ impl<'a> Batch<'a> {
         let mut batch = Self::default();
         for (offset, record) in records {
             batch.upto = *offset;
-            batch.at = batch.at.max(record.at);
             let place = Place { offset: *offset, index: 0, at: record.at };
-            if let Some(audit) = &record.audit {
-                batch.audits.push(Placed { place, state: audit });
-            }
+            batch.add_audit(place, record.audit.as_ref());
             for (index, event) in (0..).zip(&record.events) {
-                let place = Place { index, ..place };
-                match event {
-                    Event::Offer(event) => batch.add_offer(place, event),
-                    Event::Zone(event) => batch.add_zone(place, event),
-                }
+                batch.add(Place { index, ..place }, event);
             }
         }
         batch
+    }
+
+    /// Who did what happens next.
+    pub(crate) fn add_audit(&mut self, place: Place, audit: Option<&'a Audit>) {
+        self.at = self.at.max(place.at);
+        self.audits.extend(audit.map(|state| Placed { place, state }));
+    }
+
+    /// What happened next.
+    pub(crate) fn add(&mut self, place: Place, event: &'a Event) {
+        match event {
+            Event::Offer(event) => self.add_offer(place, event),
+            Event::Zone(event) => self.add_zone(place, event),
+        }
     }
 
     fn add_offer(&mut self, place: Place, event: &'a OfferEvent) {
         let draft = self.offers.entry(event.offer).or_default();
         draft.version = draft.version.max(event.version);
         match &event.change {
-            OfferChange::Defined(settings) => draft.defined.push((event.version, Placed { place, state: &**settings })),
+            OfferChange::Defined(settings) => {
+                let at = draft.defined.partition_point(|(_, other)| other.state.revision <= settings.revision);
+                draft.defined.insert(at, (event.version, Placed { place, state: &**settings }));
+            }
             OfferChange::Deleted => draft.deleted_at = Some(place.at),
             OfferChange::Claim(claim) => self.add_claim(place, event.offer, claim),
             OfferChange::Standby(standby) => {
@@ -142,16 +152,22 @@ impl<'a> Batch<'a> {
             self.claims.push(ClaimStates { offer, states: Vec::with_capacity(1) });
         }
         let states = &mut self.claims[index].states;
-        // A version that was already met is a repetition; one that is lower cannot come later in a journal.
-        if states.last().is_none_or(|last| claim.version > last.state.version) {
-            states.push(Placed { place, state: claim });
+        // A version that was already met is a repetition. A lower one comes later only where several nodes write.
+        let newer = states.iter().rposition(|state| state.state.version <= claim.version);
+        if newer.is_none_or(|at| states[at].state.version < claim.version) {
+            states.insert(newer.map_or(0, |at| at + 1), Placed { place, state: claim });
         }
     }
 
     fn add_zone(&mut self, place: Place, event: &'a ZoneEvent) {
         let zone = event.zone;
         match &event.change {
-            ZoneChange::Defined(settings) => self.zone(zone).defined = Some(Placed { place, state: &**settings }),
+            ZoneChange::Defined(settings) => {
+                let draft = self.zone(zone);
+                if draft.defined.is_none_or(|other| other.state.revision <= settings.revision) {
+                    draft.defined = Some(Placed { place, state: &**settings });
+                }
+            }
             ZoneChange::Deleted => self.zone(zone).deleted_at = Some(place.at),
             ZoneChange::Reserved { epoch, upto } => {
                 let draft = self.zone(zone);

@@ -27,6 +27,8 @@ pub(crate) enum Reason {
     Duplicate,
     /// Another live offer or zone has the id.
     IdInUse,
+    /// What stands in the topic is no message that this release can read.
+    Unreadable,
 }
 
 impl Reason {
@@ -37,6 +39,7 @@ impl Reason {
             Self::Capacity => "capacity",
             Self::Duplicate => "duplicate",
             Self::IdInUse => "id_in_use",
+            Self::Unreadable => "unreadable",
         }
     }
 }

@@ -16,6 +16,7 @@ use bunho_domain::claim::{Claim, Standby};
 use bunho_domain::event::{Event, OfferChange, OfferEvent};
 use bunho_domain::ids::ClaimId;
 use bunho_domain::time::Millis;
+use bunho_journal::kafka::Unread;
 use bunho_journal::{Record, RecordRef};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -37,6 +38,8 @@ static PARKED: MultiRow = MultiRow::insert(
 /// One refused event.
 pub(crate) struct Parked {
     pub(crate) place: Place,
+    /// The offer's number.
+    number: Option<u32>,
     pub(crate) claim: Option<ClaimId>,
     /// The offer's id, or its number where it has no row.
     pub(crate) offer: Option<String>,
@@ -49,20 +52,45 @@ impl Parked {
         let claim = event.state;
         let whole = of_offer(claim.id.offer_number(), OfferChange::Claim(Box::new(claim.clone())));
         let payload = payload(json!({ "claim": claim_json(claim) }), event.place, whole);
-        Self { place: event.place, claim: Some(claim.id), offer: Some(offer), reason, payload }
+        let number = Some(claim.id.offer_number());
+        Self { place: event.place, number, claim: Some(claim.id), offer: Some(offer), reason, payload }
     }
 
     pub(crate) fn standby(event: Placed<'_, Standby>, offer: String, reason: Reason) -> Self {
         let standby = event.state;
         let whole = of_offer(standby.id.offer_number(), OfferChange::Standby(Box::new(standby.clone())));
         let payload = payload(json!({ "standby": standby_json(standby) }), event.place, whole);
-        Self { place: event.place, claim: None, offer: Some(offer), reason, payload }
+        let number = Some(standby.id.offer_number());
+        Self { place: event.place, number, claim: None, offer: Some(offer), reason, payload }
     }
 
     /// A definition of an offer or a zone; of what it says people get the debug form.
     pub(crate) fn definition(place: Place, whole: Event, offer: Option<String>, reason: Reason) -> Self {
+        let number = match &whole {
+            Event::Offer(event) => Some(event.offer),
+            Event::Zone(_) => None,
+        };
         let payload = payload(json!({ "defined": format!("{whole:?}") }), place, whole);
-        Self { place, claim: None, offer, reason, payload }
+        Self { place, number, claim: None, offer, reason, payload }
+    }
+
+    /// A record that cannot be read, with its bytes, which a later release may know how to read.
+    pub(crate) fn unreadable(place: Place, unread: &Unread) -> Self {
+        let why = std::iter::successors(Some(&unread.why as &dyn std::error::Error), |error| error.source());
+        let why = why.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        let key = unread.key.as_ref().map(|key| String::from_utf8_lossy(key));
+        let payload = json!({ "why": why, "key": key, "text": String::from_utf8_lossy(&unread.bytes), "bytes": hex(&unread.bytes) });
+        Self { place, number: None, claim: None, offer: None, reason: Reason::Unreadable, payload: payload.to_string() }
+    }
+
+    /// What it is known by in `parked_events`.
+    pub(crate) const fn key(&self) -> (u64, u32) {
+        (self.place.offset, self.place.index)
+    }
+
+    /// Whose it is, where it is of an offer.
+    pub(crate) const fn offer_number(&self) -> Option<u32> {
+        self.number
     }
 
     /// Says it in the log; called when it is committed.
@@ -116,14 +144,17 @@ fn payload(mut shown: Value, place: Place, event: Event) -> String {
     }
     let mut bytes = Vec::new();
     if (RecordRef { at: place.at, events: &[event], audit: None }).encode(&mut bytes).is_ok() {
-        let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
-            // Writing to a String does not fail.
-            write!(hex, "{byte:02x}").ok();
-            hex
-        });
-        shown["record"] = hex.into();
+        shown["record"] = hex(&bytes).into();
     }
     shown.to_string()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
+        // Writing to a String does not fail.
+        write!(hex, "{byte:02x}").ok();
+        hex
+    })
 }
 
 fn text(at: Millis) -> String {

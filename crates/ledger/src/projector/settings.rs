@@ -61,10 +61,10 @@ static OFFERS: MultiRow = MultiRow::insert(
             "standby_hold_seconds",
             "confirm_by",
             "revision",
-            "version",
             "updated_at",
         ],
-        newer: Some(("version", ">")),
+        // Not the version, which claims raise too: where several nodes write, one of them may be here before a definition that is older.
+        newer: Some(("revision", ">=")),
     },
 )
 .guarded();

@@ -1,11 +1,12 @@
 //! What the projector keeps in memory about the tables: how much of each offer is taken, so that the capacity guard
 //! needs no counter column and no sum per batch, and how long each zone's tickets are kept.
 
+use super::multi_row::{MultiRow, Parts};
 use super::prune::Sweeps;
 use super::read_offset;
 use crate::error::LedgerError;
 use crate::rows::{self, Columns};
-use crate::sql::{Connection, Text, query};
+use crate::sql::{Binder, Connection, Row, Text, query};
 use bunho_domain::claim::Claim;
 use bunho_domain::line::settings::ZoneSettings;
 use std::collections::HashMap;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 pub(crate) struct OfferState {
     /// Its id in URLs and in `claims.offer_id`.
     pub(crate) id: Arc<str>,
+    /// Of its definition.
+    pub(crate) revision: u32,
     pub(crate) quantity: u64,
     /// Units of held and confirmed claims.
     pub(crate) taken: u64,
@@ -81,6 +84,36 @@ impl State {
             repairs_of_all: read_repairs(snapshot).await?,
         })
     }
+
+    /// Counts nothing yet: other nodes write to most offers, and what they do would be missed.
+    pub(crate) async fn without_offers(transaction: &mut Connection<'_>) -> Result<Self, LedgerError> {
+        let parked = query("SELECT count(*) FROM parked_events WHERE resolved_at IS NULL")
+            .fetch_long(transaction)
+            .await
+            .map_err(LedgerError::sql("count parked events"))?;
+        Ok(Self {
+            offset: 0,
+            offers: HashMap::new(),
+            keep_ms: seed_zones(transaction).await?,
+            sweeps: seed_sweeps(transaction).await?,
+            parked: parked.cast_unsigned(),
+            repairs: 0,
+            repairs_of_all: read_repairs(transaction).await?,
+        })
+    }
+
+    /// Counts those of these offers that were not counted yet. Nobody else may be writing to them.
+    pub(crate) async fn count(&mut self, connection: &mut Connection<'_>, offers: impl Iterator<Item = u32>) -> Result<(), LedgerError> {
+        let new: Vec<u32> = offers.filter(|number| !self.offers.contains_key(number)).collect();
+        let bind = |number: &u32, binder: &mut Binder| {
+            binder.value(*number);
+        };
+        for row in TAKEN_OF.read(connection, &new, bind).await.map_err(LedgerError::sql("count what is taken"))? {
+            let (number, counted) = offer(&row)?;
+            self.offers.insert(number, counted);
+        }
+        Ok(())
+    }
 }
 
 /// The longest window that a zone may have: its log holds so much whatever the window is, so that an edit which lengthens it
@@ -94,40 +127,64 @@ pub(crate) fn keep_ms(settings: &ZoneSettings) -> i64 {
     (i64::from(counted) + i64::from(settings.abandon_after_seconds) + i64::from(settings.resume_grace_seconds)) * 1_000
 }
 
-/// Units taken of each live offer, and what stands in the index `claims_user` of its claims. Shifts in MySQL are without sign.
-const TAKEN: Text = Text {
-    mysql: "SELECT o.number, o.id, o.quantity,
-            CAST(coalesce(sum(CASE WHEN c.status IN ('held', 'confirmed') THEN c.quantity END), 0) AS SIGNED),
-            coalesce(max(CASE WHEN c.ordinal IS NOT NULL AND c.status IN ('held', 'confirmed') THEN 1 ELSE 0 END), 0),
-            coalesce(max(CASE WHEN c.ordinal > 1 OR (c.idempotency_key IS NOT NULL
-                AND (c.ordinal IS NULL OR c.status NOT IN ('held', 'confirmed'))) THEN 1 ELSE 0 END), 0)
-         FROM offers o LEFT JOIN claim_rows c ON c.place >= CAST(o.number << 32 AS SIGNED) AND c.place <= CAST((o.number << 32) | 4294967295 AS SIGNED)
-         WHERE o.deleted_at IS NULL GROUP BY o.number, o.id, o.quantity",
-    ..Text::same(
-        "SELECT o.number, o.id, o.quantity,
-            CAST(coalesce(sum(CASE WHEN c.status IN ('held', 'confirmed') THEN c.quantity END), 0) AS BIGINT),
-            coalesce(max(CASE WHEN c.ordinal IS NOT NULL AND c.status IN ('held', 'confirmed') THEN 1 ELSE 0 END), 0),
-            coalesce(max(CASE WHEN c.ordinal > 1 OR (c.idempotency_key IS NOT NULL
-                AND (c.ordinal IS NULL OR c.status NOT IN ('held', 'confirmed'))) THEN 1 ELSE 0 END), 0)
-         FROM offers o LEFT JOIN claim_rows c ON c.place >= (o.number << 32) AND c.place <= ((o.number << 32) | 4294967295)
-         WHERE o.deleted_at IS NULL GROUP BY o.number, o.id, o.quantity",
-    )
-};
+/// Units taken of live offers, and what stands in the index `claims_user` of their claims.
+macro_rules! taken {
+    ($bigint:literal, $first:literal, $last:literal) => {
+        concat!(
+            "SELECT o.number, o.id, o.revision, o.quantity,
+                CAST(coalesce(sum(CASE WHEN c.status IN ('held', 'confirmed') THEN c.quantity END), 0) AS ",
+            $bigint,
+            "),
+                coalesce(max(CASE WHEN c.ordinal IS NOT NULL AND c.status IN ('held', 'confirmed') THEN 1 ELSE 0 END), 0),
+                coalesce(max(CASE WHEN c.ordinal > 1 OR (c.idempotency_key IS NOT NULL
+                    AND (c.ordinal IS NULL OR c.status NOT IN ('held', 'confirmed'))) THEN 1 ELSE 0 END), 0)
+             FROM offers o LEFT JOIN claim_rows c ON c.place >= ",
+            $first,
+            " AND c.place <= ",
+            $last,
+            " WHERE o.deleted_at IS NULL"
+        )
+    };
+}
+macro_rules! taken_standard {
+    () => {
+        taken!("BIGINT", "(o.number << 32)", "((o.number << 32) | 4294967295)")
+    };
+}
+/// Shifts in MySQL are without sign.
+macro_rules! taken_mysql {
+    () => {
+        taken!("SIGNED", "CAST(o.number << 32 AS SIGNED)", "CAST((o.number << 32) | 4294967295 AS SIGNED)")
+    };
+}
+macro_rules! by_offer {
+    () => {
+        " GROUP BY o.number, o.id, o.revision, o.quantity"
+    };
+}
+
+const TAKEN: Text = Text { mysql: concat!(taken_mysql!(), by_offer!()), ..Text::same(concat!(taken_standard!(), by_offer!())) };
+
+static TAKEN_OF: MultiRow = MultiRow::select(
+    Parts { head: concat!(taken_standard!(), " AND o.number IN ("), row: "?", between: ",", tail: concat!(")", by_offer!()) },
+    concat!(taken_standard!(), " AND o.number = ANY($1)", by_offer!()),
+    Parts { head: concat!(taken_mysql!(), " AND o.number IN ("), row: "?", between: ",", tail: concat!(")", by_offer!()) },
+);
 
 async fn seed_offers(snapshot: &mut Connection<'_>) -> Result<HashMap<u32, OfferState>, LedgerError> {
     let action = LedgerError::sql("count what is taken");
     // Each offer is a range of the primary key.
     let rows = query(TAKEN).fetch_all(snapshot).await.map_err(action)?;
-    let mut offers = HashMap::with_capacity(rows.len());
-    for row in &rows {
-        let mut columns = Columns::of(row, "offers");
-        let number = columns.take()?;
-        let id = Arc::from(columns.take::<&str>()?);
-        let (quantity, taken) = (columns.take::<i64>()?.cast_unsigned(), columns.take::<i64>()?.cast_unsigned());
-        let guards = Guards { ordinals: columns.take()?, others: columns.take()? };
-        offers.insert(number, OfferState { id, quantity, taken, guards });
-    }
-    Ok(offers)
+    rows.iter().map(offer).collect()
+}
+
+fn offer(row: &Row) -> Result<(u32, OfferState), LedgerError> {
+    let mut columns = Columns::of(row, "offers");
+    let number = columns.take()?;
+    let (id, revision) = (Arc::from(columns.take::<&str>()?), columns.take()?);
+    let (quantity, taken) = (columns.take::<i64>()?.cast_unsigned(), columns.take::<i64>()?.cast_unsigned());
+    let guards = Guards { ordinals: columns.take()?, others: columns.take()? };
+    Ok((number, OfferState { id, revision, quantity, taken, guards }))
 }
 
 async fn seed_zones(snapshot: &mut Connection<'_>) -> Result<HashMap<u32, i64>, LedgerError> {

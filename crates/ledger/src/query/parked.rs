@@ -10,7 +10,7 @@ use bunho_domain::time::Millis;
 /// One parked event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedRow {
-    /// Its record in the journal.
+    /// Its record in the journal; in a topic, its partition from the 48th bit on and its offset below.
     pub journal_offset: u64,
     /// Its place in the record.
     pub event_index: u32,
@@ -18,7 +18,7 @@ pub struct ParkedRow {
     pub claim_id: Option<String>,
     /// The offer it is about; `#` and its number where it has no row.
     pub offer_id: Option<String>,
-    /// Why it was refused: `capacity`, `duplicate`, `unknown_offer`, `id_in_use`.
+    /// Why it was refused: `capacity`, `duplicate`, `unknown_offer`, `id_in_use`, `unreadable`.
     pub reason: String,
     /// What it said, as JSON.
     pub payload: String,

@@ -19,7 +19,7 @@ impl Ledger {
         let connection = &mut writing.connection();
         if self.is_shared() {
             // Projectors of any node wait, and then count afresh.
-            query("SELECT name FROM projector_offsets FOR UPDATE").fetch_all(connection).await.map_err(&action)?;
+            query("SELECT name FROM projector_offsets ORDER BY name FOR UPDATE").fetch_all(connection).await.map_err(&action)?;
             query("UPDATE installation SET repairs = repairs + 1").execute(connection).await.map_err(&action)?;
         }
         let defined = query("SELECT count(*) FROM offers WHERE number = ?").bind(number).fetch_long(connection).await.map_err(&action)?;

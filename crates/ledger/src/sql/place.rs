@@ -4,15 +4,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use url::Url;
 
-/// A SQLite file, or the URL of a database. Shown without its password.
+/// A SQLite file, or the URL of a database. Shown without its password. URLs are large, and every error has room for a place: so they are boxed.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Place {
     /// A file; made where there is none.
     Sqlite(PathBuf),
     /// PostgreSQL 15 or later.
-    Postgres(Url),
+    Postgres(Box<Url>),
     /// MySQL 8 or later, MariaDB 10.11 or later.
-    MySql(Url),
+    MySql(Box<Url>),
 }
 
 /// Why a text is not a place.
@@ -36,7 +36,7 @@ impl Place {
     /// It begins like a URL and is not one that can be used.
     pub fn parse(text: &str) -> Result<Self, PlaceError> {
         let Some((scheme, rest)) = text.split_once("://") else { return Ok(Self::Sqlite(text.into())) };
-        let (known, place): (_, fn(Url) -> Self) = match scheme {
+        let (known, place): (_, fn(Box<Url>) -> Self) = match scheme {
             "postgres" | "postgresql" => ("postgres", Self::Postgres),
             "mysql" | "mariadb" => ("mysql", Self::MySql),
             other => return Err(PlaceError::Scheme(other.to_owned())),
@@ -45,7 +45,7 @@ impl Place {
         if url.path().trim_matches('/').is_empty() {
             return Err(PlaceError::NoDatabase);
         }
-        Ok(place(url))
+        Ok(place(Box::new(url)))
     }
 
     /// The file; none: it is on a server.

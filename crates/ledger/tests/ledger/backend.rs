@@ -86,6 +86,24 @@ macro_rules! on_each {
 }
 pub(crate) use on_each;
 
+/// Runs each of these tests on every database that nodes can share.
+macro_rules! on_servers {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                super::$name($crate::backend::Backend::Postgres).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn mariadb() {
+                super::$name($crate::backend::Backend::MariaDb).await;
+            }
+        }
+    )*};
+}
+pub(crate) use on_servers;
+
 /// A server of one's own.
 pub struct Server {
     pub url: String,
@@ -103,7 +121,7 @@ impl Server {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository");
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = root.join(format!("target/cluster/test-{}-{}-{number}", backend.name(), std::process::id()));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        let port = free_port();
         let url = script(&["start", backend.name(), path(&dir), &port.to_string()]).expect("the server starts").trim().to_owned();
         let ending = "cat >/dev/null; \"$0\" stop \"$1\"; rm -rf \"$(readlink -f \"$1/data\")\" \"$1\"";
         let mut guard = Command::new("sh");
@@ -130,6 +148,15 @@ impl Server {
             }
         }
     }
+}
+
+/// A port below those that the system gives to outgoing connections, which could take it before the server does. Asked twice, two ports.
+fn free_port() -> u16 {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(16);
+    let mut ports = std::iter::repeat_with(|| 20_000 + (first.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % 12_000) as u16);
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.find(is_free).expect("a free port")
 }
 
 /// Not part of this process's group, so that an interrupt from the keyboard leaves it to do its work.

@@ -2,8 +2,8 @@
 
 use crate::projecting::sale;
 use crate::world::*;
-use bunho_domain::claim::{Claim, Standby, Status};
-use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange, ZoneEvent};
+use bunho_domain::claim::{Claim, Standby, StandbyStatus, Status};
+use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange, ZoneEvent, ZoneMinute};
 use bunho_domain::ids::ClaimId;
 use std::collections::BTreeMap;
 
@@ -160,7 +160,71 @@ async fn what_was_parked_comes_back_until_it_is_resolved() {
     assert_eq!(loaded(&world).await.1, row);
 }
 
+async fn one(world: &World, is_offer: bool, number: u32) -> (bool, Vec<Event>) {
+    let mut events = Vec::new();
+    let mut sink = |event| events.push(event);
+    let ledger = &world.ledger;
+    let found = if is_offer { ledger.load_offer(number, &mut sink).await } else { ledger.load_zone(number, &mut sink).await };
+    (found.expect("loaded"), events)
+}
+
+/// What is loaded of one is what is loaded of all, without the others.
+async fn one_offer_or_zone_comes_back_as_all_do() {
+    let world = World::new().await;
+    let mut served = standby(2, 0, "u9");
+    (served.status, served.version) = (StandbyStatus::Left, 2);
+    world.happened(sale(1_200)).await;
+    world
+        .happened([
+            defined(2, 1, goods("winter", 2)),
+            defined(256, 1, goods("spring", 5)),
+            now(2, &held(2, 0, "u1")),
+            now(3, &held(2, 1, "u2")),
+            now(4, &held(2, 2, "too many")),
+            now(2, &held(256, 0, "u1")),
+            standby_now(5, &standby(2, 0, "u9")),
+            standby_now(6, &served),
+            standby_now(3, &standby(256, 0, "u8")),
+            now(2, &held(9, 0, "of no offer")),
+            zoned(2, ZoneChange::Defined(Box::new(zone("exit")))),
+            zoned(2, ZoneChange::Reserved { epoch: 1, upto: 4_096 }),
+            zoned(2, ZoneChange::Front { epoch: 1, seq: 1 }),
+            zoned(2, ZoneChange::Admitted { ticket: ticket(0), at: START.plus_ms(5) }),
+            zoned(2, ZoneChange::Admitted { ticket: ticket(1), at: START }),
+            zoned(2, ZoneChange::Left { ticket: ticket(1), at: START.plus_ms(5) }),
+        ])
+        .await;
+    for (minute, entered) in [(0, 5), (60, 6)] {
+        let minute = START.plus_seconds(minute);
+        let minute = ZoneMinute { zone: zone_id("exit"), minute, entered, waiting: 0, dropped: 0, entry_limit: None };
+        world.happened([zoned(2, ZoneChange::Minute(minute))]).await;
+    }
+    assert_eq!(world.projected().await.parked(), 2);
+    let (_, all) = loaded(&world).await;
+    let of = |is_offer: bool, number: u32| {
+        let is_its = |event: &&Event| match event {
+            Event::Offer(event) => is_offer && event.offer == number,
+            Event::Zone(event) => !is_offer && event.zone == number,
+        };
+        all.iter().filter(is_its).cloned().collect::<Vec<_>>()
+    };
+    for (is_offer, number, least) in [(true, 1, 1_000), (true, 2, 5), (true, 256, 3), (false, 1, 100), (false, 2, 7)] {
+        let (found, events) = one(&world, is_offer, number).await;
+        assert!(found && events.len() >= least, "{is_offer} {number}: {}", events.len());
+        assert_eq!(events, of(is_offer, number), "{is_offer} {number}");
+    }
+    for (is_offer, number) in [(true, 3), (true, 9), (false, 3)] {
+        assert_eq!(one(&world, is_offer, number).await, (false, Vec::new()), "{is_offer} {number}");
+    }
+    world.happened([offer_deleted(2, 7), zoned(2, ZoneChange::Deleted)]).await;
+    world.projected().await;
+    let gone = Event::Offer(OfferEvent { offer: 2, version: 7, change: OfferChange::Deleted });
+    assert_eq!(one(&world, true, 2).await, (true, vec![gone]));
+    assert_eq!(one(&world, false, 2).await, (true, vec![zoned(2, ZoneChange::Deleted)]));
+}
+
 crate::backend::on_each!(
+    one_offer_or_zone_comes_back_as_all_do,
     every_claim_comes_back_as_it_was_last,
     the_rest_comes_back_in_an_order_that_replays,
     a_new_ledger_is_empty_and_a_used_one_opens_again,

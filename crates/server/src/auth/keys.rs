@@ -127,7 +127,28 @@ impl Keys {
             return Ok(Some(identity.clone()));
         }
         // JWTs have dots and keys have none: users' tokens are no reason to ask.
-        let due = !key.contains('.') && {
+        if !key.contains('.') {
+            self.look_again(ledger).await?;
+        }
+        Ok(self.by_hash.load().get(&hash).cloned())
+    }
+
+    /// The key with this id, while it is not revoked. One that another node has just made is looked for as by [`Self::find`].
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn by_id(&self, id: &str, ledger: &Ledger) -> Result<Option<Arc<Identity>>, LedgerError> {
+        let known = || self.by_hash.load().values().find(|identity| identity.id == id).cloned();
+        if let Some(identity) = known() {
+            return Ok(Some(identity));
+        }
+        self.look_again(ledger).await?;
+        Ok(known())
+    }
+
+    /// However many ask: once in [`RELOAD_EVERY`].
+    async fn look_again(&self, ledger: &Ledger) -> Result<(), LedgerError> {
+        let due = {
             let mut reloaded = self.reloaded.lock();
             let due = reloaded.is_none_or(|at| at.elapsed() >= RELOAD_EVERY);
             if due {
@@ -135,16 +156,7 @@ impl Keys {
             }
             due
         };
-        if due {
-            self.reload(ledger).await?;
-        }
-        Ok(self.by_hash.load().get(&hash).cloned())
-    }
-
-    /// The key with this id, while it is not revoked.
-    #[must_use]
-    pub fn by_id(&self, id: &str) -> Option<Arc<Identity>> {
-        self.by_hash.load().values().find(|identity| identity.id == id).cloned()
+        if due { self.reload(ledger).await } else { Ok(()) }
     }
 }
 

@@ -1,10 +1,12 @@
 //! `bunho doctor`: is everything here that the promises rest on? One line each.
 
-use crate::cli::Place;
+use crate::cli;
+use crate::config::{ClusterConfig, Shape};
 use crate::exit::{Failure, chain};
-use crate::node::{journal_path, ledger_path, prepare};
+use crate::node::{journal_path, prepare};
+use crate::preflight;
 use bunho_journal::{Journal, JournalError};
-use bunho_ledger::Ledger;
+use bunho_ledger::{Ledger, Place};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,18 +19,26 @@ const SYNCS: u32 = 20;
 ///
 /// # Errors
 /// The configuration is refused.
-pub fn run(place: &Place) -> Result<ExitCode, Failure> {
+pub fn run(place: &cli::Place) -> Result<ExitCode, Failure> {
     super::log_warnings();
     let settings = super::settings(place, None)?;
     let mut report = Report { complaints: 0 };
     let config = settings.check()?;
-    report.good("configuration", format_args!("embedded shape, ack = {}, data in {}", config.ack, config.data.display()));
+    report.good("configuration", format_args!("{} shape, ack = {}, data in {}", config.shape, config.ack, config.data.display()));
     prepare(&config.data)?;
     report.say("data folder", sync_times(&config.data).map_err(|error| error.to_string()));
     report.say("open files", open_files(config.limits.connections_max as u64));
-    report.say("journal", journal(&config.data));
-    let ledger = super::block_on(async { Ok(ledger(&config.data).await) })?;
-    report.say("ledger", ledger);
+    match &config.shape {
+        Shape::Embedded => {
+            report.say("journal", journal(&config.data));
+            let ledger = super::block_on(async { Ok(ledger(&config.ledger).await) })?;
+            report.say("ledger", ledger);
+        }
+        Shape::Cluster(cluster) => super::block_on(async {
+            report.cluster(cluster, &config.ledger).await;
+            Ok(())
+        })?,
+    }
     Ok(if report.complaints == 0 { ExitCode::SUCCESS } else { ExitCode::from(65) })
 }
 
@@ -39,6 +49,25 @@ struct Report {
 impl Report {
     fn good(&self, what: &str, found: impl std::fmt::Display) {
         println!("ok    {what}: {found}");
+    }
+
+    async fn cluster(&mut self, cluster: &ClusterConfig, ledger: &Place) {
+        let ledger = match Ledger::open(ledger).await {
+            Ok(ledger) => ledger,
+            Err(error) => return self.say("SQL", Err(Failure::from(error).to_string())),
+        };
+        let look = preflight::look(cluster, &ledger).await;
+        for (component, seen) in look.components {
+            self.say(component, seen.map_err(|failure| failure.to_string()));
+        }
+        for finding in look.findings {
+            if cluster.waive.contains(&finding.name) {
+                self.good(&finding.name, format_args!("WAIVED: {finding}"));
+            } else {
+                self.say(&finding.name, Err(finding.to_string()));
+            }
+        }
+        ledger.close().await;
     }
 
     fn say(&mut self, what: &str, found: Result<String, String>) {
@@ -92,8 +121,8 @@ fn journal(data: &Path) -> Result<String, String> {
     }
 }
 
-async fn ledger(data: &Path) -> Result<String, String> {
-    let ledger = Ledger::open(&ledger_path(data)).await.map_err(|error| chain(&error))?;
+async fn ledger(place: &Place) -> Result<String, String> {
+    let ledger = Ledger::open(place).await.map_err(|error| chain(&error))?;
     let check = ledger.check().await.map_err(|error| chain(&error))?;
     let complaints = check.complaints();
     ledger.close().await;

@@ -2,7 +2,7 @@
 
 use crate::cli::KeyCommand;
 use crate::exit::Failure;
-use crate::node::{ledger_path, prepare};
+use crate::node::prepare;
 use crate::secrets;
 use bunho_domain::time::Millis;
 use bunho_ledger::Ledger;
@@ -25,7 +25,7 @@ pub fn run(command: KeyCommand) -> Result<ExitCode, Failure> {
             let config = super::checked(&place)?;
             super::block_on(async {
                 prepare(&config.data)?;
-                let ledger = Ledger::open(&ledger_path(&config.data)).await?;
+                let ledger = Ledger::open(&config.ledger).await?;
                 let key = secrets::new_key()?;
                 let id = secrets::add_key(&ledger, &role, &name, &key, now()).await?;
                 ledger.close().await;
@@ -36,7 +36,7 @@ pub fn run(command: KeyCommand) -> Result<ExitCode, Failure> {
         KeyCommand::List { place } => {
             let config = super::checked(&place)?;
             super::block_on(async {
-                let ledger = Ledger::open(&ledger_path(&config.data)).await?;
+                let ledger = Ledger::open(&config.ledger).await?;
                 for row in ledger.keys().await? {
                     println!("{}  {:8}  {}", row.id, row.role, row.name);
                 }

@@ -2,7 +2,7 @@
 
 use crate::cli::Place;
 use crate::exit::Failure;
-use crate::node::{ledger_path, prepare};
+use crate::node::prepare;
 use bunho_ledger::Ledger;
 use std::process::ExitCode;
 
@@ -15,9 +15,8 @@ pub fn run(place: &Place) -> Result<ExitCode, Failure> {
     let config = super::checked(place)?;
     super::block_on(async {
         prepare(&config.data)?;
-        let path = ledger_path(&config.data);
-        Ledger::open(&path).await?.close().await;
-        println!("{}: schema is up to date", path.display());
+        Ledger::open(&config.ledger).await?.close().await;
+        println!("{}: schema is up to date", config.ledger);
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -1,13 +1,13 @@
-//! `bunho rebuild`: a stopped node restored from its ledger.
+//! `bunho rebuild`: a stopped node, or all that a cluster has in Redis, restored from the ledger.
 //!
 //! What the journal still has is carried into the ledger first; then the journal starts anew behind it, so that the next
 //! `serve` builds its state from the ledger alone. Where the journal is damaged and the ledger has all that was acknowledged, nothing is
 //! lost and nothing is asked. Else what is lost is said, and given up only with `--accept-loss`.
 
 use crate::cli::Place;
-use crate::config::Config;
+use crate::config::{ClusterConfig, Config, Shape};
 use crate::exit::{Failure, chain};
-use crate::node::{Accepted, Node, journal_path, ledger_path, prepare};
+use crate::node::{Accepted, ClusterNode, EmbeddedNode, journal_path, prepare};
 use crate::pass::Passes;
 use crate::secrets;
 use bunho_journal::{Journal, crash_point};
@@ -21,11 +21,14 @@ use std::process::ExitCode;
 pub fn run(place: &Place, accept_loss: bool, accept_clock: bool) -> Result<ExitCode, Failure> {
     super::log_warnings();
     let config = super::checked(place)?;
+    if let Shape::Cluster(cluster) = &config.shape {
+        return super::block_on(rebuild_cluster(&config, cluster));
+    }
     super::block_on(async {
         prepare(&config.data)?;
         let accepted = Accepted { missing_ledger: accept_loss, earlier_clock: accept_clock };
         if accept_loss {
-            for made in [secrets::make_missing(&config.data)?, Passes::make_missing(&config.data)?].into_iter().flatten() {
+            for made in [secrets::make_missing(&config.secrets)?, Passes::make_missing(&config.secrets)?].into_iter().flatten() {
                 eprintln!("bunho: {} was missing; a new one was made", made.display());
             }
         }
@@ -45,8 +48,19 @@ pub fn run(place: &Place, accept_loss: bool, accept_clock: bool) -> Result<ExitC
 }
 
 /// Carries what the journal has into the ledger.
+/// A cluster's nodes may go on meanwhile: each offer is suspended only while it is loaded.
+async fn rebuild_cluster(config: &Config, cluster: &ClusterConfig) -> Result<ExitCode, Failure> {
+    prepare(&config.data)?;
+    let node = ClusterNode::open(config, cluster).await?;
+    let restored = node.engine.restore_everything(|done, all| println!("{done} of {all} offers and lines loaded from the ledger")).await;
+    node.close().await;
+    restored.map_err(|error| Failure::unavailable(chain(&error)))?;
+    println!("restored: Redis has what the ledger has");
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn project(config: &Config, accepted: Accepted) -> Result<(), Failure> {
-    let node = Node::open_accepting(config, accepted).await?;
+    let node = EmbeddedNode::open_accepting(config, accepted).await?;
     let caught_up = node.catch_up().await;
     node.close().await;
     caught_up
@@ -54,7 +68,7 @@ async fn project(config: &Config, accepted: Accepted) -> Result<(), Failure> {
 
 /// A ledger that was made anew has no keys, and one without any is refused as lost.
 async fn ensure_admin_key(config: &Config) -> Result<(), Failure> {
-    let ledger = Ledger::open(&ledger_path(&config.data)).await?;
+    let ledger = Ledger::open(&config.ledger).await?;
     let made = secrets::ensure_admin_key(&ledger, &config.data, None, super::key::now()).await?;
     ledger.close().await;
     if made.is_some() {
@@ -64,7 +78,7 @@ async fn ensure_admin_key(config: &Config) -> Result<(), Failure> {
 }
 
 async fn projected(config: &Config) -> Result<u64, Failure> {
-    let ledger = Ledger::open(&ledger_path(&config.data)).await?;
+    let ledger = Ledger::open(&config.ledger).await?;
     let offset = *ledger.projected().borrow();
     ledger.close().await;
     Ok(offset)

@@ -2,11 +2,12 @@
 
 use super::remote;
 use crate::cli::Place;
-use crate::exit::Failure;
+use crate::exit::{Failure, chain};
 use crate::node::{Node, prepare};
-use bunho_engine::Engine;
+use bunho_engine::{Engine, EngineError};
 use bunho_ledger::reconcile::{Example, Reconciliation, Repair, Report};
-use bunho_ledger::{Ledger, LedgerError, ParkedRow};
+use bunho_ledger::{Ledger, ParkedRow};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -22,7 +23,7 @@ pub fn run(place: &Place, repair: bool, as_json: bool) -> Result<ExitCode, Failu
         prepare(&config.data)?;
         let node = Node::open(&config).await?;
         node.catch_up().await?;
-        let report = compare(&Engine::Embedded(node.engine.clone()), &node.ledger, wanted(repair)).await?;
+        let report = compare(&node.engine(), node.ledger(), wanted(repair)).await?;
         node.close().await;
         Ok(report)
     })?;
@@ -49,9 +50,10 @@ pub fn wanted(repair: bool) -> Repair {
 ///
 /// # Errors
 /// The ledger cannot be read, or written in a repair.
-pub async fn compare(engine: &Engine, ledger: &Ledger, repair: Repair) -> Result<Value, LedgerError> {
-    let mut numbers: BTreeSet<u32> = engine.offer_numbers().into_iter().collect();
+pub async fn compare(engine: &Engine, ledger: &Ledger, repair: Repair) -> Result<Value, Failure> {
+    let mut numbers: BTreeSet<u32> = engine.offer_numbers().await.map_err(cannot_read)?.into_iter().collect();
     numbers.extend(ledger.live_offers().await?.into_iter().map(|(number, _)| number));
+    let failed: Mutex<Option<EngineError>> = Mutex::default();
     let mut reconciliation = Reconciliation::new(ledger, repair);
     for number in numbers {
         let claims_after = async |after: Option<bunho_domain::ids::ClaimId>, most: usize| {
@@ -59,7 +61,14 @@ pub async fn compare(engine: &Engine, ledger: &Ledger, repair: Repair) -> Result
             let mut claims = Vec::new();
             // Fewer than asked for would mean the end; a page may be short where sequence numbers are missing.
             while claims.len() < most {
-                let (page, next) = engine.claims_from(number, from, (most - claims.len()) as u32);
+                let (page, next) = match engine.claims_from(number, from, (most - claims.len()) as u32).await {
+                    Ok(page) => page,
+                    Err(error) => {
+                        // What follows is of no use: it ends below.
+                        failed.lock().get_or_insert(error);
+                        break;
+                    }
+                };
                 claims.extend(page);
                 match next {
                     Some(next) => from = next,
@@ -69,9 +78,16 @@ pub async fn compare(engine: &Engine, ledger: &Ledger, repair: Repair) -> Result
             claims
         };
         reconciliation.offer(number, claims_after).await?;
+        if let Some(error) = failed.lock().take() {
+            return Err(cannot_read(error));
+        }
     }
     let report = reconciliation.finish().await?;
     Ok(to_json(&report, &ledger.parked_events(None, PARKED_SHOWN).await?))
+}
+
+fn cannot_read(error: EngineError) -> Failure {
+    Failure::unavailable(format_args!("the engine cannot be read: {}", chain(&error)))
 }
 
 /// Parked events that a report lists; all are counted.

@@ -1,20 +1,23 @@
 //! `bunho serve`: check, build, bind, say where, serve, drain.
 
 use super::reconcile;
-use crate::app::{App, Parts};
+use crate::app::{App, Parts, Record};
 use crate::auth::keys::Keys;
+use crate::auth::sessions::Sessions;
 use crate::auth::users::UserTokens;
 use crate::cli::Place;
-use crate::config::{Config, Users};
-use crate::exit::Failure;
+use crate::config::{Config, Shape, Users};
+use crate::exit::{Failure, chain};
 use crate::node::{self, Node};
 use crate::pass::Passes;
 use crate::{demo, listen, router, secrets};
-use bunho_engine::Engine;
+use bunho_engine::{Engine, EngineError};
 use bunho_journal::crash_point;
+use bunho_ledger::LedgerError;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -33,8 +36,10 @@ pub fn run(place: &Place, listen: Option<String>, with_demo: bool) -> Result<Exi
 async fn serve(config: Config, with_demo: bool) -> Result<ExitCode, Failure> {
     node::prepare(&config.data)?;
     // Everything that can be refused is, before a port is bound.
-    Passes::check_present(&config.data)?;
-    let passes = Passes::load(&config.data, &config.pass_issuer)?;
+    if matches!(config.shape, Shape::Embedded) {
+        Passes::check_present(&config.data, &config.secrets)?;
+    }
+    let passes = Passes::load(&config.secrets, &config.pass_issuer)?;
     let user_tokens = match &config.users {
         Users::Jwt(settings) => Some(UserTokens::load(settings)?),
         Users::Header { .. } => None,
@@ -52,34 +57,41 @@ async fn serve_node(
     user_tokens: Option<UserTokens>,
     with_demo: bool,
 ) -> Result<ExitCode, Failure> {
-    let engine = Engine::Embedded(node.engine.clone());
+    let engine = node.engine();
     let given = std::env::var("BUNHO_ADMIN_KEY").ok().filter(|key| !key.is_empty());
-    let new_admin_key = secrets::ensure_admin_key(&node.ledger, &config.data, given, super::key::now()).await?;
+    let new_admin_key = secrets::ensure_admin_key(node.ledger(), &config.data, given, super::key::now()).await?;
     crash_point!("serve::keys_ensured");
     if with_demo {
         demo::add(&engine).await?;
     }
     let (stop, stopped) = watch::channel(false);
+    let sessions = match config.shape {
+        Shape::Embedded => Sessions::default(),
+        Shape::Cluster(_) => Sessions::shared(&secrets::ticket_secret(&config.secrets)?, node.ledger()).await?,
+    };
     let app = App::new(Parts {
-        keys: Keys::load(&node.ledger).await?,
-        reconcile: reconciler(engine.clone(), node.ledger.clone()),
+        sessions,
+        keys: Keys::load(node.ledger()).await?,
+        reconcile: reconciler(engine.clone(), node.ledger().clone()),
         engine,
-        journal: node.journal.clone(),
-        projector: node.projector.clone(),
-        ledger: node.ledger.clone(),
+        record: node.record(),
+        ledger: node.ledger().clone(),
         config: Arc::new(config.clone()),
         passes,
         user_tokens,
         shutdown: stopped.clone(),
     });
+    if let Record::Kafka { .. } = node.record() {
+        tokio::spawn(follow_keys(app.clone(), stopped.clone()));
+    }
     let public = bind(config.listen).await?;
     let admin = match config.admin_listen {
         Some(address) => Some(bind(address).await?),
         None => None,
     };
     crash_point!("serve::bound");
-    println!("bunho {} · embedded shape · ack {}", env!("CARGO_PKG_VERSION"), config.ack);
-    println!("data in {}", config.data.display());
+    println!("bunho {} · {} shape · ack {}", env!("CARGO_PKG_VERSION"), config.shape, config.ack);
+    println!("{}", whereabouts(config));
     if let Some(key) = new_admin_key {
         println!("admin key {key} (shown once; kept in {})", secrets::admin_key_path(&config.data).display());
     }
@@ -109,6 +121,62 @@ async fn serve_node(
     }
 }
 
+/// Where data lie, in a line.
+fn whereabouts(config: &Config) -> String {
+    let data = config.data.display();
+    match &config.shape {
+        Shape::Embedded if config.ledger.file().is_some() => format!("data in {data}"),
+        Shape::Embedded => format!("data in {data}, ledger in {}", config.ledger),
+        Shape::Cluster(cluster) => format!(
+            "state in Redis Cluster {} as {}:*, journal in Kafka {} topic {}, ledger in {}, keys in {}",
+            cluster.redis_nodes.iter().map(|node| without_password(node)).collect::<Vec<_>>().join(" "),
+            cluster.redis_prefix,
+            cluster.kafka.brokers,
+            cluster.kafka.topic,
+            config.ledger,
+            config.secrets.display()
+        ),
+    }
+}
+
+/// `redis://user:password@host` without what stands before the host.
+fn without_password(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, host)| host)
+}
+
+/// What other nodes (and `bunho key`) do to keys and sessions is noticed here within this long, and not much more.
+const FOLLOWED_EVERY: Duration = Duration::from_secs(1);
+
+/// Follows the keys of services and administrators, ended sessions, and the keys that sign passes: see `Passes::look_again`.
+async fn follow_keys(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(FOLLOWED_EVERY);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut follows = true;
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        let followed = follow(&app).await;
+        match &followed {
+            Ok(()) if !follows => tracing::info!("keys and sessions are followed again"),
+            Err(error) if follows => {
+                tracing::error!(error = chain(error), "what other nodes do to keys and sessions is not seen here until the ledger answers");
+            }
+            _ => {}
+        }
+        follows = followed.is_ok();
+        let app = app.clone();
+        // A panic was logged where it happened; the next look is another one.
+        let _ = tokio::task::spawn_blocking(move || app.passes.look_again()).await;
+    }
+}
+
+async fn follow(app: &App) -> Result<(), LedgerError> {
+    app.keys.reload(&app.ledger).await?;
+    app.sessions.follow(&app.ledger).await
+}
+
 enum End {
     Asked,
     Poisoned,
@@ -120,7 +188,7 @@ async fn until_end(node: &Node) -> Result<End, Failure> {
     tokio::select! {
         _ = terminate.recv() => Ok(End::Asked),
         _ = interrupt.recv() => Ok(End::Asked),
-        () = node.journal.until_poisoned() => Ok(End::Poisoned),
+        () = node.until_broken() => Ok(End::Poisoned),
     }
 }
 
@@ -128,11 +196,25 @@ fn reconciler(engine: Engine, ledger: bunho_ledger::Ledger) -> Box<dyn Fn(bool) 
     Box::new(move |repair| {
         let (engine, ledger) = (engine.clone(), ledger.clone());
         Box::pin(async move {
-            engine.ledger_caught_up().await.map_err(|error| error.to_string())?;
+            caught_up(&engine).await.map_err(|error| error.to_string())?;
             reconcile::compare(&engine, &ledger, reconcile::wanted(repair)).await.map_err(|error| error.to_string())
         })
     })
 }
+
+/// Whoever compares can wait longer than whoever claims: a cluster's partitions may be changing hands.
+async fn caught_up(engine: &Engine) -> Result<(), EngineError> {
+    for _ in 1..CATCH_UP_TRIES {
+        match engine.ledger_caught_up().await {
+            Err(EngineError::LedgerBehind) => {}
+            done => return done,
+        }
+    }
+    engine.ledger_caught_up().await
+}
+
+/// Of some five seconds each.
+const CATCH_UP_TRIES: u32 = 6;
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let bound = listen::bind(address).and_then(|listener| listener.local_addr().map(|local| (listener, local)));

@@ -1,6 +1,7 @@
 //! Settings as they are written in a file, with their defaults. Nothing here is checked yet.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Everything that can be set, as it is written in a file. Times are in the unit of the name's end.
@@ -11,8 +12,16 @@ pub struct Settings {
     pub data: DataSettings,
     /// Addresses and limits.
     pub server: ServerSettings,
-    /// Durability and back pressure.
+    /// Shape, durability and back pressure.
     pub engine: EngineSettings,
+    /// SQL.
+    pub ledger: LedgerSettings,
+    /// What the nodes of a cluster share.
+    pub cluster: ClusterSettings,
+    /// Where the cluster decides.
+    pub redis: RedisSettings,
+    /// Where the cluster writes down what was decided.
+    pub kafka: KafkaSettings,
     /// Who callers are.
     pub auth: AuthSettings,
     /// Passes.
@@ -63,10 +72,60 @@ pub struct ServerSettings {
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct EngineSettings {
+    /// `embedded` or `cluster`.
+    pub shape: String,
     /// `engine`, `journal` or `ledger`.
     pub ack: String,
     /// Bytes that may wait for the journal before new work is shed.
     pub journal_backlog_bytes_max: usize,
+}
+
+/// `[ledger]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct LedgerSettings {
+    /// `postgres://…` or `mysql://…`; none: `ledger.db` in the data folder.
+    pub url: Option<String>,
+}
+
+/// `[cluster]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterSettings {
+    /// Folder of the keys that sign tickets and passes, the same on every node; none: the data folder.
+    pub secrets_dir: Option<PathBuf>,
+    /// Names of findings (`redis.appendonly`) that a start accepts although a promise rests on them.
+    pub waive: Vec<String>,
+}
+
+/// `[redis]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisSettings {
+    /// Some nodes of the cluster, as `redis://user:password@host:port`; they tell of the rest.
+    pub nodes: Vec<String>,
+    /// What every key begins with.
+    pub prefix: String,
+    /// Replicas that must have a decision before it is answered.
+    pub replicas: usize,
+}
+
+/// `[kafka]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaSettings {
+    /// Some brokers, `host:port` with commas between.
+    pub brokers: String,
+    /// The topic; made where there is none.
+    pub topic: String,
+    /// Its partitions, for good.
+    pub partitions: i32,
+    /// Copies of each partition.
+    pub replication: i32,
+    /// How long its records stay; 0: for ever.
+    pub retention_hours: u32,
+    /// More settings of librdkafka, such as `sasl.mechanism`.
+    pub properties: BTreeMap<String, String>,
 }
 
 /// `[auth]`
@@ -144,7 +203,26 @@ impl Default for ServerSettings {
 impl Default for EngineSettings {
     fn default() -> Self {
         // 64 MiB are about 300,000 claims that wait for one disk: beyond that, waiting longer helps nobody.
-        Self { ack: "journal".into(), journal_backlog_bytes_max: 64 * 1_024 * 1_024 }
+        Self { shape: "embedded".into(), ack: "journal".into(), journal_backlog_bytes_max: 64 * 1_024 * 1_024 }
+    }
+}
+
+impl Default for RedisSettings {
+    fn default() -> Self {
+        Self { nodes: Vec::new(), prefix: "bunho".into(), replicas: 1 }
+    }
+}
+
+impl Default for KafkaSettings {
+    fn default() -> Self {
+        Self {
+            brokers: String::new(),
+            topic: "bunho".into(),
+            partitions: 12,
+            replication: 3,
+            retention_hours: 0,
+            properties: BTreeMap::new(),
+        }
     }
 }
 

@@ -53,7 +53,7 @@ async fn to_the_end<T: Send + 'static>(change: impl Future<Output = Result<T, Pr
 
 /// Notes an action that no journal record carries.
 async fn note(app: &App, audit: &Audit) -> Result<(), Problem> {
-    Ok(app.ledger.append_audit(now(), audit).await?)
+    app.ledger.append_audit(now(), audit).await.map_err(|error| Problem::unwritten(&error))
 }
 
 fn now() -> Millis {

@@ -115,21 +115,21 @@ impl Serialize for Granted {
 #[utoipa::path(get, path = "/v1/claims/{id}", tag = "claims", params(("id" = String, Path)), responses((status = 200, body = ClaimView)))]
 pub(crate) async fn read(State(app): State<Arc<App>>, Segment(id): Segment, caller: Caller) -> Answered {
     let claim = app.engine.read_claim(caller.actor()?, path_id(&id)?).await??;
-    show(&app, &claim)
+    show(&app, &claim).await
 }
 
 /// Makes a hold final. Again: the same claim.
 #[utoipa::path(post, path = "/v1/claims/{id}/confirm", tag = "claims", params(("id" = String, Path)), responses((status = 200, body = ClaimView)))]
 pub(crate) async fn confirm(State(app): State<Arc<App>>, Segment(id): Segment, caller: Caller) -> Answered {
     let claim = app.engine.confirm(caller.actor()?, path_id(&id)?).await??;
-    show(&app, &claim)
+    show(&app, &claim).await
 }
 
 /// Gives a hold back. Again: the same claim.
 #[utoipa::path(post, path = "/v1/claims/{id}/release", tag = "claims", params(("id" = String, Path)), responses((status = 200, body = ClaimView)))]
 pub(crate) async fn release(State(app): State<Arc<App>>, Segment(id): Segment, caller: Caller) -> Answered {
     let claim = app.engine.release(caller.actor()?, path_id(&id)?).await??;
-    show(&app, &claim)
+    show(&app, &claim).await
 }
 
 /// A user's claims, newest first, read from the ledger once it holds everything that was decided before.
@@ -174,9 +174,9 @@ pub(crate) fn list_view(page: &ClaimPage) -> ClaimList<'_> {
 }
 
 /// Answers with a claim.
-pub(crate) fn show(app: &App, claim: &Claim) -> Answered {
+pub(crate) async fn show(app: &App, claim: &Claim) -> Answered {
     // Between the decision and here the offer can only have been deleted, and then nobody has anything of it.
-    let offer = app.engine.offer_id(claim.id.offer_number()).ok_or_else(|| Problem::new(&UNKNOWN_CLAIM))?;
+    let offer = app.engine.offer_id(claim.id.offer_number()).await.map_err(|_| Problem::new(&UNKNOWN_CLAIM))?;
     Ok(ok(&ClaimView::new(claim, &offer)))
 }
 

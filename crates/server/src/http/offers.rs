@@ -13,10 +13,12 @@ use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::Event;
-use bunho_domain::ids::{IdempotencyKey, OfferId};
+use bunho_domain::ids::{IdempotencyKey, OfferId, ZoneId};
+use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_domain::offer::{ClaimRequest, OfferState, Pass, Stock};
-use futures_util::stream::unfold;
+use bunho_engine::Decided;
+use futures_util::stream::{self, StreamExt, unfold};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -101,12 +103,21 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answered {
     Ok(ok(&OfferList { offers }))
 }
 
+/// Offers that are read at once: on a cluster each is a round trip.
+const READ_AT_ONCE: usize = 64;
+
 /// Every offer as its audience is shown it.
 pub(crate) async fn every(app: &App, show: impl Fn(&OfferSettings, &Stock) -> serde_json::Result<Value>) -> Result<Vec<Value>, Problem> {
+    let ids = app.engine.offer_ids().await?;
+    let mut reads = Vec::with_capacity(ids.len());
+    for id in &ids {
+        reads.push(app.engine.offer(id));
+    }
+    let mut read = stream::iter(reads).buffered(READ_AT_ONCE);
     let mut offers = Vec::new();
-    for id in app.engine.offer_ids() {
-        // One that was deleted meanwhile is not there.
-        if let Ok((settings, stock)) = app.engine.offer(&id).await {
+    while let Some(offer) = read.next().await {
+        // One that was deleted meanwhile is not there, nor is one that a cluster is restoring.
+        if let Ok((settings, stock)) = offer {
             offers.push(show(&settings, &stock).map_err(|error| Problem::internal(&error))?);
         }
     }
@@ -126,7 +137,7 @@ pub(crate) async fn read(State(app): State<Arc<App>>, Segment(id): Segment) -> A
 pub(crate) async fn stock(State(app): State<Arc<App>>, Segment(id): Segment) -> Answered {
     let id = path_id(&id)?;
     let slot = slot(&app)?;
-    let changes = app.engine.watch_stock(&id)?;
+    let changes = app.engine.watch_stock(&id).await?;
     let (_, now) = app.engine.offer(&id).await?;
     Ok(events(unfold(StockStream { app, changes, shown: None, next: Some(now), ended: false, _slot: slot }, StockStream::advance)))
 }
@@ -191,15 +202,9 @@ async fn take(app: &App, id: &str, caller: &Caller, body: &JsonBody) -> Answered
         .transpose()?;
     let wanted: NewClaim = body.parse()?;
     let attributes = attributes_text(wanted.attributes)?;
-    let request = ClaimRequest {
-        user,
-        quantity: wanted.quantity.0,
-        key: key.as_ref(),
-        attributes: attributes.as_deref(),
-        pass: shown_pass(app, &offer, headers)?,
-        nonce: app.engine.nonce(),
-    };
-    let taken = app.engine.claim(&offer, request).await??;
+    let (key, attributes, nonce) = (key.as_ref(), attributes.as_deref(), app.engine.nonce());
+    let ask = |pass| app.engine.claim(&offer, ClaimRequest { user, quantity: wanted.quantity.0, key, attributes, pass, nonce });
+    let taken = with_pass(app, &offer, headers, ask).await?;
     let mut response = answer(StatusCode::CREATED, &ClaimView::new(&taken.claim, &offer));
     let location = HeaderValue::from_str(&format!("/v1/claims/{}", taken.claim.id)).unwrap_or(HeaderValue::from_static("/v1/claims"));
     response.headers_mut().insert(LOCATION, location);
@@ -210,10 +215,28 @@ async fn take(app: &App, id: &str, caller: &Caller, body: &JsonBody) -> Answered
 }
 
 /// Whether the request shows a good pass of the offer's zone. An offer without one does not look.
-pub(crate) fn shown_pass(app: &App, offer: &OfferId, headers: &HeaderMap) -> Result<Pass, Problem> {
-    let Some(zone) = app.engine.zone_of(offer)? else { return Ok(Pass::Missing) };
+async fn shown_pass(app: &App, zone: Option<&ZoneId>, headers: &HeaderMap) -> Result<Pass, Problem> {
+    let Some(zone) = zone else { return Ok(Pass::Missing) };
     let Some(pass) = header(headers, &PASS_HEADER, "Bunho-Pass")? else { return Ok(Pass::Missing) };
-    Ok(if app.check_pass(pass, &zone)?.is_ok() { Pass::Valid } else { Pass::Invalid })
+    Ok(if app.check_pass(pass, zone).await?.is_ok() { Pass::Valid } else { Pass::Invalid })
+}
+
+/// Asks with the pass that the request shows. On a cluster another node may have given the offer another zone in the last second: who is
+/// refused for a pass is looked at once more, by the zone that the offer has now.
+pub(crate) async fn with_pass<T, F>(app: &App, offer: &OfferId, headers: &HeaderMap, ask: impl Fn(Pass) -> F) -> Result<T, Problem>
+where
+    F: Future<Output = Decided<T>>,
+{
+    let zone = app.engine.zone_of(offer).await?;
+    let refusal = match ask(shown_pass(app, zone.as_ref(), headers).await?).await? {
+        Err(refusal @ (Refusal::PassRequired | Refusal::PassInvalid)) => refusal,
+        decided => return Ok(decided?),
+    };
+    let now = app.engine.offer(offer).await?.0.zone;
+    if now == zone {
+        return Err(refusal.into());
+    }
+    Ok(ask(shown_pass(app, now.as_ref(), headers).await?).await??)
 }
 
 /// An offer's id in a path: what cannot be one is not there.

@@ -21,11 +21,11 @@ pub(crate) struct Readiness {
     ledger: LedgerHealth,
 }
 
-/// The journal's part.
+/// The journal's part; of a cluster, that of Redis and Kafka.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct JournalHealth {
     ok: bool,
-    /// Last durable offset.
+    /// Last durable offset; of a cluster, the sum over the topic's partitions as last looked at.
     durable: u64,
     /// Bytes that wait for the disk.
     backlog_bytes: usize,
@@ -55,19 +55,15 @@ pub(crate) async fn healthz() -> Response {
 /// 200 only while claims and polls are really served.
 #[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
-    let journal = &app.health.journal;
-    let (durable, projected, backlog_bytes) = (journal.durable(), *app.ledger.projected().borrow(), journal.pressure());
-    let journal_ok = app.health.journal_well() && backlog_bytes <= app.config.journal_backlog_bytes_max;
+    let (health, progress) = (&app.health, app.health.progress(&app.ledger));
+    let backlog_bytes = health.backlog_bytes();
+    let journal_ok = health.journal_well() && backlog_bytes <= app.config.journal_backlog_bytes_max;
+    let lag = progress.lag();
     let readiness = Readiness {
-        ready: journal_ok && app.health.ledger_well_enough() && !app.stopping(),
+        ready: journal_ok && health.ledger_well_enough() && !app.stopping(),
         stopping: app.stopping(),
-        journal: JournalHealth { ok: journal_ok, durable, backlog_bytes },
-        ledger: LedgerHealth {
-            ok: app.health.projector.healthy(),
-            projected,
-            lag: durable.saturating_sub(projected),
-            parked: app.health.projector.parked(),
-        },
+        journal: JournalHealth { ok: journal_ok, durable: progress.durable, backlog_bytes },
+        ledger: LedgerHealth { ok: health.ledger_well(), projected: progress.projected, lag, parked: health.parked() },
     };
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = answer(status, &readiness);

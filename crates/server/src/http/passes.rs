@@ -42,7 +42,7 @@ pub(crate) async fn verify(State(app): State<Arc<App>>, headers: HeaderMap, para
     let mut refusal = None;
     // One good pass is enough: the protected service's own `Authorization`, or an old cookie, must not stand before it.
     for pass in shown_passes(&headers, params.pass.as_deref()) {
-        match check(&app, pass, zone) {
+        match check(&app, pass, zone).await {
             Ok(()) => return Ok(unkept(no_content())),
             Err(PassRefusal::Invalid) if refusal.is_some() => {}
             Err(why) => refusal = Some(why),
@@ -51,8 +51,12 @@ pub(crate) async fn verify(State(app): State<Arc<App>>, headers: HeaderMap, para
     Err(refused(refusal))
 }
 
-fn check(app: &App, pass: &str, zone: &str) -> Result<(), PassRefusal> {
-    match path_id(zone).and_then(|zone| app.check_pass(pass, &zone)) {
+async fn check(app: &App, pass: &str, zone: &str) -> Result<(), PassRefusal> {
+    let checked = match path_id(zone) {
+        Ok(zone) => app.check_pass(pass, &zone).await,
+        Err(unknown) => Err(unknown),
+    };
+    match checked {
         Ok(checked) => checked,
         // A pass cannot be for a zone that does not exist; verifying it first tells good from forged all the same.
         Err(_) => app.passes.verify(pass, zone, app.server_seconds()).and(Err(PassRefusal::OtherZone)),

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::auth::Caller;
 use crate::http::json::{JsonBody, answer, no_content, ok};
-use crate::http::offers::{path_id as offer_id, shown_pass};
+use crate::http::offers::{path_id as offer_id, with_pass};
 use crate::http::params::{Quantity, Segment, Text};
 use crate::http::time::Rfc3339;
 use crate::problem::{Answered, Problem, UNKNOWN_STANDBY};
@@ -54,9 +54,9 @@ pub(crate) async fn join(State(app): State<Arc<App>>, Segment(id): Segment, call
     let user = caller.user()?;
     let offer = offer_id(&id)?;
     let wanted: NewStandby = body.parse()?;
-    let pass = shown_pass(&app, &offer, body.headers())?;
-    let request = StandbyRequest { user, quantity: wanted.quantity.0, pass, nonce: app.engine.nonce() };
-    let place = app.engine.join_standby(&offer, request).await??;
+    let nonce = app.engine.nonce();
+    let ask = |pass| app.engine.join_standby(&offer, StandbyRequest { user, quantity: wanted.quantity.0, pass, nonce });
+    let place = with_pass(&app, &offer, body.headers(), ask).await?;
     let mut response = answer(StatusCode::CREATED, &view(&place, &offer));
     let location = HeaderValue::from_str(&format!("/v1/standby/{}", place.standby.id)).unwrap_or(HeaderValue::from_static("/v1/standby"));
     response.headers_mut().insert(LOCATION, location);
@@ -67,7 +67,7 @@ pub(crate) async fn join(State(app): State<Arc<App>>, Segment(id): Segment, call
 #[utoipa::path(get, path = "/v1/standby/{id}", tag = "standby", params(("id" = String, Path)), responses((status = 200, body = StandbyView)))]
 pub(crate) async fn read(State(app): State<Arc<App>>, Segment(id): Segment, caller: Caller) -> Answered {
     let place = app.engine.read_standby(caller.actor()?, path_id(&id)?).await??;
-    let offer = app.engine.offer_id(place.standby.id.offer_number()).ok_or_else(|| Problem::new(&UNKNOWN_STANDBY))?;
+    let offer = app.engine.offer_id(place.standby.id.offer_number()).await.map_err(|_| Problem::new(&UNKNOWN_STANDBY))?;
     Ok(ok(&view(&place, &offer)))
 }
 

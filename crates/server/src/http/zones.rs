@@ -34,7 +34,7 @@ pub(crate) struct ZoneStatus<'a> {
 /// A zone's numbers, for displays. May be a second old.
 #[utoipa::path(get, path = "/zones/{zone}/status", tag = "line", params(("zone" = String, Path)), responses((status = 200, body = ZoneStatus)))]
 pub(crate) async fn status(State(app): State<Arc<App>>, Segment(zone): Segment) -> Answered {
-    let report = app.engine.zone(&path_id(&zone)?)?;
+    let report = app.engine.zone(&path_id(&zone)?).await?;
     let status = &report.status;
     let mut response = ok(&ZoneStatus {
         zone_id: report.settings.id.as_str(),

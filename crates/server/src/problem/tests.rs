@@ -32,6 +32,8 @@ fn every_engine_error_has_its_answer() {
         | EngineError::TooFast { .. }
         | EngineError::Overloaded
         | EngineError::Indeterminate(_)
+        | EngineError::Suspended
+        | EngineError::Unavailable(_)
         | EngineError::Poisoned
         | EngineError::LedgerBehind
         | EngineError::Conflict { .. }
@@ -46,7 +48,9 @@ fn every_engine_error_has_its_answer() {
         (EngineError::TicketGone, 410, "ticket_gone", json!({})),
         (EngineError::TooFast { retry_ms: 1_001 }, 429, "too_fast", json!({})),
         (EngineError::Overloaded, 503, "overloaded", json!({})),
-        (EngineError::Indeterminate(JournalError::Poisoned), 503, "indeterminate", json!({})),
+        (EngineError::Indeterminate(JournalError::Poisoned.into()), 503, "indeterminate", json!({})),
+        (EngineError::Suspended, 503, "suspended", json!({})),
+        (EngineError::Unavailable("no answer".into()), 503, "recovering", json!({})),
         (EngineError::Poisoned, 503, "suspended", json!({})),
         (EngineError::LedgerBehind, 503, "indeterminate", json!({})),
         (EngineError::Conflict { current: 7 }, 412, "revision_conflict", json!({"revision": 7})),
@@ -116,8 +120,21 @@ fn every_kind_of_the_edge_has_its_answer() {
 }
 
 #[test]
+fn a_ledger_that_is_out_is_no_fault_of_ours() {
+    let garbage = || LedgerError::Unreadable { table: "admins", column: "role", value: "?".into() };
+    for (error, read, written) in
+        [(LedgerError::Busy, (503, "recovering"), (503, "recovering")), (LedgerError::Silent, (503, "recovering"), (503, "indeterminate"))]
+    {
+        check(Problem::unwritten(&error), written.0, written.1, json!({}));
+        check(error.into(), read.0, read.1, json!({}));
+    }
+    check(Problem::unwritten(&garbage()), 500, "internal", json!({}));
+    check(garbage().into(), 500, "internal", json!({}));
+}
+
+#[test]
 fn a_failure_shows_nothing_of_its_source() {
-    let error = EngineError::Indeterminate(JournalError::Poisoned);
+    let error = EngineError::Indeterminate(JournalError::Poisoned.into());
     let text = String::from_utf8(Problem::internal(&error).render("r")).expect("UTF-8");
     assert!(!text.contains("journal"), "{text}");
     assert!(chain(&error).contains("journal"), "the log has the whole chain");

@@ -4,13 +4,13 @@ use super::*;
 use crate::app::Parts;
 use crate::auth::Peer;
 use crate::auth::keys::{Keys, key_hash};
+use crate::auth::sessions::Sessions;
 use crate::config::{Config, Network, Settings, Users};
 use crate::node::Node;
 use crate::pass::Passes;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bunho_domain::time::Millis;
-use bunho_engine::Engine;
 use bunho_journal::Audit;
 use bunho_ledger::NewKey;
 use http_body_util::BodyExt;
@@ -43,25 +43,26 @@ async fn rig() -> Rig {
 
 async fn rig_with(edit: impl FnOnce(&mut Config)) -> Rig {
     let data = tempfile::tempdir().expect("a folder");
-    let mut config = Settings::default().check().expect("defaults are good");
-    config.data = data.path().to_owned();
+    let mut settings = Settings::default();
+    settings.data.dir = data.path().to_owned();
+    let mut config = settings.check().expect("defaults are good");
     edit(&mut config);
     let failed = |failure: crate::exit::Failure| -> Node { panic!("{failure:?}") };
     let node = Node::open(&config).await.unwrap_or_else(failed);
     for (key, role) in [(ADMIN, "admin"), (OPERATOR, "operator"), (VIEWER, "viewer"), (SERVICE, "service")] {
         let audit = Audit { actor: "test".into(), action: "key.new".into(), target: role.into(), detail: None, request_id: None };
         let new = NewKey { id: role, role, name: role, key_hash: &key_hash(key) };
-        node.ledger.insert_key(&new, Millis(0), &audit).await.expect("the ledger can be written");
+        node.ledger().insert_key(&new, Millis(0), &audit).await.expect("the ledger can be written");
     }
     let (stop, shutdown) = watch::channel(false);
     let app = App::new(Parts {
-        engine: Engine::Embedded(node.engine.clone()),
-        journal: node.journal.clone(),
-        projector: node.projector.clone(),
-        ledger: node.ledger.clone(),
+        engine: node.engine(),
+        record: node.record(),
+        ledger: node.ledger().clone(),
         passes: Passes::load(&config.data, &*config.pass_issuer).unwrap_or_else(|failure| panic!("{failure:?}")),
         config: Arc::new(config),
-        keys: Keys::load(&node.ledger).await.expect("the ledger can be read"),
+        keys: Keys::load(node.ledger()).await.expect("the ledger can be read"),
+        sessions: Sessions::default(),
         user_tokens: None,
         reconcile: Box::new(|_repair| Box::pin(async { Ok(json!({"equal": true})) })),
         shutdown,

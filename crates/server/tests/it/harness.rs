@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -21,6 +22,10 @@ pub struct Server {
     pub client: Client,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
+    /// More nodes of the same cluster; requests go to all of them by turns.
+    others: Vec<Started>,
+    others_count: usize,
+    turns: AtomicUsize,
 }
 
 /// What a server says on standard output until it serves.
@@ -36,6 +41,12 @@ impl Server {
     }
 
     pub async fn start_with(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        Self::start_nodes(1, environment, arguments).await
+    }
+
+    /// Nodes of one cluster, whose environment says where it is.
+    pub async fn start_nodes(count: usize, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let others_count = count - 1;
         let own = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_string(), (*b).to_string())).collect();
         let mut server = Self {
             dir: TempDir::new().unwrap(),
@@ -44,6 +55,9 @@ impl Server {
             client: Client::builder().pool_max_idle_per_host(1_024).timeout(Duration::from_secs(30)).build().unwrap(),
             environment: own(environment),
             arguments: arguments.iter().map(|a| (*a).to_string()).collect(),
+            others: Vec::new(),
+            others_count,
+            turns: AtomicUsize::new(0),
         };
         server.launch();
         server.until_ready().await;
@@ -59,19 +73,30 @@ impl Server {
             client: Client::builder().pool_max_idle_per_host(1_024).timeout(Duration::from_secs(30)).build().unwrap(),
             environment: Vec::new(),
             arguments: Vec::new(),
+            others: Vec::new(),
+            others_count: 0,
+            turns: AtomicUsize::new(0),
         }
     }
 
     fn launch(&mut self) {
         self.try_launch().unwrap_or_else(|(status, lines)| panic!("the server did not start: {status}; it said {lines:#?}"));
+        for node in 1..=self.others_count {
+            // One after the other: the first makes the secrets that all share.
+            self.others.push(launch(self.command(&format!("node-{node}"))));
+        }
+    }
+
+    fn command(&self, folder: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
+        command.arg("serve").arg("--data").arg(self.dir.path().join(folder)).args(["--listen", "127.0.0.1:0"]).args(&self.arguments);
+        command.env("BUNHO_ADMIN_KEY", ADMIN_KEY).env("BUNHO_LOG__LEVEL", "error").envs(self.environment.iter().map(|(a, b)| (a, b)));
+        command
     }
 
     /// Starts it; where it ends before it serves: how, and what it said.
     pub fn try_launch(&mut self) -> Result<(), (ExitStatus, Vec<String>)> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
-        command.arg("serve").arg("--data").arg(self.dir.path()).args(["--listen", "127.0.0.1:0"]).args(&self.arguments);
-        command.env("BUNHO_ADMIN_KEY", ADMIN_KEY).env("BUNHO_LOG__LEVEL", "error").envs(self.environment.iter().map(|(a, b)| (a, b)));
-        let started = try_launch(command)?;
+        let started = try_launch(self.command(""))?;
         self.process = Some(started.process);
         self.url = started.url;
         Ok(())
@@ -93,8 +118,10 @@ impl Server {
     }
 
     pub async fn until_ready(&self) {
-        let ready = async || self.client.get(format!("{}/readyz", self.url)).send().await.is_ok_and(|r| r.status() == StatusCode::OK);
-        until("the server is ready", START_TIMEOUT, ready).await;
+        for url in self.urls() {
+            let ready = async || self.client.get(format!("{url}/readyz")).send().await.is_ok_and(|r| r.status() == StatusCode::OK);
+            until("the server is ready", START_TIMEOUT, ready).await;
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -105,8 +132,35 @@ impl Server {
         self.dir.path()
     }
 
-    /// SIGKILL: no drain, no flush.
+    /// Where all nodes are.
+    pub fn urls(&self) -> Vec<String> {
+        std::iter::once(self.url.clone()).chain(self.others.iter().map(|node| node.url.clone())).collect()
+    }
+
+    /// Starts another node of the same cluster. One that takes the place of the last has its folder.
+    pub async fn add_node(&mut self) {
+        self.others.push(launch(self.command(&format!("node-{}", self.others.len() + 1))));
+        self.until_ready().await;
+    }
+
+    /// The process id of the node that came last.
+    pub fn last_pid(&self) -> u32 {
+        self.others.last().expect("there is another node").process.id()
+    }
+
+    /// Ends the node that came last.
+    pub fn end_last(&mut self, signal: rustix::process::Signal) {
+        let mut node = self.others.pop().expect("there is another node");
+        rustix::process::kill_process(rustix::process::Pid::from_child(&node.process), signal).unwrap();
+        node.process.wait().unwrap();
+    }
+
+    /// SIGKILL, all nodes: no drain, no flush.
     pub fn kill(&mut self) {
+        for mut node in self.others.drain(..) {
+            node.process.kill().unwrap();
+            node.process.wait().unwrap();
+        }
         let mut process = self.process.take().expect("the server runs");
         process.kill().unwrap();
         process.wait().unwrap();
@@ -137,7 +191,9 @@ impl Server {
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.url))
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed) % (1 + self.others.len());
+        let url = if turn == 0 { &self.url } else { &self.others[turn - 1].url };
+        self.client.request(method, format!("{url}{path}"))
     }
 
     pub async fn admin(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
@@ -198,21 +254,43 @@ impl Server {
         read(self.request(Method::POST, "/traffic/entry").json(&body).send().await.unwrap()).await
     }
 
-    /// Asks the ledger with the real `sqlite3` shell, while the server runs.
+    /// Asks the ledger with the database's own shell, while the server runs. Columns are separated by `|`.
     pub fn sql(&self, query: &str) -> String {
-        let mut shell = Command::new("sqlite3")
-            .args(["-readonly", "-cmd", ".timeout 5000"])
-            .arg(self.dir.path().join("ledger.db"))
+        let url = self.environment.iter().find(|(name, _)| name == "BUNHO_LEDGER__URL").map(|(_, url)| url.as_str());
+        let mut shell = match url {
+            None => {
+                let mut shell = Command::new("sqlite3");
+                shell.args(["-readonly", "-cmd", ".timeout 5000"]).arg(self.dir.path().join("ledger.db"));
+                shell
+            }
+            Some(url) if url.starts_with("postgres") => {
+                let mut shell = Command::new("psql");
+                shell.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-d", url]);
+                shell
+            }
+            Some(url) => {
+                let (front, database) = url.rsplit_once('/').unwrap();
+                let (_, port) = front.rsplit_once(':').unwrap();
+                let mut shell = Command::new("mariadb");
+                shell.args(["--no-defaults", "-N", "-B", "-h", "127.0.0.1", "-P", port, "-u", "bunho", database]);
+                shell
+            }
+        };
+        let mut shell = shell
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("sqlite3 is installed: scripts/setup.sh does so");
-        // As input, because a query that names thousands of ids is too long to be an argument.
+            .expect("the shells are installed: scripts/setup.sh does so");
+        // As input, because a query that names thousands of ids is too long to be an argument. SQLite has no concat before 3.44.
+        let query = match url {
+            None => query.replace("concat(user_id, offer_id)", "user_id || offer_id"),
+            Some(_) => query.to_owned(),
+        };
         writeln!(shell.stdin.take().unwrap(), "{query};").unwrap();
         let output = shell.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_string()
+        String::from_utf8(output.stdout).unwrap().trim().replace('\t', "|")
     }
 
     /// Waits until the ledger has everything that was answered so far.
@@ -232,6 +310,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        for mut node in self.others.drain(..) {
+            let _ = node.process.kill();
+            let _ = node.process.wait();
+        }
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
             let _ = process.wait();
@@ -282,6 +364,11 @@ pub async fn until(what: &str, limit: Duration, mut condition: impl AsyncFnMut()
         assert!(started.elapsed() < limit, "waited {limit:?} in vain until {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Reads a time as the ledger writes it.
+pub fn unix_ms(text: &str) -> i64 {
+    text.parse::<jiff::Timestamp>().unwrap_or_else(|error| panic!("{text:?}: {error}")).as_millisecond()
 }
 
 /// A generator whose seed is printed, so that a failure can be had again with `BUNHO_TEST_SEED`.

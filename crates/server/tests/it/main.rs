@@ -12,6 +12,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
+#[expect(dead_code, reason = "the tests of the cluster shape use more of it")]
 mod harness;
 
 #[cfg(feature = "failpoints")]
@@ -27,3 +28,8 @@ mod seed_000;
 mod seed_001;
 mod seed_002;
 mod seed_003;
+
+/// Where the experiments run here: one node, nothing else. crates/server/tests/cluster has them on all the rest.
+async fn server() -> harness::Server {
+    harness::Server::start().await
+}

@@ -21,7 +21,7 @@ enum Book {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_buyers_and_the_books_agree() {
     let mut random = seeded("seed_001");
-    let server = Arc::new(Server::start().await);
+    let server = Arc::new(super::server().await);
     server.put_offer("shoe", json!({"kind": "goods", "quantity": BUYERS, "hold_seconds": 20, "standby": true, "per_user_limit": 1})).await;
     // The source's two steps: a fifth leave at the payment screen, and of those who pay, a fifth fail.
     let fates: Vec<Book> = (0..BUYERS)
@@ -128,7 +128,7 @@ async fn served_in_order(server: &Server, waiting: &[(String, String)]) -> usize
 
 #[tokio::test]
 async fn nobody_buys_before_opening_or_after_closing() {
-    let server = Server::start().await;
+    let server = super::server().await;
     let at = |ms: u64| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
         jiff::Timestamp::from_millisecond(now + ms as i64).unwrap().to_string()

@@ -1,6 +1,5 @@
 //! The coupon drop: 20,000 coupons, one each; 30,000 users and as many impatient second clicks.
 
-use crate::harness::Server;
 use futures_util::StreamExt;
 use reqwest::StatusCode;
 use serde_json::json;
@@ -12,7 +11,7 @@ const USERS: usize = 30_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_thousand_users_click_twice_for_twenty_thousand_coupons() {
-    let server = Arc::new(Server::start().await);
+    let server = Arc::new(super::server().await);
     server.put_offer("coupon", json!({"kind": "coupon", "quantity": COUPONS})).await;
     // Both clicks of a user are under way at once, one of them with the key of the other for every second user.
     let answers: Vec<(usize, StatusCode, String)> = futures_util::stream::iter(0..USERS * 2)

@@ -113,7 +113,7 @@ impl World {
         self.history.check_grants()?;
         self.told.check(&self.history)?;
         for offer in self.history.offers.values().filter(|offer| !offer.deleted) {
-            let engine = node.claims_after(offer.number, None, usize::MAX);
+            let engine = self.machine.runtime.block_on(node.claims_after(offer.number, None, usize::MAX));
             let expected = offer.claims.values().filter_map(|versions| versions.last());
             ensure!(
                 engine.len() == offer.claims.len(),

@@ -13,12 +13,13 @@
 
 pub mod caller;
 mod restore;
-mod script;
-mod wire;
+pub(super) mod script;
+pub(super) mod wire;
 
-pub use restore::Facts;
+pub use super::wire::{Written, written};
+pub use restore::{Facts, Sorted};
 pub use script::SCRIPT;
-pub use wire::{Hindered, Issue, Refused, Report, Written, done, issue, outbox, poll_answer, report, written};
+pub use wire::{Hindered, Issue, Refused, Report, done, issue, poll_answer, report};
 
 use super::msgpack::Writer;
 use bunho_domain::event::TicketNumber;
@@ -78,13 +79,6 @@ pub enum Command<'a> {
     },
     /// Reserves numbers before the first one asks.
     Reserve,
-    /// The event of a reservation is in the journal.
-    Reserved {
-        /// Of that event.
-        epoch: u32,
-        /// Of that event.
-        upto: u32,
-    },
     /// See [`issue`].
     Join {
         /// Who wants a place.
@@ -151,14 +145,25 @@ pub enum Command<'a> {
     Left(&'a [u32]),
     /// All facts are in: the line listens, then goes on.
     Recover,
-    /// Entries of the outbox that the journal has: id, and the zone's version after it.
-    Shipped(&'a [(String, u64)]),
+    /// The journal has entries of the outbox.
+    Shipped {
+        /// Id, and the zone's version after it.
+        entries: &'a [(String, u64)],
+        /// The latest reservation among them, as epoch and number.
+        reserved: Option<(u32, u32)>,
+        /// Whatever epoch they are of: before state is restored.
+        draining: bool,
+    },
     /// For tests, in a zone with a clock of theirs: the next ticket of this run that is told to wait is held to another period.
     Hold {
         /// What another line told it.
         period_ms: u32,
     },
-    /// See [`outbox`].
+    /// What the state is, also while it is suspended.
+    Standing,
+    /// Lets go of a suspended zone, to be discarded.
+    Forget,
+    /// Reads entries of the outbox.
     Outbox {
         /// From this id on.
         from: &'a str,
@@ -170,14 +175,13 @@ pub enum Command<'a> {
 /// One command as the script reads it. A clock is for zones that were made with a test's; `audit` goes into the record as it is.
 #[must_use]
 pub fn packed(home: ZoneHome, clock: Option<Millis>, audit: Option<&[u8]>, command: Command<'_>) -> Vec<u8> {
-    let arguments = command.arguments();
-    let head = |fields: usize| {
-        let writer = Writer::default().array(5 + fields).text(command.name()).int(home.number.into()).int(home.epoch.into());
-        writer.int_or_none(clock.map(|clock| clock.0)).bytes_or_none(audit)
-    };
-    let (fields, writer) = arguments;
-    head(fields).packed(&writer.finish()).finish()
+    let writer = Writer::with_room(ROOM).array(5 + command.fields()).text(command.name());
+    let writer = writer.int(home.number.into()).int(home.epoch.into()).int_or_none(clock.map(|clock| clock.0)).bytes_or_none(audit);
+    command.arguments(writer).finish()
 }
+
+/// A poll has 79 bytes at most: its name 5, each of seven numbers and the nonce 9, and two more.
+const ROOM: usize = 80;
 
 impl Command<'_> {
     const fn name(&self) -> &'static str {
@@ -185,7 +189,6 @@ impl Command<'_> {
             Self::Create { .. } => "create",
             Self::Define { .. } => "define",
             Self::Reserve => "reserve",
-            Self::Reserved { .. } => "reserved",
             Self::Join { .. } => "join",
             Self::Poll { .. } => "poll",
             Self::Leave { .. } => "leave",
@@ -200,37 +203,54 @@ impl Command<'_> {
             Self::Admitted(_) => "admitted",
             Self::Left(_) => "left",
             Self::Recover => "recover",
-            Self::Shipped(_) => "shipped",
+            Self::Shipped { .. } => "shipped",
+            Self::Standing => "standing",
+            Self::Forget => "forget",
             Self::Outbox { .. } => "outbox",
             Self::Hold { .. } => "hold",
         }
     }
 
-    /// How many fields, and these.
-    fn arguments(&self) -> (usize, Writer) {
-        let writer = Writer::default();
+    /// How many arguments.
+    const fn fields(&self) -> usize {
+        match self {
+            Self::Reserve | Self::Minute | Self::Delete | Self::Resume | Self::Recover | Self::Standing | Self::Forget => 0,
+            Self::Sweep { .. } | Self::Discard { .. } | Self::Suspend { .. } | Self::Status { .. } => 1,
+            Self::Admitted(_) | Self::Left(_) | Self::Hold { .. } => 1,
+            Self::Define { .. } | Self::Outbox { .. } => 2,
+            Self::Create { .. } | Self::Join { .. } => 3,
+            Self::Leave { .. } | Self::Shipped { .. } => 4,
+            Self::Poll { .. } => 5,
+            Self::Restore { .. } => 6,
+        }
+    }
+
+    fn arguments(&self, writer: Writer) -> Writer {
         match *self {
-            Self::Create { settings, test_clock, suspended } => (3, writer.zone(settings).bool(test_clock).bool(suspended)),
-            Self::Define { settings, if_revision } => (2, writer.zone(settings).int_or_none(if_revision.map(Into::into))),
-            Self::Reserve | Self::Minute | Self::Delete | Self::Resume | Self::Recover => (0, writer),
-            Self::Reserved { epoch, upto } => (2, writer.int(epoch.into()).int(upto.into())),
-            Self::Join { join, left } => (3, writer.whole_nonce(join.nonce).bool(join.keyed).left(left)),
-            Self::Poll { poll, left } => (5, writer.ticket(poll).left(left)),
-            Self::Leave { poll } => (4, writer.ticket(poll)),
-            Self::Sweep { most: count } | Self::Discard { pieces: count } | Self::Suspend { epoch: count } => (1, writer.int(count.into())),
-            Self::Status { left } => (1, writer.left(left)),
+            Self::Create { settings, test_clock, suspended } => writer.zone(settings).bool(test_clock).bool(suspended),
+            Self::Define { settings, if_revision } => writer.zone(settings).int_or_none(if_revision.map(Into::into)),
+            Self::Reserve | Self::Minute | Self::Delete | Self::Resume | Self::Recover | Self::Standing | Self::Forget => writer,
+            Self::Join { join, left } => writer.whole_nonce(join.nonce).bool(join.keyed).left(left),
+            Self::Poll { poll, left } => writer.ticket(poll).left(left),
+            Self::Leave { poll } => writer.ticket(poll),
+            Self::Sweep { most: count } | Self::Discard { pieces: count } | Self::Suspend { epoch: count } => writer.int(count.into()),
+            Self::Status { left } => writer.left(left),
             Self::Restore { settings, reserved, front, latest, minute, version } => {
                 let writer = writer.zone(settings).int(reserved.into()).int(front.into()).int(latest.0);
-                (6, writer.int_or_none(minute.map(|minute| minute.0)).int(version.cast_signed()))
+                writer.int_or_none(minute.map(|minute| minute.0)).int(version.cast_signed())
             }
-            Self::Admitted(facts) => (1, facts.iter().fold(writer.array(4 * facts.len()), Writer::admitted)),
-            Self::Left(numbers) => (1, numbers.iter().fold(writer.array(numbers.len()), |writer, seq| writer.int((*seq).into()))),
-            Self::Shipped(entries) => {
+            Self::Admitted(facts) => facts.iter().fold(writer.array(4 * facts.len()), Writer::admitted),
+            Self::Left(numbers) => numbers.iter().fold(writer.array(numbers.len()), |writer, seq| writer.int((*seq).into())),
+            Self::Shipped { entries, reserved, draining } => {
                 let pair = |writer: Writer, (id, version): &(String, u64)| writer.text(id).int(version.cast_signed());
-                (1, entries.iter().fold(writer.array(2 * entries.len()), pair))
+                let writer = entries.iter().fold(writer.array(2 * entries.len()), pair);
+                writer
+                    .int_or_none(reserved.map(|(epoch, _)| epoch.into()))
+                    .int_or_none(reserved.map(|(_, upto)| upto.into()))
+                    .bool(draining)
             }
-            Self::Hold { period_ms } => (1, writer.int(period_ms.into())),
-            Self::Outbox { from, most } => (2, writer.text(from).int(most.into())),
+            Self::Hold { period_ms } => writer.int(period_ms.into()),
+            Self::Outbox { from, most } => writer.text(from).int(most.into()),
         }
     }
 }

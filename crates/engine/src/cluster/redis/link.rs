@@ -4,6 +4,7 @@
 //! without a key that is asked twice may be taken twice. Here what certainly did not run is asked again, and what may have
 //! run is said to be so.
 
+use super::order::Order;
 use super::script::Script;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -58,6 +59,17 @@ impl std::fmt::Display for EntryId {
     }
 }
 
+/// Commands whose keys are all in one slot.
+pub(super) struct Run<'a> {
+    pub(super) script: &'a Script,
+    pub(super) slot: u16,
+    pub(super) keys: Vec<String>,
+    pub(super) outbox_max: usize,
+    pub(super) orders: &'a [Order],
+    /// Whether it touches no key but these.
+    pub(super) all_declared: bool,
+}
+
 /// What a run answered.
 pub(super) struct Reply {
     /// Every entry of the outbox before this one is gone.
@@ -103,13 +115,12 @@ impl Link {
         Ok(link)
     }
 
-    /// Runs a script over packed commands whose keys are all in `slot`.
-    pub(super) async fn run(&self, script: &Script, slot: u16, keys: &[String], arguments: &[Vec<u8>]) -> Result<Reply, RunError> {
+    /// Runs a script over packed commands.
+    pub(super) async fn run(&self, run: &Run<'_>) -> Result<Reply, RunError> {
         let give_up = Instant::now() + self.patience.cluster;
-        let (mut whole, mut asked) = (false, None);
+        let (slot, mut whole, mut asked) = (run.slot, false, None);
         loop {
-            let command = command(script, whole, keys, arguments);
-            let again = match self.attempt(slot, asked.as_ref(), &command).await {
+            let again = match self.attempt(slot, asked.as_ref(), run.command(whole)).await {
                 Attempt::Done(Ok(value)) => {
                     return Reply::parse(value).ok_or_else(|| RunError::MayHaveRun("an answer of another form".into()));
                 }
@@ -123,6 +134,8 @@ impl Link {
                         self.moved(slot, &error);
                         error
                     }
+                    // The node that the slot goes to would take every key that it has not got yet for one that there is not.
+                    Some("ASK") if !run.all_declared => pause(error).await,
                     Some("ASK") => {
                         asked = target(&error);
                         continue;
@@ -159,7 +172,7 @@ impl Link {
         }
     }
 
-    async fn attempt(&self, slot: u16, asked: Option<&Address>, command: &Cmd) -> Attempt {
+    async fn attempt(&self, slot: u16, asked: Option<&Address>, command: Cmd) -> Attempt {
         let address = asked.cloned().or_else(|| self.address_of(slot));
         let Some(address) = address else { return Attempt::NoConnection(error("no node has this slot")) };
         let mut connection = match self.connection(&address).await {
@@ -170,7 +183,7 @@ impl Link {
         if asked.is_some() {
             pipeline.cmd("ASKING");
         }
-        pipeline.add_command(command.clone());
+        pipeline.add_command(command);
         if let Some(replicas) = self.replicas {
             // A replica that does not answer within this time is not waited for: the journal has it anyhow.
             pipeline.cmd("WAIT").arg(replicas).arg(50);
@@ -179,6 +192,26 @@ impl Link {
         let count = 1 + usize::from(self.replicas.is_some());
         let first = |values: Vec<Value>| values.into_iter().next().ok_or_else(|| error("no answer")).and_then(Value::extract_error);
         Attempt::Done(connection.send_packed_commands(&pipeline, offset, count).await.and_then(first))
+    }
+
+    /// The time of whichever node has the first slot, in Unix milliseconds.
+    pub(super) async fn time(&self) -> RedisResult<i64> {
+        let address = self.address_of(0).ok_or_else(|| error("no node has the first slot"));
+        let asked = match address {
+            Ok(address) => match self.connection(&address).await {
+                Ok(mut connection) => redis::cmd("TIME").query_async::<(i64, i64)>(&mut connection).await,
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        match asked {
+            Ok((seconds, micros)) => Ok(seconds * 1_000 + micros / 1_000),
+            Err(error) => {
+                self.forget(0, None);
+                let _ = self.refresh().await;
+                Err(error)
+            }
+        }
     }
 
     fn address_of(&self, slot: u16) -> Option<Address> {
@@ -274,13 +307,17 @@ fn range_of(row: Value) -> Option<(u16, u16, String, u16)> {
     Some((first, last, host.unwrap_or_default(), redis::from_redis_value(primary.next()?).ok()?))
 }
 
-fn command(script: &Script, whole: bool, keys: &[String], arguments: &[Vec<u8>]) -> Cmd {
-    let mut command = redis::cmd(if whole { "EVAL" } else { "EVALSHA" });
-    command.arg(if whole { script.source } else { &script.sha1 }).arg(keys.len()).arg(keys);
-    for argument in arguments {
-        command.arg(&argument[..]);
+impl Run<'_> {
+    /// With the script's name, or with its whole text.
+    fn command(&self, whole: bool) -> Cmd {
+        let mut command = redis::cmd(if whole { "EVAL" } else { "EVALSHA" });
+        command.arg(if whole { &*self.script.source } else { &self.script.sha1 }).arg(self.keys.len()).arg(&self.keys);
+        command.arg(self.outbox_max);
+        for order in self.orders {
+            command.arg(&order.command[..]);
+        }
+        command
     }
-    command
 }
 
 fn target(error: &RedisError) -> Option<Address> {

@@ -12,6 +12,11 @@ pub struct Malformed(pub(super) &'static str);
 pub(super) struct Writer(Vec<u8>);
 
 impl Writer {
+    /// Room for so many bytes at once.
+    pub(super) fn with_room(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
     pub(super) fn array(mut self, len: usize) -> Self {
         match len {
             0..16 => self.0.push(0x90 | len as u8),
@@ -73,12 +78,6 @@ impl Writer {
             Some(value) => self.bytes(value),
             None => self.none(),
         }
-    }
-
-    /// What was packed elsewhere.
-    pub(super) fn packed(mut self, packed: &[u8]) -> Self {
-        self.0.extend_from_slice(packed);
-        self
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
@@ -186,8 +185,13 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn array(&mut self) -> Result<usize, Malformed> {
+        self.array_or_none()?.ok_or(Malformed("a list is missing"))
+    }
+
+    pub(super) fn array_or_none(&mut self) -> Result<Option<usize>, Malformed> {
         match self.value()? {
-            Value::Array(len) => Ok(len),
+            Value::Array(len) => Ok(Some(len)),
+            Value::Bool(false) => Ok(None),
             _ => Err(Malformed("not a list")),
         }
     }

@@ -1,8 +1,10 @@
 //! The commands about offers: packed, decided in Redis, read back as the types that every engine answers with.
 
-use super::tag::{Repeat, Until, done, start};
-use super::wire;
-use super::{DecideError, Decider, DeciderClock, Home};
+use super::msgpack::Reader;
+use super::of::Of;
+use super::order::{Repeat, Until};
+use super::wire::{self, Standing, Verdict, start};
+use super::{DecideError, Decider, DeciderClock, Home, Malformed};
 use bunho_domain::claim::Claim;
 use bunho_domain::event::{OfferChange, OfferEvent};
 use bunho_domain::ids::{ClaimId, StandbyId};
@@ -34,7 +36,7 @@ const LOAD_MOST: usize = 512;
 macro_rules! read {
     ($self:ident, $home:ident, $command:expr, $repeat:expr, $reader:ident => $read:expr) => {
         async {
-            let answer = $self.ask($home, $command, $repeat, Until::Shipped).await?;
+            let answer = $self.ask_offer($home, $command, $repeat).await?;
             match done(&answer, $home.offer)? {
                 Ok(mut reader) => {
                     let $reader = &mut reader;
@@ -157,7 +159,7 @@ impl Decider {
     pub async fn offer(&self, home: Home) -> Result<OfferState, DecideError> {
         let command = start("offer", home.offer, home.epoch, 0).time(self.clock()).none();
         let read: Decided<_> = read!(self, home, command.finish(), Repeat::Yes, reader => wire::offer_answer(reader)?);
-        let (settings, stock, next_deadline) = read?.map_err(|_| super::Malformed("reading an offer was refused"))?;
+        let (settings, stock, next_deadline) = read?.map_err(|_| Malformed("reading an offer was refused"))?;
         Ok(OfferState { settings, stock, next_deadline })
     }
 
@@ -168,7 +170,7 @@ impl Decider {
     pub async fn settle(&self, home: Home) -> Result<Option<Millis>, DecideError> {
         let command = start("settle", home.offer, home.epoch, 0).time(self.clock()).none();
         let read: Decided<_> = read!(self, home, command.finish(), Repeat::Yes, reader => reader.int_or_none()?.map(Millis));
-        Ok(read?.map_err(|_| super::Malformed("settling was refused"))?)
+        Ok(read?.map_err(|_| Malformed("settling was refused"))?)
     }
 
     /// Creates an offer with its first event, under the epoch and tag of `home`; its number has been given to nothing else. The caller has
@@ -266,7 +268,7 @@ impl Decider {
         for events in events.chunks(LOAD_MOST) {
             let mut command = start("load", home.offer, home.epoch, 1).none().none().array(4 * events.len());
             for event in events {
-                let version = i64::try_from(event.version).map_err(|_| super::Malformed("a version is out of range"))?;
+                let version = i64::try_from(event.version).map_err(|_| Malformed("a version is out of range"))?;
                 command = match &event.change {
                     OfferChange::Defined(settings) => command.int(0).int(version).int(0).settings(settings),
                     OfferChange::Claim(claim) => command.int(1).int(version).int(claim.id.seq().into()).claim(claim),
@@ -286,12 +288,44 @@ impl Decider {
     pub async fn claims_from(&self, home: Home, from: u32, most: u32) -> Result<(Vec<Claim>, Option<u32>), DecideError> {
         let command = start("claims", home.offer, home.epoch, 2).none().none().int(from.into()).int(most.min(CLAIMS_MOST).into());
         let read: Decided<_> = read!(self, home, command.finish(), Repeat::Yes, reader => wire::claims_answer(reader, home.offer)?);
-        Ok(read?.map_err(|_| super::Malformed("reading claims was refused"))?)
+        Ok(read?.map_err(|_| Malformed("reading claims was refused"))?)
+    }
+
+    /// Where the states of several offers of one tag stand, in one run, also while they are suspended. None: Redis knows no such offer.
+    ///
+    /// # Errors
+    /// [`DecideError`].
+    pub async fn versions(&self, tag: u32, offers: &[u32]) -> Result<Vec<Option<Standing>>, DecideError> {
+        let command = start("standings", tag, 0, 1).none().none().array(offers.len());
+        let command = offers.iter().fold(command, |command, offer| command.int((*offer).into())).finish();
+        let answer = self.ask_about(Of::Offer(tag), tag, offers.to_vec(), command, Repeat::Yes, Until::Decided).await?;
+        let mut reader = done(&answer, tag)?.map_err(|_| Malformed("reading standings was refused"))?;
+        Ok((0..reader.array()?).map(|_| reader.standing()).collect::<Result<_, _>>()?)
+    }
+
+    async fn ask_offer(&self, home: Home, command: Vec<u8>, repeat: Repeat) -> Result<Vec<u8>, DecideError> {
+        self.ask_about(Of::Offer(home.tag), home.offer, Vec::new(), command, repeat, Until::Shipped).await
     }
 
     /// A command that the rules have no say in.
     async fn plainly(&self, home: Home, command: Vec<u8>, repeat: Repeat) -> Result<(), DecideError> {
-        let answer = self.ask(home, command, repeat, Until::Shipped).await?;
+        let answer = self.ask_offer(home, command, repeat).await?;
         done(&answer, home.offer)?.map(|_| ()).map_err(|_| DecideError::Exists)
+    }
+}
+
+/// Whether an answer says that nothing was found to read.
+fn done(answer: &[u8], offer: u32) -> Result<Result<Reader<'_>, Refusal>, DecideError> {
+    match wire::verdict(answer, offer)? {
+        Verdict::Done(reader) => Ok(Ok(reader)),
+        Verdict::Refused(refusal) => Ok(Err(refusal)),
+        Verdict::Unknown => Err(DecideError::UnknownOffer),
+        Verdict::Suspended | Verdict::Stale => Err(DecideError::Suspended),
+        Verdict::Epoch(current) => Err(DecideError::Epoch { current }),
+        Verdict::Overloaded => Err(DecideError::Overloaded),
+        Verdict::Again => Err(DecideError::Unavailable("more is due than could be settled".into())),
+        Verdict::Clock => Err(DecideError::Clock),
+        Verdict::Conflict(current) => Err(DecideError::Conflict { current }),
+        Verdict::Exists => Err(DecideError::Exists),
     }
 }

@@ -4,6 +4,7 @@
 //! script, not Lua, are what a Redis node runs out of.
 
 use sha1::{Digest, Sha1};
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::LazyLock;
 
@@ -20,26 +21,28 @@ macro_rules! with_first_line {
     };
 }
 
-/// The script and its SHA-1.
+/// A script and its SHA-1.
 pub(super) struct Script {
-    pub(super) source: &'static str,
+    pub(super) source: Cow<'static, str>,
     pub(super) sha1: String,
 }
 
-/// For every command. Its first line makes Redis check before the first command whether it has the memory to write; a script
+/// For every command about offers. Its first line makes Redis check before the first command whether it has the memory to write; a script
 /// without that line would be stopped in the middle.
-pub(super) static SCRIPT: LazyLock<Script> = LazyLock::new(|| named(with_first_line!("#!lua")));
+pub(super) static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(with_first_line!("#!lua").into()));
 
 /// For removals alone, when Redis is full: they free memory, and without them it would stay full.
-pub(super) static WHEN_FULL: LazyLock<Script> = LazyLock::new(|| named(with_first_line!("#!lua flags=allow-oom")));
+pub(super) static WHEN_FULL: LazyLock<Script> = LazyLock::new(|| Script::new(with_first_line!("#!lua flags=allow-oom").into()));
 
-fn named(source: &'static str) -> Script {
-    let sha1 = Sha1::digest(source.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
-    Script { source, sha1 }
+impl Script {
+    pub(super) fn new(source: Cow<'static, str>) -> Self {
+        let sha1 = Sha1::digest(source.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        Self { source, sha1 }
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! outbox and ships. So an entry may be shipped twice, never not at all: whoever reads the journal goes by versions.
 
 use super::link::EntryId;
+use super::of::Of;
 use bunho_journal::Record;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -16,15 +17,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub struct Entry {
     /// Its id in its tag's outbox.
     pub id: EntryId,
-    /// The number that the tag is named after.
-    pub tag: u32,
-    /// The offer that decided.
-    pub offer: u32,
-    /// Its epoch then.
+    /// The tag.
+    pub tag: Of,
+    /// The offer or zone that decided.
+    pub of: Of,
+    /// Its epoch then: of its state, where it is a zone.
     pub epoch: u32,
     /// Its version after.
     pub version: u64,
-    /// What happened: belongs into the journal as it is, each event under its offer's key.
+    /// What happened: belongs into the journal as it is, each event under the key of what it is about.
     pub record: Record,
 }
 

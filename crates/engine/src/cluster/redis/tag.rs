@@ -1,14 +1,14 @@
 //! One task for each tag: gathers commands into runs, ships what they wrote, and gives an answer when what it depends on is durable.
 //!
-//! Everything about a tag is the state of its task, so there is no lock. While a run is under way the next one gathers: it
+//! A tag is of some offers or of one zone (`of.rs`), which makes no difference here. Everything about a tag is the state of its task, so there is no lock. While a run is under way the next one gathers: it
 //! leaves when the one before is back, when it is full, or when its oldest command has waited as long as it may.
 
 use super::DecideError;
-use super::link::{EntryId, Link, Reply, RunError, slot_of};
-use super::msgpack::{Reader, Writer};
-use super::script::{SCRIPT, WHEN_FULL};
+use super::link::{EntryId, Link, Reply, Run, RunError, entry_id};
+use super::of::{ENTRIES_MOST, Of};
+use super::order::{Answer, Left, Order, Repeat, To, Until};
 use super::shipper::{Entry, Shipper};
-use super::wire::{self, Verdict};
+use super::wire::{self, Written};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,58 +35,10 @@ pub struct Gathering {
 const TRIES_MAX: u8 = 5;
 /// Commands in memory before the task takes no more; what is beyond waits in the channel, which is bounded too.
 const QUEUE_MAX: usize = 4_096;
-/// Entries that a relay reads at once, and ids in one command that removes them: below Lua's limit for unpack.
-const ENTRIES_MOST: usize = 256;
 /// How often the outbox is looked at while answers wait for what another node ships.
 const PEEK: Duration = Duration::from_millis(2);
 /// Before entries are shipped again that the journal did not take.
 const SHIP_AGAIN: Duration = Duration::from_millis(100);
-
-/// A packed answer, or why there is none.
-pub(super) type Answer = Result<Vec<u8>, DecideError>;
-
-/// Whether a command that may have run can be asked again without doing it twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repeat {
-    Yes,
-    No,
-}
-
-/// When an answer is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Until {
-    Decided,
-    Shipped,
-}
-
-/// A command on its way.
-pub(super) struct Order {
-    pub(super) command: Vec<u8>,
-    /// The offer whose keys it needs.
-    pub(super) offer: u32,
-    pub(super) repeat: Repeat,
-    pub(super) until: Until,
-    pub(super) tries: u8,
-    pub(super) to: To,
-}
-
-/// Who gets an order's answer.
-pub(super) enum To {
-    Caller(oneshot::Sender<Answer>),
-    /// This task: these entries should be gone now.
-    Removal(Vec<EntryId>),
-    /// This task: entries to ship for others.
-    Relay(Left),
-}
-
-/// What of the outbox a relay ships.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
-    /// What was decided under the epoch that the offer still has.
-    Now,
-    /// What an earlier epoch left as well: before state is loaded anew.
-    Ever,
-}
 
 struct Waiting {
     answer: Vec<u8>,
@@ -100,7 +52,7 @@ enum Step {
 }
 
 pub(super) struct Tag {
-    number: u32,
+    of: Of,
     slot: u16,
     outbox: String,
     link: Arc<Link>,
@@ -132,7 +84,7 @@ pub(super) struct Tag {
 impl Tag {
     pub(super) fn new(
         prefix: &str,
-        number: u32,
+        of: Of,
         link: Arc<Link>,
         shipper: Shipper,
         gathering: Gathering,
@@ -140,9 +92,9 @@ impl Tag {
     ) -> Self {
         let now = Instant::now();
         Self {
-            number,
-            slot: slot_of(&number.to_string()),
-            outbox: format!("{prefix}:{{{number}}}:outbox"),
+            of,
+            slot: of.slot(),
+            outbox: of.outbox(prefix),
             link,
             shipper,
             gathering,
@@ -232,18 +184,11 @@ impl Tag {
     fn run(&mut self, orders: Vec<Order>, removals_alone: bool) {
         self.runs += 1;
         self.looked = Instant::now();
-        let base = self.outbox.strip_suffix("outbox").unwrap_or_default();
-        let offers: BTreeSet<u32> = orders.iter().map(|order| order.offer).chain([self.number]).collect();
-        let mut keys = vec![self.outbox.clone()];
-        // All are named, not only the one that tells the slot: while a slot is on its way to another node, Redis then refuses the run
-        // instead of deciding with half of the state.
-        keys.extend(offers.iter().flat_map(|offer| ["", ":due", ":wait"].map(|set| format!("{base}{offer}{set}"))));
-        let mut arguments = vec![self.gathering.outbox_max.to_string().into_bytes()];
-        arguments.extend(orders.iter().map(|order| order.command.clone()));
-        let (link, slot) = (self.link.clone(), self.slot);
+        let keys = self.of.keys(&self.outbox, orders.iter().flat_map(Order::offers));
+        let (link, slot, outbox_max) = (self.link.clone(), self.slot, self.gathering.outbox_max);
+        let (script, all_declared) = (self.of.script(removals_alone), self.of.declares_all());
         self.steps.push(Box::pin(async move {
-            let script = if removals_alone { &WHEN_FULL } else { &SCRIPT };
-            let result = link.run(script, slot, &keys, &arguments).await;
+            let result = link.run(&Run { script, slot, keys, outbox_max, orders: &orders, all_declared }).await;
             Step::Landed(orders, result)
         }));
     }
@@ -261,15 +206,15 @@ impl Tag {
                 others.into_iter().for_each(|order| self.fail(order, &RunError::Full));
                 removals.into_iter().for_each(|order| self.queue.push_front(order));
             }
-            Err(RunError::MayHaveRun(reason)) => {
-                tracing::warn!(tag = self.number, reason, "a run of commands may or may not have happened");
+            Err(error @ RunError::MayHaveRun(_)) => {
+                tracing::warn!(tag = %self.of, ?error, "a run of commands may or may not have happened");
                 self.relay_due.get_or_insert(Instant::now() + self.gathering.relay_after);
                 for order in orders.into_iter().rev() {
-                    self.ask_again(order, &reason);
+                    self.ask_again(order, &error);
                 }
             }
             Err(error) => {
-                tracing::warn!(tag = self.number, ?error, "a run of commands did not happen");
+                tracing::warn!(tag = %self.of, ?error, "a run of commands did not happen");
                 for order in orders {
                     self.fail(order, &error);
                 }
@@ -277,19 +222,19 @@ impl Tag {
         }
     }
 
-    fn ask_again(&mut self, mut order: Order, reason: &str) {
+    fn ask_again(&mut self, mut order: Order, error: &RunError) {
         order.tries += 1;
         if order.repeat == Repeat::Yes && order.tries < TRIES_MAX {
             self.queue.push_front(order);
-        } else if let To::Caller(to) = order.to {
-            // Whoever asked may be gone.
-            let _ = to.send(Err(DecideError::Indeterminate(reason.to_owned())));
+        } else {
+            self.fail(order, error);
         }
     }
 
     fn fail(&mut self, order: Order, error: &RunError) {
         match order.to {
             To::Caller(to) => {
+                // Whoever asked may be gone.
                 let _ = to.send(Err(DecideError::from(error)));
             }
             // The entries stay in the outbox, and whoever finds them there ships them again.
@@ -306,7 +251,7 @@ impl Tag {
             match wire::written(&packed) {
                 Ok(written) => self.take_entry(id, written),
                 // Never shipped, never answered: whoever waits for it is told that the result is unknown.
-                Err(error) => tracing::error!(tag = self.number, %id, %error, "an entry of the outbox cannot be read"),
+                Err(error) => tracing::error!(tag = %self.of, %id, %error, "an entry of the outbox cannot be read"),
             }
         }
         self.head = self.head.max(reply.head);
@@ -316,10 +261,10 @@ impl Tag {
         self.release();
     }
 
-    fn take_entry(&mut self, id: EntryId, written: wire::Written) {
+    fn take_entry(&mut self, id: EntryId, written: Written) {
         if self.mine.insert(id) {
-            let wire::Written { record, offer, epoch, version } = written;
-            self.unshipped.push(Arc::new(Entry { id, tag: self.number, offer, epoch, version, record }));
+            let Written { record, number, epoch, version } = written;
+            self.unshipped.push(Arc::new(Entry { id, tag: self.of, of: self.of.decider(number), epoch, version, record }));
         }
     }
 
@@ -328,7 +273,7 @@ impl Tag {
             To::Removal(ids) => self.removed(ids, &answer),
             To::Relay(left) => self.relay(&answer, left),
             // More is due than one run may settle: its turn comes again.
-            To::Caller(_) if matches!(wire::verdict(&answer, order.offer), Ok(Verdict::Again)) => self.queue.push_back(order),
+            To::Caller(_) if wire::is_again(&answer) => self.queue.push_back(order),
             To::Caller(to) => match depends.filter(|id| order.until == Until::Shipped && *id >= self.head) {
                 Some(id) => self.waiting.entry(id).or_default().push(Waiting { answer, to, since: Instant::now() }),
                 None => {
@@ -368,27 +313,26 @@ impl Tag {
             self.ship_from = Instant::now() + SHIP_AGAIN;
             return;
         }
-        let mut by_decider: BTreeMap<(u32, u32, bool), Vec<&Entry>> = BTreeMap::new();
+        let mut by_decider: BTreeMap<(Of, u32, bool), Vec<&Entry>> = BTreeMap::new();
         for entry in &entries {
             let draining = self.drained.remove(&entry.id);
-            by_decider.entry((entry.offer, entry.epoch, draining)).or_default().push(entry);
+            by_decider.entry((entry.of, entry.epoch, draining)).or_default().push(entry);
         }
-        for ((offer, epoch, draining), entries) in by_decider {
+        for ((of, epoch, draining), entries) in by_decider {
             for entries in entries.chunks(ENTRIES_MOST) {
-                self.queue.push_front(removal(offer, epoch, draining, entries));
+                self.queue.push_front(Order::removal(of, epoch, draining, entries));
             }
         }
     }
 
     fn removed(&mut self, ids: Vec<EntryId>, answer: &[u8]) {
-        match wire::verdict(answer, self.number) {
-            Ok(Verdict::Done(_)) => {
-                for id in ids {
-                    self.mine.remove(&id);
-                }
+        if wire::done(answer).is_some() {
+            for id in ids {
+                self.mine.remove(&id);
             }
-            // The offer was suspended meanwhile, or Redis has stepped back: what these entries did may be undone.
-            _ => self.give_up(&ids),
+        } else {
+            // It was suspended meanwhile, or Redis has stepped back: what these entries did may be undone.
+            self.give_up(&ids);
         }
     }
 
@@ -397,7 +341,7 @@ impl Tag {
         for id in ids {
             self.mine.remove(id);
             for waiting in self.waiting.remove(id).into_iter().flatten() {
-                let _ = waiting.to.send(Err(DecideError::Indeterminate("the offer was suspended before its entry was removed".into())));
+                let _ = waiting.to.send(Err(DecideError::Indeterminate("it was suspended before its entry was removed".into())));
             }
         }
     }
@@ -417,7 +361,7 @@ impl Tag {
             if self.runs == 0 && self.queue.iter().all(|order| !matches!(order.to, To::Relay(_))) {
                 self.relay_due = None;
                 self.relayed = now;
-                self.queue.push_front(relay(self.number, self.head, Left::Now));
+                self.queue.push_front(Order::relay(self.of, self.head, Left::Now));
             }
         } else if !self.waiting.is_empty() && self.runs == 0 && self.queue.is_empty() && now >= self.looked + PEEK {
             self.run(Vec::new(), false);
@@ -425,11 +369,11 @@ impl Tag {
     }
 
     fn relay(&mut self, answer: &[u8], left: Left) {
-        let Ok(Verdict::Done(mut reader)) = wire::verdict(answer, self.number) else { return };
+        let Some(mut reader) = wire::done(answer) else { return };
         let Ok(count) = reader.array() else { return };
         for _ in 0..count / 2 {
             let (Ok(id), Ok(packed)) = (reader.bytes(), reader.bytes()) else { return };
-            match (super::link::entry_id(id), wire::written(packed)) {
+            match (entry_id(id), wire::written(packed)) {
                 (Some(id), Ok(written)) => {
                     if left == Left::Ever && !self.mine.contains(&id) {
                         self.give_up(&[id]);
@@ -437,7 +381,7 @@ impl Tag {
                     }
                     self.take_entry(id, written);
                 }
-                _ => tracing::error!(tag = self.number, "an entry of the outbox cannot be read"),
+                _ => tracing::error!(tag = %self.of, "an entry of the outbox cannot be read"),
             }
         }
         // Entries of this node's own runs came with their answers and may be later than these.
@@ -445,45 +389,5 @@ impl Tag {
         if count / 2 >= ENTRIES_MOST {
             self.relay_due = Some(Instant::now() + PEEK);
         }
-    }
-}
-
-/// The start of every command.
-pub(super) fn start(name: &str, offer: u32, epoch: u32, arguments: usize) -> Writer {
-    Writer::default().array(5 + arguments).text(name).int(offer.into()).int(epoch.into())
-}
-
-fn removal(offer: u32, epoch: u32, draining: bool, entries: &[&Entry]) -> Order {
-    let mut command = start("shipped", offer, epoch, 2).none().none().array(2 * entries.len());
-    for entry in entries {
-        command = command.text(&entry.id.to_string()).int(entry.version as i64);
-    }
-    command = command.bool(draining);
-    let to = To::Removal(entries.iter().map(|entry| entry.id).collect());
-    Order { command: command.finish(), offer, repeat: Repeat::Yes, until: Until::Decided, tries: 0, to }
-}
-
-/// Entries of a tag's outbox from an id on.
-pub(super) fn read_outbox(tag: u32, from: EntryId) -> Vec<u8> {
-    start("outbox", tag, 0, 2).none().none().text(&from.to_string()).int(ENTRIES_MOST as i64).finish()
-}
-
-pub(super) fn relay(tag: u32, from: EntryId, left: Left) -> Order {
-    Order { command: read_outbox(tag, from), offer: tag, repeat: Repeat::Yes, until: Until::Decided, tries: 0, to: To::Relay(left) }
-}
-
-/// Whether an answer says that nothing was found to read.
-pub(super) fn done<'a>(answer: &'a [u8], offer: u32) -> Result<Result<Reader<'a>, bunho_domain::offer::refusal::Refusal>, DecideError> {
-    match wire::verdict(answer, offer)? {
-        Verdict::Done(reader) => Ok(Ok(reader)),
-        Verdict::Refused(refusal) => Ok(Err(refusal)),
-        Verdict::Unknown => Err(DecideError::UnknownOffer),
-        Verdict::Suspended | Verdict::Stale => Err(DecideError::Suspended),
-        Verdict::Epoch(current) => Err(DecideError::Epoch { current }),
-        Verdict::Overloaded => Err(DecideError::Overloaded),
-        Verdict::Again => Err(DecideError::Unavailable("more is due than could be settled".into())),
-        Verdict::Clock => Err(DecideError::Clock),
-        Verdict::Conflict(current) => Err(DecideError::Conflict { current }),
-        Verdict::Exists => Err(DecideError::Exists),
     }
 }

@@ -2,13 +2,17 @@
 //!
 //! The layouts are the script's (`lua/prelude.lua` names the columns, `lua/commands.lua` the arguments and answers).
 
+mod answers;
+
+pub(super) use answers::{Verdict, claim_answer, claims_answer, done, is_again, offer_answer, verdict, view_answer};
+
+use super::line::wire as line;
 use super::msgpack::{Malformed, Reader, Writer};
 use bunho_domain::claim::{Claim, Standby, StandbyStatus, Status};
-use bunho_domain::event::{Event, OfferChange, OfferEvent};
+use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneEvent};
 use bunho_domain::ids::{AppId, ClaimId, IdempotencyKey, NONCE_MASK, OfferId, StandbyId, UserId, ZoneId};
-use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::{ConfirmBy, Kind, OfferSettings};
-use bunho_domain::offer::{Actor, OfferState, Pass, StandbyView, Stock};
+use bunho_domain::offer::{Actor, Pass};
 use bunho_domain::time::Millis;
 use bunho_journal::{Audit, Record};
 
@@ -111,11 +115,13 @@ impl Writer {
 
     /// Who did it, as bytes of their own that the script passes on.
     pub(super) fn audit(self, audit: Option<&Audit>) -> Self {
-        let Some(Audit { actor, action, target, detail, request_id }) = audit else { return self.none() };
-        let packed =
-            Self::default().text(actor).text(action).text(target).text_or_none(detail.as_deref()).text_or_none(request_id.as_deref());
-        self.bytes(&packed.finish())
+        self.bytes_or_none(audit.map(packed_audit).as_deref())
     }
+}
+
+pub(super) fn packed_audit(Audit { actor, action, target, detail, request_id }: &Audit) -> Vec<u8> {
+    let writer = Writer::default().text(actor).text(action).text(target);
+    writer.text_or_none(detail.as_deref()).text_or_none(request_id.as_deref()).finish()
 }
 
 const fn status_number(status: Status) -> i64 {
@@ -239,6 +245,18 @@ impl Reader<'_> {
         if self.array()? == wanted { Ok(()) } else { Err(Malformed("a row has another number of columns")) }
     }
 
+    /// What is known of an offer's or zone's state, if there is one.
+    pub(super) fn standing(&mut self) -> Result<Option<Standing>, Malformed> {
+        Ok(match self.array_or_none()? {
+            None => None,
+            Some(4) => {
+                let (epoch, version) = (self.number_as()?, self.number_as()?);
+                Some(Standing { epoch, version, suspended: self.bool()?, deleted: self.bool()? })
+            }
+            Some(_) => return Err(Malformed("a standing has another number of columns")),
+        })
+    }
+
     fn audit(&mut self) -> Result<Option<Audit>, Malformed> {
         let Some(packed) = self.bytes_or_none()? else { return Ok(None) };
         let mut packed = Reader::new(packed);
@@ -258,6 +276,10 @@ impl Reader<'_> {
         let version = self.number_as()?;
         let seq = self.number_as()?;
         let state = self.bytes_or_none()?;
+        if line::is_of_zone(kind) {
+            let rest = Reader::new(state.ok_or(Malformed("an event has no state"))?);
+            return Ok(Event::Zone(ZoneEvent { zone: offer, change: line::change(kind, rest)? }));
+        }
         let whole = || Ok(Reader::new(state.ok_or(Malformed("an event has no state"))?));
         let change = match kind {
             0 => OfferChange::Defined(Box::new(whole()?.settings()?)),
@@ -270,128 +292,46 @@ impl Reader<'_> {
     }
 }
 
-/// An entry of the outbox without its id: the record that the journal keeps, and the offer that decided with its epoch and version.
-pub(super) struct Written {
-    pub(super) record: Record,
-    pub(super) offer: u32,
-    pub(super) epoch: u32,
-    pub(super) version: u64,
+/// An entry of the outbox without its id: the record that the journal keeps, and who decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// What happened.
+    pub record: Record,
+    /// The number of the offer or zone that decided.
+    pub number: u32,
+    /// Its epoch then: of its state, where it is a zone.
+    pub epoch: u32,
+    /// Its version after.
+    pub version: u64,
 }
 
-pub(super) fn written(packed: &[u8]) -> Result<Written, Malformed> {
+/// Reads an entry of an outbox.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn written(packed: &[u8]) -> Result<Written, Malformed> {
     let mut reader = Reader::new(packed);
     let at = Millis(reader.int()?);
     let audit = reader.audit()?;
     let events = (0..reader.array()?).map(|_| reader.event()).collect::<Result<_, _>>()?;
     let record = Record { at, events, audit };
-    Ok(Written { record, offer: reader.number_as()?, epoch: reader.number_as()?, version: reader.number_as()? })
+    Ok(Written { record, number: reader.number_as()?, epoch: reader.number_as()?, version: reader.number_as()? })
 }
 
-/// What the script said to one command, before its own part.
-pub(super) enum Verdict<'a> {
-    /// Done; what follows is the command's own.
-    Done(Reader<'a>),
-    Refused(Refusal),
-    /// There is no such offer in Redis.
-    Unknown,
-    Suspended,
-    /// The offer has another epoch.
-    Epoch(u32),
-    Overloaded,
-    /// More is due than one run may settle.
-    Again,
-    /// A clock was given for an offer that was not created for it.
-    Clock,
-    Conflict(u32),
-    Exists,
-    /// Redis knows an older version of the offer than the journal.
-    Stale,
+/// Where an offer's or zone's state in Redis stands. For whoever compares it with the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its epoch.
+    pub epoch: u32,
+    /// Its version: one more with each event, whether the journal has that one yet or not.
+    pub version: u64,
+    /// Nothing is decided.
+    pub suspended: bool,
+    /// It was deleted and is still there.
+    pub deleted: bool,
 }
 
-pub(super) fn verdict(packed: &[u8], offer: u32) -> Result<Verdict<'_>, Malformed> {
-    let mut reader = Reader::new(packed);
-    reader.array()?;
-    Ok(match reader.int()? {
-        0 => Verdict::Done(reader),
-        1 => Verdict::Refused(refusal(&mut reader, offer)?),
-        2 => Verdict::Unknown,
-        3 => Verdict::Suspended,
-        4 => Verdict::Epoch(reader.number_as()?),
-        5 => Verdict::Overloaded,
-        6 => Verdict::Again,
-        7 => Verdict::Clock,
-        8 => Verdict::Conflict(reader.number_as()?),
-        9 => Verdict::Exists,
-        10 => Verdict::Stale,
-        _ => return Err(Malformed("no answer has this number")),
-    })
-}
-
-fn refusal(reader: &mut Reader<'_>, offer: u32) -> Result<Refusal, Malformed> {
-    Ok(match reader.int()? {
-        0 => Refusal::NotOpen { opens_at: Millis(reader.int()?) },
-        1 => Refusal::Closed,
-        2 => Refusal::PassRequired,
-        3 => Refusal::PassInvalid,
-        4 => Refusal::Forbidden,
-        5 => {
-            let pairs = reader.array()? / 2;
-            let mut claims = Vec::with_capacity(pairs.min(bunho_domain::limits::REFUSAL_CLAIMS_MAX));
-            for _ in 0..pairs {
-                claims.push(ClaimId::new(offer, reader.number_as()?, reader.nonce()?));
-            }
-            Refusal::LimitReached { claims }
-        }
-        6 => Refusal::QuantityInvalid { min: reader.number_as()?, max: reader.number_as()? },
-        7 => Refusal::SoldOut { standby_possible: reader.bool()?, held: reader.number_as()?, remaining: reader.number_as()? },
-        8 => Refusal::KeyReused,
-        9 => Refusal::NotHeld { status: reader.status()? },
-        10 => Refusal::DeadlinePassed,
-        11 => Refusal::UnknownClaim,
-        12 => Refusal::UnknownStandby,
-        13 => Refusal::NoStandby,
-        14 => Refusal::QuantityTaken { taken: reader.number_as()? },
-        15 => Refusal::InUse,
-        _ => return Err(Malformed("no refusal has this number")),
-    })
-}
-
-/// A claim in an answer, and whether it answers an earlier request with the same key.
-pub(super) fn claim_answer(reader: &mut Reader<'_>, offer: u32) -> Result<(Claim, bool), Malformed> {
-    let seq = reader.number_as()?;
-    let claim = Reader::new(reader.bytes()?).claim(offer, seq)?;
-    Ok((claim, reader.bool()?))
-}
-
-pub(super) fn view_answer(reader: &mut Reader<'_>, offer: u32) -> Result<StandbyView, Malformed> {
-    let seq = reader.number_as()?;
-    let standby = Reader::new(reader.bytes()?).standby(offer, seq)?;
-    Ok(StandbyView { standby, position: reader.number_as()? })
-}
-
-/// An offer's settings, its offer, and when it should next be settled.
-pub(super) fn offer_answer(reader: &mut Reader<'_>) -> Result<(OfferSettings, Stock, Option<Millis>), Malformed> {
-    let settings = Reader::new(reader.bytes()?).settings()?;
-    let (remaining, held, confirmed, standby) = (reader.number_as()?, reader.number_as()?, reader.number_as()?, reader.number_as()?);
-    let version = reader.number_as()?;
-    let state = match reader.int()? {
-        0 => OfferState::NotOpen,
-        1 => OfferState::Open,
-        2 => OfferState::SoldOut,
-        3 => OfferState::Closed,
-        _ => return Err(Malformed("no state has this number")),
-    };
-    let stock = Stock { quantity: settings.quantity, remaining, held, confirmed, standby, version, state };
-    Ok((settings, stock, reader.time()?))
-}
-
-/// Claims in their order, and the sequence number to go on from.
-pub(super) fn claims_answer(reader: &mut Reader<'_>, offer: u32) -> Result<(Vec<Claim>, Option<u32>), Malformed> {
-    let mut claims = Vec::new();
-    for _ in 0..reader.array()? / 2 {
-        let seq = reader.number_as()?;
-        claims.push(Reader::new(reader.bytes()?).claim(offer, seq)?);
-    }
-    let more = reader.int_or_none()?.map(u32::try_from).transpose().map_err(|_| Malformed("a number is out of range"))?;
-    Ok((claims, more))
+/// The start of every command about offers.
+pub(super) fn start(name: &str, offer: u32, epoch: u32, arguments: usize) -> Writer {
+    Writer::default().array(5 + arguments).text(name).int(offer.into()).int(epoch.into())
 }

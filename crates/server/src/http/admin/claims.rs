@@ -28,5 +28,5 @@ pub(crate) async fn take_back(State(app): State<Arc<App>>, Operator(operator): O
     let Return { restock } = body.parse()?;
     let restock = if restock { Restock::Yes } else { Restock::No };
     let claim = app.engine.take_back(claim, restock, operator.audit("claim.return", id, Some(body.text()))).await??;
-    show(&app, &claim)
+    show(&app, &claim).await
 }

@@ -86,7 +86,7 @@ pub(crate) async fn make(State(app): State<Arc<App>>, Admin(admin): Admin, body:
     to_the_end(async move {
         let _changing = app.keys.changing.lock().await;
         let new = NewKey { id: &id, role: role.word(), name: &wanted.name, key_hash: &hash };
-        app.ledger.insert_key(&new, now(), &audit).await?;
+        app.ledger.insert_key(&new, now(), &audit).await.map_err(|error| Problem::unwritten(&error))?;
         crash_point!("admin::key_made");
         app.keys.reload(&app.ledger).await?;
         Ok(answer(StatusCode::CREATED, &MadeKey { id: &id, role: role.word(), name: &wanted.name, key: &key }))
@@ -107,7 +107,7 @@ pub(crate) async fn revoke(State(app): State<Arc<App>>, Admin(admin): Admin, Seg
         if is_admin(&row.role) && rows.iter().filter(|row| is_admin(&row.role)).count() == 1 {
             return Err(Problem::new(&LAST_ADMIN_KEY));
         }
-        let revoked = app.ledger.revoke_key(&id, now(), &audit).await?;
+        let revoked = app.ledger.revoke_key(&id, now(), &audit).await.map_err(|error| Problem::unwritten(&error))?;
         crash_point!("admin::key_revoked");
         app.keys.reload(&app.ledger).await?;
         if revoked { Ok(no_content()) } else { Err(Problem::new(&NOT_FOUND)) }

@@ -197,7 +197,7 @@ pub(crate) async fn close(State(app): State<Arc<App>>, Operator(operator): Opera
     responses((status = 200, body = ClaimList)))]
 pub(crate) async fn claims(State(app): State<Arc<App>>, _: Viewer, Segment(id): Segment, Params(params): Params<ClaimsParams>) -> Answered {
     let (status, cursor, limit) = (read_status(params.status.as_deref())?, read_cursor(params.cursor.as_deref())?, page(params.limit)?);
-    let number = app.engine.offer_number(&path_id(&id)?)?;
+    let number = app.engine.offer_number(&path_id(&id)?).await?;
     caught_up(&app).await?;
     Ok(ok(&list_view(&app.ledger.claims_of_offer(number, status, cursor, limit).await?)))
 }

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::auth::Operator;
+use crate::http::claims::caught_up;
 use crate::http::json::ok;
 use crate::http::params::Params;
 use crate::problem::{Answered, INTERNAL, Problem};
@@ -23,6 +24,7 @@ pub(crate) struct ReconcileParams {
 /// Compares every claim in the engine with its row in the ledger.
 #[utoipa::path(post, path = "/admin/api/reconcile", tag = "admin", params(ReconcileParams), responses((status = 200, body = Object)))]
 pub(crate) async fn run(State(app): State<Arc<App>>, _: Operator, Params(params): Params<ReconcileParams>) -> Answered {
+    caught_up(&app).await?;
     match (app.reconcile)(params.repair).await {
         Ok(report) => Ok(ok(&report)),
         Err(problem) => {

@@ -1,6 +1,6 @@
 //! Console sessions: a key is given once, and a cookie stands for it from then on.
 
-use super::note;
+use super::{note, to_the_end};
 use crate::app::App;
 use crate::auth::keys::Role;
 use crate::auth::sessions::SESSION_SECONDS;
@@ -67,7 +67,8 @@ pub(crate) async fn open(State(app): State<Arc<App>>, headers: HeaderMap, body: 
 #[utoipa::path(delete, path = "/admin/api/session", tag = "admin", responses((status = 204)))]
 pub(crate) async fn close(State(app): State<Arc<App>>, headers: HeaderMap) -> Answered {
     if let Some(token) = cookie(&headers, SESSION_COOKIE) {
-        app.sessions.close(token);
+        let token = token.to_owned();
+        to_the_end(async move { app.sessions.close(&token, &app.ledger).await.map_err(|error| Problem::unwritten(&error)) }).await?;
     }
     Ok(with_cookie(no_content(), "", 0, &headers))
 }

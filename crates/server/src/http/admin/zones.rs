@@ -135,14 +135,14 @@ pub(crate) struct MinuteView {
 /// Every zone.
 #[utoipa::path(get, path = "/admin/api/zones", tag = "admin", responses((status = 200, body = ZoneList)))]
 pub(crate) async fn list(State(app): State<Arc<App>>, _: Viewer) -> Answered {
-    let reports = app.engine.zones();
+    let reports = app.engine.zones().await?;
     Ok(ok(&ZoneList { zones: reports.iter().map(view).collect() }))
 }
 
 /// One zone.
 #[utoipa::path(get, path = "/admin/api/zones/{id}", tag = "admin", params(("id" = String, Path)), responses((status = 200, body = ZoneView)))]
 pub(crate) async fn read(State(app): State<Arc<App>>, _: Viewer, Segment(id): Segment) -> Answered {
-    show(&app, &path_id(&id)?, StatusCode::OK)
+    show(&app, &path_id(&id)?, StatusCode::OK).await
 }
 
 /// Creates or replaces a zone.
@@ -167,11 +167,11 @@ pub(crate) async fn put(
     let created = app.engine.put_zone(settings, revision, audit).await?;
     // Replacing settings leaves a pause as it is; whoever names it means it.
     if let Some(paused) = paused.filter(|_| !created)
-        && app.engine.zone(&id)?.settings.paused != paused
+        && app.engine.zone(&id).await?.settings.paused != paused
     {
         pause_or_resume(&app, &operator, &id, paused).await?;
     }
-    show(&app, &id, if created { StatusCode::CREATED } else { StatusCode::OK })
+    show(&app, &id, if created { StatusCode::CREATED } else { StatusCode::OK }).await
 }
 
 /// Deletes a zone in which nobody waits or is inside.
@@ -186,7 +186,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Operator(operator): Oper
 pub(crate) async fn pause(State(app): State<Arc<App>>, Operator(operator): Operator, Segment(id): Segment) -> Answered {
     let id = path_id(&id)?;
     pause_or_resume(&app, &operator, &id, true).await?;
-    show(&app, &id, StatusCode::OK)
+    show(&app, &id, StatusCode::OK).await
 }
 
 /// Goes on.
@@ -194,7 +194,7 @@ pub(crate) async fn pause(State(app): State<Arc<App>>, Operator(operator): Opera
 pub(crate) async fn resume(State(app): State<Arc<App>>, Operator(operator): Operator, Segment(id): Segment) -> Answered {
     let id = path_id(&id)?;
     pause_or_resume(&app, &operator, &id, false).await?;
-    show(&app, &id, StatusCode::OK)
+    show(&app, &id, StatusCode::OK).await
 }
 
 /// Ends every ticket and pass and begins a new line.
@@ -202,7 +202,7 @@ pub(crate) async fn resume(State(app): State<Arc<App>>, Operator(operator): Oper
 pub(crate) async fn reset(State(app): State<Arc<App>>, Admin(admin): Admin, Segment(id): Segment) -> Answered {
     let id = path_id(&id)?;
     app.engine.reset_zone(&id, admin.audit("zone.reset", id.as_str(), None)).await?;
-    show(&app, &id, StatusCode::OK)
+    show(&app, &id, StatusCode::OK).await
 }
 
 /// A zone's history by the minute; at most a week.
@@ -215,7 +215,7 @@ pub(crate) async fn minutes(
     Params(params): Params<MinutesParams>,
 ) -> Answered {
     let id = path_id(&id)?;
-    app.engine.zone(&id)?;
+    app.engine.zone(&id).await?;
     let to = time("to", params.to.as_deref())?.unwrap_or_else(now);
     let from = time("from", params.from.as_deref())?.unwrap_or(to.plus_ms(-MINUTES_DEFAULT_MS));
     caught_up(&app).await?;
@@ -239,8 +239,8 @@ fn time(field: &'static str, text: Option<&str>) -> Result<Option<Millis>, Probl
     text.map(|text| parse(text).ok_or_else(|| Problem::field(field, "must be an RFC 3339 time"))).transpose()
 }
 
-fn show(app: &App, id: &ZoneId, status: StatusCode) -> Answered {
-    let report = app.engine.zone(id)?;
+async fn show(app: &App, id: &ZoneId, status: StatusCode) -> Answered {
+    let report = app.engine.zone(id).await?;
     Ok(with_etag(answer(status, &view(&report)), report.settings.revision))
 }
 

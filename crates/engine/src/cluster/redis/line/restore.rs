@@ -90,6 +90,12 @@ impl Facts {
 }
 
 impl Sorted {
+    /// The latest that the journal has.
+    #[must_use]
+    pub const fn settings(&self) -> &ZoneSettings {
+        &self.settings
+    }
+
     /// The commands to a suspended zone, each a run of its own, the last of which lets it go on. `now` is for a zone that knows no later time.
     pub fn commands(&self, now: Millis) -> impl Iterator<Item = Command<'_>> {
         let restore = Command::Restore {

@@ -4,6 +4,7 @@
 //! named numbers and two hundred functions that was three quarters of the time of a short run (73 µs of a call that did nothing else,
 //! against 28). So functions are in one table (see `prelude.lua`), and names of numbers are replaced here.
 
+use crate::cluster::redis::script::Script;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -21,8 +22,15 @@ const SOURCE: &str = concat!(
     include_str!("../lua/line/main.lua")
 );
 
-/// The script. Its name in Redis is the SHA-1 of this text.
+/// The script's text.
 pub static SCRIPT: LazyLock<String> = LazyLock::new(|| with_numbers(SOURCE));
+
+/// For every command.
+pub(in crate::cluster::redis) static RUN: LazyLock<Script> = LazyLock::new(|| Script::new(SCRIPT.as_str().into()));
+
+/// For removals alone, when Redis is full: they free memory, and without them it would stay full.
+pub(in crate::cluster::redis) static WHEN_FULL: LazyLock<Script> =
+    LazyLock::new(|| Script::new(SCRIPT.replacen("#!lua", "#!lua flags=allow-oom", 1).into()));
 
 /// Puts every number that a line such as `local ONE, OTHER = 1, 2` names in the place of its name.
 fn with_numbers(source: &str) -> String {

@@ -2,7 +2,8 @@
 
 use crate::cluster::redis::line::AdmittedFact;
 use crate::cluster::redis::msgpack::{Malformed, Reader, Writer};
-use bunho_domain::event::{TicketNumber, ZoneChange, ZoneEvent, ZoneMinute};
+use crate::cluster::redis::wire::Standing;
+use bunho_domain::event::{TicketNumber, ZoneChange, ZoneMinute};
 use bunho_domain::ids::{AppId, OfferId, ZoneId};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Admission, Answer, Issued, JoinOutcome, OfferLeft, Place, Poll, PollRefusal, State, Status};
@@ -136,63 +137,32 @@ impl Reader<'_> {
     fn line_ticket(&mut self) -> Result<TicketNumber, Malformed> {
         Ok(TicketNumber { epoch: self.number_as()?, seq: self.number_as()? })
     }
-
-    fn zone_event(&mut self) -> Result<ZoneEvent, Malformed> {
-        if self.array()? != 5 {
-            return Err(Malformed("an event has another number of columns"));
-        }
-        let kind = self.int()?;
-        let zone = self.number_as()?;
-        let _version_and_number = (self.int()?, self.int()?);
-        let mut rest = Reader::new(self.bytes()?);
-        let change = match kind {
-            4 => ZoneChange::Defined(Box::new(rest.zone()?)),
-            5 => ZoneChange::Reserved { epoch: rest.number_as()?, upto: rest.number_as()? },
-            6 => ZoneChange::Admitted { ticket: rest.line_ticket()?, at: Millis(rest.int()?) },
-            7 => ZoneChange::Left { ticket: rest.line_ticket()?, at: Millis(rest.int()?) },
-            8 => ZoneChange::Minute(ZoneMinute {
-                zone: id(ZoneId::parse(rest.text()?))?,
-                minute: Millis(rest.int()?),
-                entered: rest.number_as()?,
-                waiting: rest.number_as()?,
-                dropped: rest.number_as()?,
-                entry_limit: small(rest.int_or_none()?)?,
-            }),
-            9 => ZoneChange::Deleted,
-            10 => ZoneChange::Front { epoch: rest.number_as()?, seq: rest.number_as()? },
-            _ => return Err(Malformed("no event of a zone has this number")),
-        };
-        Ok(ZoneEvent { zone, change })
-    }
 }
 
-/// An entry of a zone's outbox without its id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// When it was decided.
-    pub at: Millis,
-    /// What the command brought as its audit.
-    pub audit: Option<Vec<u8>>,
-    /// What happened.
-    pub events: Vec<ZoneEvent>,
-    /// The zone.
-    pub zone: u32,
-    /// The epoch of its state then.
-    pub epoch: u32,
-    /// Its version after.
-    pub version: u64,
+/// Whether events of this number are a zone's.
+pub(in crate::cluster::redis) const fn is_of_zone(kind: i64) -> bool {
+    matches!(kind, 4..=10)
 }
 
-/// Reads an entry of the outbox.
-///
-/// # Errors
-/// [`Malformed`].
-pub fn written(packed: &[u8]) -> Result<Written, Malformed> {
-    let mut reader = Reader::new(packed);
-    let at = Millis(reader.int()?);
-    let audit = reader.bytes_or_none()?.map(Into::into);
-    let events = (0..reader.array()?).map(|_| reader.zone_event()).collect::<Result<_, _>>()?;
-    Ok(Written { at, audit, events, zone: reader.number_as()?, epoch: reader.number_as()?, version: reader.number_as()? })
+/// Reads what happened.
+pub(in crate::cluster::redis) fn change(kind: i64, mut rest: Reader<'_>) -> Result<ZoneChange, Malformed> {
+    Ok(match kind {
+        4 => ZoneChange::Defined(Box::new(rest.zone()?)),
+        5 => ZoneChange::Reserved { epoch: rest.number_as()?, upto: rest.number_as()? },
+        6 => ZoneChange::Admitted { ticket: rest.line_ticket()?, at: Millis(rest.int()?) },
+        7 => ZoneChange::Left { ticket: rest.line_ticket()?, at: Millis(rest.int()?) },
+        8 => ZoneChange::Minute(ZoneMinute {
+            zone: id(ZoneId::parse(rest.text()?))?,
+            minute: Millis(rest.int()?),
+            entered: rest.number_as()?,
+            waiting: rest.number_as()?,
+            dropped: rest.number_as()?,
+            entry_limit: small(rest.int_or_none()?)?,
+        }),
+        9 => ZoneChange::Deleted,
+        10 => ZoneChange::Front { epoch: rest.number_as()?, seq: rest.number_as()? },
+        _ => return Err(Malformed("no event of a zone has this number")),
+    })
 }
 
 /// A rule said no.
@@ -336,19 +306,10 @@ pub fn report(packed: &[u8]) -> Result<Result<Report, Hindered>, Malformed> {
     Ok(Ok(Report { status, settings, version: reader.number_as()? }))
 }
 
-/// Entries of an outbox as id and packed entry (see [`written`]).
-pub type Entries = Vec<(String, Vec<u8>)>;
-
-/// Reads entries of the outbox.
-///
-/// # Errors
-/// [`Malformed`].
-pub fn outbox(packed: &[u8]) -> Result<Result<Entries, Hindered>, Malformed> {
-    let mut reader = match said(packed)? {
-        Ok(reader) => reader,
-        Err(hindered) => return Ok(Err(hindered)),
-    };
-    let entries =
-        (0..reader.array()? / 2).map(|_| Ok((reader.text()?.to_owned(), reader.bytes()?.to_owned()))).collect::<Result<_, _>>()?;
-    Ok(Ok(entries))
+/// Reads the answer to a question for its standing.
+pub(in crate::cluster::redis) fn standing(packed: &[u8]) -> Result<Result<Option<Standing>, Hindered>, Malformed> {
+    match said(packed)? {
+        Ok(mut reader) => Ok(Ok(reader.standing()?)),
+        Err(hindered) => Ok(Err(hindered)),
+    }
 }

@@ -166,7 +166,7 @@ function plain.create(o, now, c)
   local number = c[2]
   o = { number = number, key = run.prefix .. number, terms = c[6], claims = {}, users = {}, places = {}, keys = {}, due = {}, wait = {},
     new_claims = {}, new_users = {}, new_places = {}, new_keys = {}, dirty = true, new_terms = true, version = 0, epoch = c[3],
-    suspended = c[8], debug = c[7], deleted = false, time = now, held = 0, confirmed = 0, next_seq = 0, next_place = 0, waiting = 0,
+    suspended = c[8], debug = c[7], deleted = false, time = now, held = 0, confirmed = 0, next_seq = 0, next_place = 0, waiting = 0, life = life(), new_life = true,
     first = NONE, next_due = false, last = '' }
   run.offers[number] = o
   -- One that is made to be loaded has its first event from where it is loaded.
@@ -189,6 +189,7 @@ function plain.resume(o, _, c)
   if not o then return { UNKNOWN } end
   if c[3] ~= o.epoch then return { EPOCH, o.epoch } end
   o.suspended, o.broken, o.dirty = false, false, true
+  o.life, o.new_life = life(), true
   write('HDEL', o.key, 'x')
   return { OK }
 end
@@ -259,6 +260,16 @@ function plain.claims(o, _, c)
     end
   end
   return { OK, found, upto < o.next_seq and upto }
+end
+
+-- What is known of each of these offers: epoch, version, whether it is suspended and whether it was deleted; or false.
+function plain.standings(_, _, c)
+  local found = {}
+  for i, number in ipairs(c[6]) do
+    local o = offer_of(number)
+    found[i] = o and { o.epoch, o.version, o.suspended or o.broken, o.deleted }
+  end
+  return { OK, found }
 end
 
 -- Forgets an offer that was deleted, or that is to be loaded anew.

@@ -20,6 +20,7 @@ local function hindrance(o, g, c, room)
   if not o or o.deleted then return { UNKNOWN } end
   if c[3] ~= o.epoch then return { EPOCH, o.epoch } end
   if o.suspended or o.broken or (g and (g.suspended or g.broken)) then return { SUSPENDED } end
+  if o.life ~= life() or (g and g.life ~= life()) then return { SUSPENDED } end
   if c[4] and not (o.debug and (not g or g.debug)) then return { CLOCK } end
   if #run.records >= room then return { OVERLOADED } end
 end

@@ -65,6 +65,13 @@ local function write(...)
   return call(...)
 end
 
+-- Which life of which Redis node this is: another one after a restart, and after a replica was promoted. A state that was last
+-- made sure of in another life may lack what was answered since: nothing is decided on it until somebody has looked.
+local function life()
+  run.life = run.life or string.match(call('INFO', 'replication'), 'master_replid:(%w+)')
+  return run.life
+end
+
 -- Sequence numbers as members of sorted sets: as wide as the widest, so that ties of a score stand in their order.
 local function member(seq)
   return string.format('%010d', seq)
@@ -75,12 +82,12 @@ local function offer_of(number)
   if known ~= nil then return known end
   local key = run.prefix .. number
   if not run.declared[key] then error('offer ' .. number .. ' is not declared') end
-  local raw = call('HMGET', key, 'o', 't', 'x')
+  local raw = call('HMGET', key, 'o', 't', 'x', 'i')
   if not raw[1] then
     run.offers[number] = false
     return false
   end
-  local o = { number = number, key = key, terms = unpacked(raw[2]), broken = raw[3] and true or false,
+  local o = { number = number, key = key, terms = unpacked(raw[2]), broken = raw[3] and true or false, life = raw[4],
     claims = {}, users = {}, places = {}, keys = {}, due = {}, wait = {},
     new_claims = {}, new_users = {}, new_places = {}, new_keys = {}, dirty = false, new_terms = false }
   o.version, o.epoch, o.suspended, o.debug, o.deleted, o.time, o.held, o.confirmed, o.next_seq, o.next_place, o.waiting, o.first,
@@ -204,6 +211,7 @@ local function flush_offer(o)
   for seq, packed in pairs(o.new_places) do set('s' .. seq, packed) end
   for name, user in pairs(o.new_users) do set('u' .. name, pack(user)) end
   for name, seq in pairs(o.new_keys) do set('k' .. name, tostring(seq)) end
+  if o.new_life then set('i', o.life) end
   if o.new_terms then set('t', pack(o.terms)) end
   if o.dirty then set('o', fields(o)) end
   if #args > 0 then write('HSET', o.key, unpack(args)) end

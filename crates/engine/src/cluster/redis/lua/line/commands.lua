@@ -110,7 +110,7 @@ function commands.define(now, c)
     line.reset(now)
     z.epoch = new[T_EPOCH]
   end
-  new[T_EPOCH] = z.epoch
+  new[T_EPOCH], new[REVISION] = z.epoch, settings[REVISION] + 1
   settings = new
   line.interrupt_pace()
   line.emit_settings()
@@ -153,7 +153,7 @@ function commands.delete()
   if z.alive > 0 or z.active > 0 then return { REFUSED, R_IN_USE } end
   z.deleted = true
   line.note(E_ZONE_DELETED, 0, false)
-  line.throw_away({ gen = z.gen, epoch = false, next = max(z.next, z.below), slots = true, range = 1, from = 0 })
+  line.throw_all_away()
   return { OK }
 end
 
@@ -178,6 +178,7 @@ function plain.create(now, c)
   if c[4] and not c[7] then return { CLOCK } end
   settings = c[6]
   line.empty_line(c, now)
+  line.is_sure()
   z.debug, z.suspended = c[7], c[8]
   if not z.suspended then line.emit_settings() end
   return { OK }
@@ -199,19 +200,8 @@ end
 function plain.resume(_, c)
   local wrong = line.wrong_epoch(c)
   if wrong then return wrong end
-  z.suspended, z.broken = false, false
+  line.is_sure()
   write('HDEL', key .. 'zone', 'x')
-  return { OK }
-end
-
--- A reservation is in the journal: its numbers may be given out. One of an older epoch means nothing any more.
-function plain.reserved(_, c)
-  local wrong = line.wrong_epoch(c)
-  if wrong then return wrong end
-  if c[6] == z.epoch then
-    z.reserved = max(z.reserved, c[7])
-    if z.reserving and z.reserving <= c[7] then z.reserving = false end
-  end
   return { OK }
 end
 
@@ -292,31 +282,44 @@ end
 function plain.recover(now, c)
   local wrong = line.wrong_epoch(c)
   if wrong then return wrong end
-  if not z.suspended then return { SUSPENDED } end
+  -- The answer was lost and the command came again: nobody else lets it go on under this epoch.
+  if not z.suspended then return { OK } end
   now = max(now, z.clock)
   if z.restore_until then
     z.listen_until = now + 2 * settings[POLL_MS]
     z.restore_until = now + 1000 * (settings[ABANDON] + settings[GRACE]) + settings[POLL_MAX_MS]
   end
-  z.suspended, z.broken = false, false
+  line.is_sure()
   write('HDEL', key .. 'zone', 'x', 'm')
   return { OK }
 end
 
--- Removes entries that the journal has: id and the zone's version after it, in turn. Where Redis knows an older version than the journal, it has
--- stepped back, and the zone stops at once.
+-- A reservation is in the journal: its numbers may be given out. One of an older epoch means nothing any more.
+function line.take_reserved(epoch, upto)
+  if epoch ~= z.epoch then return end
+  z.reserved = max(z.reserved, upto)
+  if z.reserving and z.reserving <= upto then z.reserving = false end
+end
+
+-- Removes entries that the journal has: id and the zone's version after it, in turn; and takes over the latest reservation among them (epoch and
+-- number, or false), in the same step, so that none is ever gone from the outbox and not known here. Where Redis knows an older version than
+-- the journal, it has stepped back, and the zone stops at once. Draining removes what an earlier epoch left as well: its answers were never given.
 function plain.shipped(_, c)
-  if not z then return { UNKNOWN } end
-  local entries, ids, stale = c[6], {}, false
+  local entries, epoch, upto, draining = c[6], c[7], c[8], c[9]
+  if not z and not draining then return { UNKNOWN } end
+  local ids, stale = {}, false
   for i = 1, #entries, 2 do
     ids[#ids + 1] = entries[i]
-    if entries[i + 1] > z.version then stale = true end
+    if z and entries[i + 1] > z.version then stale = true end
   end
-  if stale then z.suspended = true end
-  local wrong = line.wrong_epoch(c)
-  if wrong then return wrong end
-  if stale then return { STALE, z.version } end
+  if not draining then
+    if stale then z.suspended = true end
+    local wrong = line.wrong_epoch(c)
+    if wrong then return wrong end
+    if stale then return { STALE, z.version } end
+  end
   for i = 1, #ids, ARGS_MOST do write('XDEL', KEYS[1], unpack(ids, i, min(i + ARGS_MOST - 1, #ids))) end
+  if z and epoch then line.take_reserved(epoch, upto) end
   return { OK }
 end
 
@@ -330,11 +333,34 @@ function plain.outbox(_, c)
   return { OK, entries }
 end
 
--- Takes away what is left of a zone that was deleted, in pieces. Answers whether there is more.
+-- What this state is: epoch, version, whether it is suspended and whether it was deleted; or false.
+function plain.standing()
+  return { OK, z and { z.state_epoch, z.version, z.suspended or z.broken, z.deleted } or false }
+end
+
+-- Everything of the generation that there is goes, and with it what a restore may still have been waiting for.
+function line.throw_all_away()
+  line.throw_away({ gen = z.gen, epoch = false, next = max(z.next, z.below), slots = true, range = 1, from = 0 })
+end
+
+-- Lets go of a zone that is suspended, as if it had been deleted; its journal hears nothing of that.
+function plain.forget(_, c)
+  if not z then return { OK } end
+  local wrong = line.wrong_epoch(c)
+  if wrong then return wrong end
+  if z.deleted then return { OK } end
+  if not (z.suspended or z.broken) then return { REFUSED, R_IN_USE } end
+  z.deleted = true
+  line.throw_all_away()
+  return { OK }
+end
+
+-- Takes away what is left of a zone that was deleted, in pieces. Answers whether there is more. Its name goes last, and not before its outbox is
+-- empty: entries are removed by who knows the zone.
 function plain.discard(_, c)
   if not z then return { OK, false } end
   if not z.deleted then return { REFUSED, R_IN_USE } end
-  if line.sweep_away(c[6]) then return { OK, true } end
+  if line.sweep_away(c[6]) or #run.records > 0 or call('XLEN', KEYS[1]) > 0 then return { OK, true } end
   write('UNLINK', key .. 'zone', key .. 'former', key .. 'lt', key .. 'lk')
   z = nil
   return { OK, false }

@@ -4,19 +4,30 @@
 -- The reply has the form of a run over offers: where the outbox begins (its first entry, or after it is empty the last id that it gave; and which
 -- of the two), the answers each after the id of the entry that it depends on, and the entries that this run wrote.
 
--- Whether an answer shows something that must not be forgotten. Who waits is told nothing that binds.
+line.binding = { create = true, define = true, leave = true, delete = true }
+
+-- Whether an answer shows something that must not be forgotten. Who waits is told nothing that binds; who came while numbers are being reserved
+-- is answered when that is in the journal, and asks again.
 function line.binds(name, answer)
   if answer[1] ~= OK then return false end
   if name == 'poll' then return answer[2] == 0 end
-  if name == 'join' then return answer[2] and answer[7] == 0 end
-  return name ~= 'sweep' and name ~= 'status' and name ~= 'reserve'
+  if name == 'join' then
+    if answer[2] then return answer[7] == 0 end
+    return answer[3]
+  end
+  return line.binding[name]
 end
+
+-- Plain commands that change nothing.
+line.reads = { outbox = true, standing = true }
 
 -- What stands in the way of deciding, or nil.
 function line.hindrance(c)
   if not z or z.deleted then return { UNKNOWN } end
   if c[3] ~= z.state_epoch then return { EPOCH, z.state_epoch } end
   if z.suspended or z.broken then return { SUSPENDED } end
+  run.life = run.life or line.life()
+  if z.life ~= run.life then return { SUSPENDED } end
   if c[4] and not z.debug then return { CLOCK } end
   if needs_room[c[1]] and not line.room_in_outbox() then return { OVERLOADED } end
 end
@@ -27,7 +38,7 @@ function line.decide(c)
   if command then
     if c[4] and z and not z.debug then return { CLOCK } end
     local answer = command(c[4] or run.now, c)
-    run.dirty = true
+    run.dirty = run.dirty or not line.reads[c[1]]
     if z then line.end_record(z.clock, c[5]) end
     return answer
   end
@@ -84,6 +95,11 @@ end
 
 local clock = call('TIME')
 run.now = tonumber(clock[1]) * 1000 + floor(tonumber(clock[2]) / 1000)
+
+-- While the slot is on its way to another node, some of the line's keys are there already, and Redis knows only of the declared one whether it
+-- is. But it lets no script of the node that it leaves look at a key that is not there; so this looks for one that never is.
+local probe = redis.pcall('EXISTS', key .. 'none')
+if type(probe) == 'table' then return redis.error_reply('TRYAGAIN ' .. tostring(probe.err)) end
 
 local fine, reply = pcall(line.decided)
 if fine then return reply end

@@ -94,11 +94,23 @@ local function write(...)
   return call(...)
 end
 
+-- Which life of which Redis node this is: another one after a restart, and after a replica was promoted. A state that was last
+-- made sure of in another life may lack what was answered since: nothing is decided on it until somebody has looked.
+function line.life()
+  return string.match(call('INFO', 'replication'), 'master_replid:(%w+)')
+end
+
+-- From here on this state is as true as can be.
+function line.is_sure()
+  z.suspended, z.broken, z.life = false, false, line.life()
+  write('HSET', key .. 'zone', 'i', z.life)
+end
+
 function line.load_zone()
-  local raw = call('HMGET', key .. 'zone', 'h', 't', 'x')
+  local raw = call('HMGET', key .. 'zone', 'h', 't', 'x', 'i')
   if not raw[1] then return end
   settings = unpacked(raw[2])
-  z = { broken = raw[3] and true or false }
+  z = { broken = raw[3] and true or false, life = raw[4] }
   z.version, z.state_epoch, z.suspended, z.debug, z.deleted, z.last, z.clock, z.random, z.gen, z.epoch, z.next, z.reserved, z.reserving,
     z.alive, z.present, z.levels, z.active, z.highest, z.front_told, z.front_at, z.tick, z.former_next, z.minute, z.entered, z.dropped,
     z.finished, z.log_total, z.log_last, z.log_before, z.log_dropped, z.log_oldest, z.pace_at, z.forgotten_at, z.fresh, z.present_seconds,

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 /// A source of bits, each number of them asked for by a counter.
-pub(super) enum Randomness {
+pub(crate) enum Randomness {
     /// A keyed SipHash: unpredictable without the key, which the system's randomness made.
     System(RandomState),
     /// The same every time: for a simulation that repeats itself.
@@ -19,7 +19,7 @@ impl Default for Randomness {
 
 impl Randomness {
     /// The `count`-th number.
-    pub(super) fn number(&self, count: u64) -> u64 {
+    pub(crate) fn number(&self, count: u64) -> u64 {
         match self {
             Self::System(key) => key.hash_one(count),
             #[cfg(feature = "simulation")]

@@ -1,0 +1,248 @@
+//! Which offers and zones there are and where they live, as this node knows it.
+//!
+//! The directory itself is in SQL, since it must outlive Redis and every node must see the same one (`bunho_ledger::directory`). Requests read
+//! a copy without a lock. What is not found in the copy is looked up again, once for all who ask at that time, so an
+//! offer that another node has just made is found; and a background task looks every second.
+
+use super::redis::line::ZoneHome;
+use super::redis::{Home, ReadOffer};
+use super::rounds::Rounds;
+use crate::error::EngineError;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bunho_domain::ids::{OfferId, ZoneId};
+use bunho_domain::line::OfferLeft;
+use bunho_domain::line::settings::ZoneSettings;
+use bunho_domain::offer::Stock;
+use bunho_ledger::directory::{Entry, Kind, Standing};
+use bunho_ledger::{Ledger, LedgerError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use tokio::sync::watch;
+
+/// The node's copy.
+pub(super) struct Directory {
+    ledger: Ledger,
+    rounds: Rounds,
+    known: ArcSwap<Known>,
+}
+
+/// One state of it.
+#[derive(Default)]
+pub(super) struct Known {
+    version: Option<u64>,
+    pub(super) offers: BTreeMap<OfferId, Arc<OfferCell>>,
+    pub(super) offers_by_number: BTreeMap<u32, Arc<OfferCell>>,
+    pub(super) zones: BTreeMap<ZoneId, Arc<ZoneCell>>,
+    pub(super) zones_by_number: BTreeMap<u32, Arc<ZoneCell>>,
+    /// Ids by number, of deleted ones too: what is still on its way to Kafka needs its key.
+    names: HashMap<(Kind, u32), Arc<str>>,
+    /// Entries that a node began to make and perhaps never finished.
+    pub(super) making: Vec<Entry>,
+}
+
+/// An offer and what this node keeps about it.
+pub(super) struct OfferCell {
+    pub(super) id: OfferId,
+    /// As the directory has it.
+    pub(super) entry: ArcSwap<Entry>,
+    /// As it was last read from Redis; none: not since this node knows of it.
+    pub(super) shown: ArcSwapOption<ReadOffer>,
+    /// When it should be settled even if nobody asks, Unix milliseconds; `i64::MAX`: never.
+    pub(super) next_deadline: AtomicI64,
+    pub(super) in_flight: AtomicU32,
+    /// The background has a look under way.
+    pub(super) looked_at: AtomicBool,
+    /// A zone is tied to it, or was: then it is looked at as if somebody watched.
+    pub(super) stops_a_line: AtomicBool,
+    pub(super) stock: watch::Sender<Option<Stock>>,
+    /// The highest version that Redis has told of.
+    pub(super) version: AtomicU64,
+}
+
+/// A zone and what this node keeps about it.
+pub(super) struct ZoneCell {
+    pub(super) id: ZoneId,
+    pub(super) entry: ArcSwap<Entry>,
+    pub(super) settings: ArcSwapOption<ZoneSettings>,
+    /// What is left of the tied offer; -1: none is tied, or it was not looked at yet.
+    pub(super) left: AtomicI64,
+    pub(super) in_flight: AtomicU32,
+    /// The background has a look under way.
+    pub(super) looked_at: AtomicBool,
+}
+
+impl OfferCell {
+    pub(super) fn home(&self) -> Home {
+        let entry = self.entry.load();
+        Home { tag: entry.tag, offer: entry.number, epoch: entry.epoch }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.entry.load().standing == Standing::Live
+    }
+
+    /// Takes in what Redis has told.
+    pub(super) fn show(&self, state: ReadOffer) {
+        self.next_deadline.store(state.next_deadline.map_or(i64::MAX, |at| at.0), Ordering::Relaxed);
+        let stock = state.stock;
+        self.version.fetch_max(stock.version, Ordering::Relaxed);
+        self.shown.store(Some(Arc::new(state)));
+        self.stock.send_if_modified(|shown| shown.replace(stock) != Some(stock));
+    }
+}
+
+impl ZoneCell {
+    pub(super) fn home(&self) -> ZoneHome {
+        let entry = self.entry.load();
+        ZoneHome { number: entry.number, epoch: entry.epoch }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.entry.load().standing == Standing::Live
+    }
+
+    pub(super) fn left(&self) -> OfferLeft {
+        u32::try_from(self.left.load(Ordering::Relaxed)).map_or(OfferLeft::Untied, OfferLeft::Some)
+    }
+}
+
+impl Directory {
+    /// Reads it for the first time.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub(super) async fn open(ledger: Ledger) -> Result<Self, LedgerError> {
+        let directory = Self { ledger, rounds: Rounds::default(), known: ArcSwap::default() };
+        directory.read().await?;
+        Ok(directory)
+    }
+
+    pub(super) fn known(&self) -> Arc<Known> {
+        self.known.load_full()
+    }
+
+    /// Looks whether it has changed.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`]: the database cannot be read.
+    pub(super) async fn refresh(&self) -> Result<(), EngineError> {
+        self.rounds.after_now(self.read()).await.map_err(EngineError::unavailable)
+    }
+
+    async fn read(&self) -> Result<(), LedgerError> {
+        let before = self.known.load_full();
+        if before.version == Some(self.ledger.directory_version().await?) {
+            return Ok(());
+        }
+        let directory = self.ledger.directory().await?;
+        let mut known = Known { version: Some(directory.version), ..Known::default() };
+        for entry in directory.entries {
+            known.names.insert((entry.kind, entry.number), entry.id.as_str().into());
+            match (entry.standing, entry.kind) {
+                (Standing::Deleted, _) => {}
+                (Standing::Making, _) => known.making.push(entry),
+                (Standing::Live | Standing::Recovering, Kind::Offer) => known.offer(entry, &before),
+                (Standing::Live | Standing::Recovering, Kind::Zone) => known.zone(entry, &before),
+            }
+        }
+        self.known.store(Arc::new(known));
+        Ok(())
+    }
+
+    /// An offer by its id; looked up again where it is not known.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownOffer`], or the database cannot be asked.
+    pub(super) async fn offer(&self, id: &OfferId) -> Result<Arc<OfferCell>, EngineError> {
+        if let Some(cell) = self.known.load().offers.get(id) {
+            return Ok(cell.clone());
+        }
+        self.refresh().await?;
+        self.known.load().offers.get(id).cloned().ok_or(EngineError::UnknownOffer)
+    }
+
+    /// As [`Self::offer`], by number.
+    ///
+    /// # Errors
+    /// As [`Self::offer`].
+    pub(super) async fn offer_of(&self, number: u32) -> Result<Arc<OfferCell>, EngineError> {
+        if let Some(cell) = self.known.load().offers_by_number.get(&number) {
+            return Ok(cell.clone());
+        }
+        self.refresh().await?;
+        self.known.load().offers_by_number.get(&number).cloned().ok_or(EngineError::UnknownOffer)
+    }
+
+    /// A zone by its id; looked up again where it is not known.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownZone`], or the database cannot be asked.
+    pub(super) async fn zone(&self, id: &ZoneId) -> Result<Arc<ZoneCell>, EngineError> {
+        if let Some(cell) = self.known.load().zones.get(id) {
+            return Ok(cell.clone());
+        }
+        self.refresh().await?;
+        self.known.load().zones.get(id).cloned().ok_or(EngineError::UnknownZone)
+    }
+
+    /// The id of whatever has or had this number.
+    pub(super) async fn name(&self, kind: Kind, number: u32) -> Option<Arc<str>> {
+        if let Some(name) = self.known.load().names.get(&(kind, number)) {
+            return Some(name.clone());
+        }
+        self.refresh().await.ok()?;
+        self.known.load().names.get(&(kind, number)).cloned()
+    }
+}
+
+impl Known {
+    fn offer(&mut self, entry: Entry, before: &Self) {
+        let Ok(id) = OfferId::parse(&entry.id) else {
+            tracing::error!(entry.id, "the directory has an offer whose id is none");
+            return;
+        };
+        let cell = match before.offers_by_number.get(&entry.number) {
+            Some(cell) => {
+                cell.entry.store(Arc::new(entry));
+                cell.clone()
+            }
+            None => Arc::new(OfferCell {
+                id: id.clone(),
+                entry: ArcSwap::from_pointee(entry),
+                shown: ArcSwapOption::empty(),
+                next_deadline: AtomicI64::new(0),
+                in_flight: AtomicU32::new(0),
+                looked_at: AtomicBool::new(false),
+                stops_a_line: AtomicBool::new(false),
+                stock: watch::Sender::new(None),
+                version: AtomicU64::new(0),
+            }),
+        };
+        self.offers_by_number.insert(cell.entry.load().number, cell.clone());
+        self.offers.insert(id, cell);
+    }
+
+    fn zone(&mut self, entry: Entry, before: &Self) {
+        let Ok(id) = ZoneId::parse(&entry.id) else {
+            tracing::error!(entry.id, "the directory has a zone whose id is none");
+            return;
+        };
+        let cell = match before.zones_by_number.get(&entry.number) {
+            Some(cell) => {
+                cell.entry.store(Arc::new(entry));
+                cell.clone()
+            }
+            None => Arc::new(ZoneCell {
+                id: id.clone(),
+                entry: ArcSwap::from_pointee(entry),
+                settings: ArcSwapOption::empty(),
+                left: AtomicI64::new(-1),
+                in_flight: AtomicU32::new(0),
+                looked_at: AtomicBool::new(false),
+            }),
+        };
+        self.zones_by_number.insert(cell.entry.load().number, cell.clone());
+        self.zones.insert(id, cell);
+    }
+}

@@ -1,0 +1,74 @@
+//! A command on its way through the task of its tag.
+
+use super::DecideError;
+use super::link::EntryId;
+use super::of::Of;
+use super::shipper::Entry;
+use tokio::sync::oneshot;
+
+/// A packed answer, or why there is none.
+pub(super) type Answer = Result<Vec<u8>, DecideError>;
+
+/// Whether a command that may have run can be asked again without doing it twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    Yes,
+    No,
+}
+
+/// When an answer is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    Decided,
+    Shipped,
+}
+
+/// A command on its way.
+pub(super) struct Order {
+    pub(super) command: Vec<u8>,
+    /// The offers whose keys it needs: mostly one. A zone has no use for them.
+    pub(super) offer: u32,
+    pub(super) others: Vec<u32>,
+    pub(super) repeat: Repeat,
+    pub(super) until: Until,
+    pub(super) tries: u8,
+    pub(super) to: To,
+}
+
+/// Who gets an order's answer.
+pub(super) enum To {
+    Caller(oneshot::Sender<Answer>),
+    /// The tag's task: these entries should be gone now.
+    Removal(Vec<EntryId>),
+    /// The tag's task: entries to ship for others.
+    Relay(Left),
+}
+
+/// What of the outbox a relay ships.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// What was decided under the epoch that the offer or zone still has.
+    Now,
+    /// What an earlier epoch left as well: before state is loaded anew.
+    Ever,
+}
+
+impl Order {
+    pub(super) fn offers(&self) -> impl Iterator<Item = u32> {
+        std::iter::once(self.offer).chain(self.others.iter().copied())
+    }
+
+    pub(super) fn removal(of: Of, epoch: u32, draining: bool, entries: &[&Entry]) -> Self {
+        let to = To::Removal(entries.iter().map(|entry| entry.id).collect());
+        Self::of_the_task(of, of.removal(epoch, draining, entries), to)
+    }
+
+    pub(super) fn relay(tag: Of, from: EntryId, left: Left) -> Self {
+        Self::of_the_task(tag, tag.read_outbox(from), To::Relay(left))
+    }
+
+    fn of_the_task(of: Of, command: Vec<u8>, to: To) -> Self {
+        let (Of::Offer(offer) | Of::Zone(offer)) = of;
+        Self { command, offer, others: Vec::new(), repeat: Repeat::Yes, until: Until::Decided, tries: 0, to }
+    }
+}

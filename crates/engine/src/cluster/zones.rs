@@ -1,0 +1,131 @@
+//! The waiting lines: found by id, decided where they live. Tickets are signed and checked here; the line in Redis knows them by number.
+
+use super::Cluster;
+use super::directory::ZoneCell;
+use super::redis::DecideError;
+use super::redis::line::ZoneHome;
+use crate::bulkhead::InFlight;
+use crate::error::EngineError;
+use crate::types::{Entry, Subject, ZoneReport};
+use bunho_domain::ids::ZoneId;
+use bunho_domain::line::settings::ZoneSettings;
+use bunho_domain::line::{Answer, Join, OfferLeft, Poll, PollRefusal};
+use bunho_domain::ticket::Ticket;
+use std::sync::Arc;
+
+impl Cluster {
+    pub(crate) async fn join(&self, zone: &ZoneId, client_key: Option<&str>) -> Result<Entry, EngineError> {
+        let cell = self.directory.zone(zone).await?;
+        let join = Join {
+            nonce: client_key.map_or_else(|| self.nonce(), |key| self.ticket_key.client_nonce(zone, key)),
+            keyed: client_key.is_some(),
+        };
+        let issued = self.at_zone(&cell, |home| self.decider.join(home, join, cell.left())).await?;
+        let number = cell.entry.load().number;
+        let ticket = Ticket { zone_number: number, number: issued.number, issued_at: issued.issued_at, nonce: issued.nonce };
+        let token = ticket.encode(&self.ticket_key, zone);
+        self.entry(&cell, Some(token), Subject { zone: number, ticket: issued.number }, issued.answer).await
+    }
+
+    pub(crate) async fn poll(&self, zone: &ZoneId, token: &str) -> Result<Entry, EngineError> {
+        let cell = self.directory.zone(zone).await?;
+        let poll = self.read_ticket(&cell, zone, token)?;
+        let answer = self.at_zone(&cell, |home| self.decider.poll(home, poll, cell.left())).await?;
+        match answer {
+            Ok(answer) => self.entry(&cell, None, Subject { zone: cell.entry.load().number, ticket: poll.number }, answer).await,
+            Err(PollRefusal::Gone) => Err(EngineError::TicketGone),
+            Err(PollRefusal::TooFast { retry_ms }) => Err(EngineError::TooFast { retry_ms }),
+        }
+    }
+
+    pub(crate) async fn leave(&self, zone: &ZoneId, token: &str) -> Result<(), EngineError> {
+        let cell = self.directory.zone(zone).await?;
+        let poll = self.read_ticket(&cell, zone, token)?;
+        self.at_zone(&cell, |home| self.decider.leave(home, poll)).await
+    }
+
+    pub(crate) async fn zone(&self, zone: &ZoneId) -> Result<ZoneReport, EngineError> {
+        let cell = self.directory.zone(zone).await?;
+        self.read_zone(&cell).await
+    }
+
+    /// Every zone that answers. One that is being restored is left out, as it has no numbers.
+    pub(crate) async fn zones(&self) -> Result<Vec<ZoneReport>, EngineError> {
+        self.directory.refresh().await?;
+        let known = self.directory.known();
+        let mut reads = Vec::with_capacity(known.zones.len());
+        for cell in known.zones.values() {
+            reads.push(self.read_zone(cell));
+        }
+        Ok(futures_util::future::join_all(reads).await.into_iter().filter_map(Result::ok).collect())
+    }
+
+    /// Reads a zone from Redis and keeps its settings.
+    pub(super) async fn read_zone(&self, cell: &ZoneCell) -> Result<ZoneReport, EngineError> {
+        let report = self.at_zone(cell, |home| self.decider.zone(home, cell.left())).await?;
+        let settings = Arc::new(report.settings);
+        cell.settings.store(Some(settings.clone()));
+        Ok(ZoneReport { settings, status: report.status })
+    }
+
+    pub(crate) async fn zone_generation(&self, zone: &ZoneId) -> Result<(u32, u32), EngineError> {
+        let cell = self.directory.zone(zone).await?;
+        Ok((cell.entry.load().number, self.zone_settings(&cell).await?.epoch))
+    }
+
+    /// A zone's settings as this node knows them: an edit on another node is seen within a second.
+    pub(super) async fn zone_settings(&self, cell: &ZoneCell) -> Result<Arc<ZoneSettings>, EngineError> {
+        match cell.settings.load_full() {
+            Some(settings) => Ok(settings),
+            None => Ok(self.read_zone(cell).await?.settings),
+        }
+    }
+
+    async fn entry(&self, cell: &ZoneCell, token: Option<String>, subject: Subject, answer: Answer) -> Result<Entry, EngineError> {
+        let remaining = match cell.left() {
+            OfferLeft::Some(left) => Some(left),
+            OfferLeft::Untied => None,
+        };
+        Ok(Entry { token, subject, answer, zone: self.zone_settings(cell).await?, remaining })
+    }
+
+    fn read_ticket(&self, cell: &ZoneCell, zone: &ZoneId, token: &str) -> Result<Poll, EngineError> {
+        let ticket = Ticket::decode(token, &self.ticket_key, zone).map_err(|_| EngineError::TicketInvalid)?;
+        // A zone deleted and made again under the same name has another number; its tickets have ended.
+        if ticket.zone_number == cell.entry.load().number {
+            Ok(Poll { number: ticket.number, nonce: ticket.nonce, issued_at: ticket.issued_at })
+        } else {
+            Err(EngineError::TicketGone)
+        }
+    }
+
+    /// As `at_offer`, for a zone.
+    pub(super) async fn at_zone<T, F>(&self, cell: &ZoneCell, ask: impl Fn(ZoneHome) -> F) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, DecideError>>,
+    {
+        let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
+        if !cell.is_live() {
+            let _ = self.directory.refresh().await;
+            if !cell.is_live() {
+                return Err(EngineError::unavailable("the line is being restored"));
+            }
+        }
+        let home = cell.home();
+        let error = match ask(home).await {
+            Err(error @ (DecideError::UnknownZone | DecideError::Suspended | DecideError::Epoch { .. })) => error,
+            answered => return Ok(answered?),
+        };
+        self.directory.refresh().await?;
+        if !self.directory.known().zones_by_number.contains_key(&home.number) {
+            return Err(EngineError::UnknownZone);
+        }
+        if cell.is_live() && cell.home() != home {
+            return Ok(ask(cell.home()).await?);
+        }
+        if cell.is_live() {
+            self.doubts.zone(home.number, &error);
+        }
+        Err(EngineError::unavailable("the line is being restored"))
+    }
+}

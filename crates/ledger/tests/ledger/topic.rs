@@ -1,0 +1,400 @@
+//! From the topic to the tables: several members, epochs that end, databases that die, records that nobody can read.
+
+use crate::backend::{Backend, Server, Shell};
+use crate::broker;
+use crate::world::*;
+use bunho_domain::claim::{Claim, Status};
+use bunho_domain::event::{Event, OfferEvent, ZoneChange};
+use bunho_domain::offer::settings::OfferSettings;
+use bunho_journal::kafka::{
+    self, Connection, ConsumerOptions, Content, End, Ends, Kind, Message, Producer, ProducerOptions, Retention, TopicSettings,
+};
+use bunho_ledger::{KafkaOptions, KafkaProjector, Ledger, Place};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Everything here is over long before this.
+const LONG: Duration = Duration::from_secs(50);
+
+/// A topic, and a ledger that nobody else uses.
+struct Scene {
+    connection: Connection,
+    producer: Producer,
+    ends: Ends,
+    ledger: Ledger,
+    _dir: tempfile::TempDir,
+}
+
+impl Scene {
+    async fn of(backend: Backend, name: &str, partitions: i32) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let place = backend.place(dir.path()).await;
+        Self::at(name, partitions, dir, &place).await
+    }
+
+    async fn at(name: &str, partitions: i32, dir: tempfile::TempDir, place: &Place) -> Self {
+        let (broker, _guard) = broker::shared().await;
+        let connection = broker.topic(name);
+        let settings = TopicSettings { partitions, replication: 1, retention: Retention::Unlimited };
+        kafka::topic::ensure(&connection, &settings).await.expect("a topic");
+        let producer = Producer::new(connection.clone(), ProducerOptions::USUAL).expect("a producer");
+        let ends = Ends::of(&connection).expect("a client");
+        Self { producer, ends, connection, ledger: Ledger::open(place).await.expect("a ledger"), _dir: dir }
+    }
+
+    fn options(&self) -> KafkaOptions {
+        let mut options = KafkaOptions::usual(&self.connection.topic);
+        // As short as a broker allows; a member that takes nothing for three seconds is thrown out.
+        options.consumer = ConsumerOptions {
+            session_timeout: Duration::from_secs(6),
+            answer_within: Duration::from_secs(3),
+            batch_records_max: 200,
+            ..options.consumer
+        };
+        options.records_max = 600;
+        options
+    }
+
+    fn projector(&self, ledger: &Ledger) -> Arc<KafkaProjector> {
+        Arc::new(KafkaProjector::new(ledger.clone(), self.connection.clone(), self.options()))
+    }
+
+    async fn say(&self, messages: impl IntoIterator<Item = (String, Message)>) {
+        let deliveries: Vec<_> = messages.into_iter().map(|(key, message)| self.producer.produce(&key, &message).expect("room")).collect();
+        for delivery in deliveries {
+            delivery.await.expect("written");
+        }
+    }
+
+    async fn ends(&self) -> BTreeMap<i32, i64> {
+        self.ends.read().await.expect("ends").into_iter().map(|End { partition, end, .. }| (partition, end)).collect()
+    }
+
+    /// Waits until everything that is in the topic is in the tables.
+    async fn all_is_there(&self) {
+        let ends = self.ends().await;
+        assert!(self.ledger.reached(&ends, LONG).await.expect("read"), "{:?} of {ends:?}", self.ledger.positions().await);
+    }
+
+    async fn sql(&self, statement: &str) -> Vec<String> {
+        Shell::to(self.ledger.place()).await.lines(statement).await
+    }
+}
+
+/// A projector that runs until it is told to end.
+struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    fn of(projector: &Arc<KafkaProjector>) -> Self {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let projector = projector.clone();
+        let task = tokio::spawn(async move { projector.run(async { drop(stopped.await) }).await });
+        Self { stop, task }
+    }
+
+    async fn end(self) {
+        self.stop.send(()).expect("it runs");
+        tokio::time::timeout(LONG, self.task).await.expect("it ends in time").expect("it ends");
+    }
+}
+
+fn message(epoch: u32, event: Event) -> Message {
+    Message { at: START, epoch, content: Content::Event(event), audit: None }
+}
+
+fn fence(of: Kind, number: u32, epoch: u32) -> Message {
+    Message { at: START, epoch, content: Content::Fence { of, number }, audit: None }
+}
+
+/// What happened to an offer of 40 things whose claims are given back and taken again, as two nodes would write it, which decide in one order and
+/// are heard in another: neighbours change places, and some messages come twice.
+fn rush(offer: u32, claims: u32, dice: &mut Dice) -> (Vec<Message>, BTreeMap<String, String>) {
+    let mut told = Vec::new();
+    let mut version = 1;
+    let mut say = |claim: &Claim| {
+        version += 1;
+        told.push(message(1, Event::Offer(OfferEvent { offer, version, change: changed(claim) })));
+    };
+    let (mut open, mut last): (Vec<Claim>, BTreeMap<String, Claim>) = Default::default();
+    for seq in 0..claims {
+        if open.len() == 40 {
+            let mut one = open.swap_remove(dice.below(40) as usize);
+            if dice.below(2) == 0 {
+                one = then(&one, Status::Confirmed);
+                say(&one);
+                one = then(&one, Status::Returned);
+            } else {
+                one = then(&one, Status::Released);
+            }
+            say(&one);
+            last.insert(one.id.to_string(), one);
+        }
+        // Few users, who come back: each has one place, so a new claim is refused until the old one is known to have ended.
+        let name = format!(
+            "u{}",
+            (0..)
+                .map(|_| dice.below(60))
+                .find(|name| open.iter().all(|claim| claim.user.as_str() != format!("u{name}")))
+                .expect("fewer hold one than there are")
+        );
+        let claim = place(Claim { key: Some(key(&format!("k{seq}"))), ..held(offer, seq, &name) }, 1);
+        say(&claim);
+        last.insert(claim.id.to_string(), claim.clone());
+        open.push(claim);
+    }
+    let mut heard = vec![message(1, defined(offer, 1, goods(&format!("goods-{offer}"), 40)))];
+    for message in told {
+        heard.push(message);
+        let end = heard.len() - 1;
+        if end > 1 && dice.below(6) == 0 {
+            heard.swap(end, end - 1);
+        }
+        if dice.below(10) == 0 {
+            let again = heard[end.saturating_sub(dice.below(20) as usize)].clone();
+            heard.push(again);
+        }
+    }
+    (heard, last.into_iter().map(|(id, claim)| (id, format!("{}|{}", claim.version, word(claim.status)))).collect())
+}
+
+fn changed(claim: &Claim) -> bunho_domain::event::OfferChange {
+    bunho_domain::event::OfferChange::Claim(Box::new(claim.clone()))
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Held => "held",
+        Status::Confirmed => "confirmed",
+        Status::Released => "released",
+        Status::Expired => "expired",
+        Status::Returned => "returned",
+    }
+}
+
+/// A member on a thread of its own, which can be made to stand still wherever it is.
+fn member_that_hangs(
+    projector: Arc<KafkaProjector>,
+) -> (std::thread::JoinHandle<()>, tokio::sync::mpsc::UnboundedSender<Option<Duration>>) {
+    let (say, mut said) = tokio::sync::mpsc::unbounded_channel();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let running = tokio::spawn(async move { projector.run(std::future::pending()).await });
+            while let Some(Some(time)) = said.recv().await {
+                // Nothing else happens on this thread.
+                std::thread::sleep(time);
+            }
+            running.abort();
+        });
+    });
+    (thread, say)
+}
+
+async fn two_members_apply_every_message_once_though_one_hangs(backend: Backend) {
+    let scene = Scene::of(backend, "members", 6).await;
+    let mut dice = Dice(11);
+    let mut expected = BTreeMap::new();
+    let mut streams: Vec<std::vec::IntoIter<(String, Message)>> = Vec::new();
+    for offer in 1..=16 {
+        let (heard, last) = rush(offer, 480, &mut dice);
+        expected.extend(last);
+        streams.push(heard.into_iter().map(|message| (format!("goods-{offer}"), message)).collect::<Vec<_>>().into_iter());
+    }
+    let mut messages = Vec::new();
+    while !streams.is_empty() {
+        let index = dice.below(streams.len() as u32) as usize;
+        match streams[index].next() {
+            Some(message) => messages.push(message),
+            None => drop(streams.swap_remove(index)),
+        }
+    }
+    assert!(messages.len() > 15_000, "{}", messages.len());
+
+    let other = Ledger::open(scene.ledger.place()).await.expect("the other node's");
+    let (one, two) = (scene.projector(&scene.ledger), scene.projector(&other));
+    let first = Running::of(&one);
+    let (thread, second) = member_that_hangs(two.clone());
+    let total = messages.len();
+    let mut messages = messages.into_iter();
+    scene.say(messages.by_ref().take(total / 4)).await;
+    // Longer than it takes to be thrown out; in the middle of whatever it does.
+    second.send(Some(Duration::from_secs(9))).expect("it runs");
+    for _ in 0..20 {
+        scene.say(messages.by_ref().take(total / 40)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    scene.say(messages.by_ref().take(total / 8)).await;
+    second.send(None).expect("it runs");
+    tokio::task::spawn_blocking(|| thread.join()).await.expect("joined").expect("it ends");
+    scene.say(messages).await;
+    scene.all_is_there().await;
+    first.end().await;
+
+    assert_eq!(scene.ledger.positions().await.expect("read"), scene.ends().await);
+    let found: BTreeMap<String, String> = scene
+        .sql("SELECT id, version, status FROM claims ORDER BY id")
+        .await
+        .into_iter()
+        .map(|line| line.split_once('|').map(|(id, rest)| (id.to_owned(), rest.to_owned())).expect("columns"))
+        .collect();
+    assert_eq!(found, expected);
+    let states: usize = expected.values().map(|last| last.split('|').next().expect("a version").parse::<usize>().expect("a number")).sum();
+    assert_eq!(scene.sql("SELECT count(*) FROM claim_events").await, [states.to_string()], "every state of every claim");
+    assert_eq!(scene.sql("SELECT journal_offset, reason FROM parked_events WHERE resolved_at IS NULL").await, Vec::<String>::new());
+    let mended: u32 = scene.sql("SELECT count(*) FROM parked_events").await[0].parse().expect("a number");
+    println!("{} messages, {mended} of them were heard too early", total);
+    assert_eq!((one.parked(), one.fenced(), one.healthy()), (0, 0, true));
+}
+
+async fn a_fence_drops_what_comes_late_and_nothing_else(backend: Backend) {
+    let scene = Scene::of(backend, "fences", 1).await;
+    let key = |offer: u32| format!("goods-{offer}");
+    let projector = scene.projector(&scene.ledger);
+    let running = Running::of(&projector);
+    for offer in [1, 2] {
+        scene.say([(key(offer), message(1, defined(offer, 1, goods(&key(offer), 10))))]).await;
+        scene.say([(key(offer), message(1, now(2, &held(offer, 0, "early"))))]).await;
+    }
+    scene.say([(key(1), fence(Kind::Offer, 1, 2)), (key(1), fence(Kind::Zone, 2, 9))]).await;
+    for offer in [1, 2] {
+        scene.say([(key(offer), message(1, now(3, &held(offer, 1, "late"))))]).await;
+    }
+    scene.say([(key(1), message(2, now(3, &held(1, 2, "anew"))))]).await;
+    // A zone's epochs are its own, and so are a gate's tickets.
+    scene.say([("gate".into(), message(1, zoned(1, ZoneChange::Defined(Box::new(zone("gate"))))))]).await;
+    scene.all_is_there().await;
+    running.end().await;
+    assert_eq!(projector.fenced(), 1);
+
+    // Whoever goes on knows of the fence, also of one that is in its own batch, and a lower fence says nothing.
+    let projector = scene.projector(&scene.ledger);
+    let running = Running::of(&projector);
+    scene.say([(key(1), fence(Kind::Offer, 1, 1)), (key(1), message(1, now(4, &held(1, 3, "later"))))]).await;
+    scene.say([(key(1), fence(Kind::Offer, 1, 3)), (key(1), message(2, now(4, &held(1, 4, "of the second"))))]).await;
+    scene.say([(key(1), message(3, now(4, &held(1, 5, "of the third"))))]).await;
+    scene.all_is_there().await;
+    running.end().await;
+    assert_eq!((projector.fenced(), projector.parked()), (2, 0));
+    let users = scene.sql("SELECT offer_id, user_id FROM claims ORDER BY id").await;
+    assert_eq!(users, ["goods-1|early", "goods-1|anew", "goods-1|of the third", "goods-2|early", "goods-2|late"]);
+    assert_eq!(scene.sql("SELECT kind, number, epoch FROM fences ORDER BY kind").await, ["offer|1|3", "zone|2|9"]);
+    assert_eq!(scene.sql("SELECT id FROM zones").await, ["gate"]);
+}
+
+/// Two nodes decide in one order and are heard in another.
+async fn what_is_heard_too_early_fits_in_later(backend: Backend) {
+    let scene = Scene::of(backend, "early", 1).await;
+    let projector = scene.projector(&scene.ledger);
+    let running = Running::of(&projector);
+    let say = async |event| {
+        scene.say([("a".to_owned(), message(1, event))]).await;
+        scene.all_is_there().await;
+    };
+    let wait = async |parked: u64| {
+        let end = Instant::now() + LONG;
+        while projector.parked() != parked {
+            assert!(Instant::now() < end, "{} are parked, not {parked}", projector.parked());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    say(defined(1, 1, goods("a", 2))).await;
+    let (first, second) = (place(held(1, 0, "u1"), 1), place(held(1, 1, "u2"), 1));
+    say(now(2, &first)).await;
+    say(now(3, &second)).await;
+    // The same user again, and a third one: both of after the release that is not here yet.
+    let again = place(held(1, 2, "u1"), 1);
+    say(now(6, &again)).await;
+    wait(1).await;
+    let third = place(held(1, 3, "u3"), 1);
+    say(now(7, &then(&then(&third, Status::Confirmed), Status::Returned))).await;
+    say(now(5, &then(&second, Status::Confirmed))).await;
+    assert_eq!(projector.parked(), 1, "what does not help does not mend");
+    // A try that helped nobody is followed by a pause.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    say(now(4, &then(&first, Status::Released))).await;
+    wait(0).await;
+    // An edit that a claim was heard before, and an older one that comes last.
+    let edit = |quantity, revision| OfferSettings { revision, ..goods("a", quantity) };
+    say(now(11, &place(held(1, 4, "u4"), 1))).await;
+    wait(1).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    say(defined(1, 10, edit(4, 3))).await;
+    wait(0).await;
+    say(defined(1, 9, edit(1, 2))).await;
+    running.end().await;
+    assert_eq!(projector.parked(), 0);
+    assert_eq!(scene.sql("SELECT quantity, revision, version FROM offers").await, ["4|3|11"]);
+    let claims = scene.sql("SELECT user_id, status, version FROM claims ORDER BY id").await;
+    assert_eq!(claims, ["u1|released|2", "u2|confirmed|2", "u1|held|1", "u3|returned|3", "u4|held|1"]);
+    assert_eq!(scene.sql("SELECT count(*) FROM parked_events WHERE resolved_at IS NOT NULL").await, ["2"]);
+}
+
+async fn what_nobody_can_read_is_parked_and_the_rest_goes_on(backend: Backend) {
+    let scene = Scene::of(backend, "poison", 2).await;
+    let projector = scene.projector(&scene.ledger);
+    let running = Running::of(&projector);
+    scene.say([("a".into(), message(1, defined(1, 1, goods("a", 10)))), ("a".into(), message(1, now(2, &held(1, 0, "u1"))))]).await;
+    for poison in [&b"\xff\x00 not a message"[..], br#"{"specversion":"1.0","type":"bunho.claim.v9","epoch":1,"data":{}}"#] {
+        scene.producer.produce_encoded("a", poison).expect("room").await.expect("written");
+    }
+    scene.say([("a".into(), message(1, now(3, &held(1, 1, "u2"))))]).await;
+    scene.all_is_there().await;
+    assert_eq!(scene.sql("SELECT user_id FROM claims ORDER BY id").await, ["u1", "u2"]);
+    assert_eq!((projector.parked(), projector.healthy()), (2, true));
+    running.end().await;
+
+    let parked = scene.ledger.parked_events(None, 10).await.expect("read");
+    let partition = parked[0].journal_offset >> 48;
+    assert_eq!(parked.iter().map(|row| row.journal_offset & 0xffff).collect::<Vec<_>>(), [2, 3]);
+    assert!(parked.iter().all(|row| row.reason == "unreadable" && row.journal_offset >> 48 == partition));
+    assert!(parked[0].payload.contains(r#""bytes":"ff00206e6f74"#), "{}", parked[0].payload);
+    assert!(parked[1].payload.contains("bunho.claim.v9") && parked[1].payload.contains(r#""key":"a""#), "{}", parked[1].payload);
+    // A restart takes nothing of it, and its offer comes back whole.
+    let mut events = 0;
+    assert!(scene.ledger.load_offer(1, &mut |_| events += 1).await.expect("loaded"));
+    assert_eq!(events, 3);
+}
+
+async fn a_database_that_dies_is_waited_for(backend: Backend) {
+    let server = Server::start(backend);
+    let place = crate::backend::new_database(&server.url).await;
+    let scene = Scene::at("dies", 3, tempfile::tempdir().expect("a folder"), &place).await;
+    let projector = scene.projector(&scene.ledger);
+    let running = Running::of(&projector);
+    let offers = 1..=6_u32;
+    scene.say(offers.clone().map(|offer| (format!("o{offer}"), message(1, defined(offer, 1, goods(&format!("o{offer}"), 2_000)))))).await;
+    let claims = |range: std::ops::Range<u32>| {
+        let one = |offer, seq: u32| (format!("o{offer}"), message(1, now(u64::from(seq) + 2, &held(offer, seq, &format!("u{seq}")))));
+        offers.clone().flat_map(move |offer| range.clone().map(move |seq| one(offer, seq))).collect::<Vec<_>>()
+    };
+    scene.say(claims(0..300)).await;
+    scene.all_is_there().await;
+    scene.say(claims(300..600)).await;
+    server.signal("-KILL");
+    scene.say(claims(600..900)).await;
+    let end = Instant::now() + LONG;
+    while projector.healthy() {
+        assert!(Instant::now() < end, "nobody noticed");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.restart();
+    scene.all_is_there().await;
+    assert!(projector.healthy());
+    assert_eq!(scene.sql("SELECT count(*), count(DISTINCT user_id) FROM claims").await, ["5400|900"]);
+    assert_eq!(projector.parked(), 0);
+    running.end().await;
+}
+
+crate::backend::on_servers!(
+    two_members_apply_every_message_once_though_one_hangs,
+    a_fence_drops_what_comes_late_and_nothing_else,
+    what_is_heard_too_early_fits_in_later,
+    what_nobody_can_read_is_parked_and_the_rest_goes_on,
+    a_database_that_dies_is_waited_for,
+);

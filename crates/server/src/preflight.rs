@@ -1,0 +1,152 @@
+//! Whether the promises can hold on the cluster that is configured: asked at each start and by `bunho doctor`.
+
+use crate::config::ClusterConfig;
+use crate::exit::{Failure, chain};
+use bunho_engine::cluster::preflight::{self as redis, LookError};
+use bunho_journal::kafka::{KafkaError, topic};
+use bunho_ledger::Ledger;
+use std::fmt;
+
+/// Something that a promise rests on and that is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What an operator calls it who waives the promise, as `redis.appendonly`, `kafka.min.insync.replicas` or `postgres.fsync`.
+    pub name: String,
+    what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+/// What was seen of each component, and what of it is not as it must be.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// Component and a line about it, or why it cannot be used.
+    pub components: Vec<(&'static str, Result<String, Failure>)>,
+    /// What is not as it must be.
+    pub findings: Vec<Finding>,
+    /// There is no topic yet.
+    pub no_topic: bool,
+}
+
+/// Looks at Redis, Kafka and the database, and changes nothing.
+pub async fn look(cluster: &ClusterConfig, ledger: &Ledger) -> Look {
+    let mut look = Look::default();
+    let seen = look.redis(cluster).await;
+    look.components.push(("Redis", seen));
+    let seen = look.topic(cluster).await;
+    look.components.push(("Kafka", seen));
+    let seen = look.ledger(ledger).await;
+    look.components.push(("SQL", seen));
+    look
+}
+
+impl Look {
+    async fn redis(&mut self, cluster: &ClusterConfig) -> Result<String, Failure> {
+        let seen = redis::look(&cluster.redis_nodes).await.map_err(|error| {
+            let what = format!("Redis Cluster cannot be used: {}", chain(&error));
+            match error {
+                LookError::Unreachable(_) => Failure::unavailable(format_args!("{what}\n  mend: start it, or name other nodes in redis.nodes")),
+                LookError::LockedOut(_) => {
+                    Failure::configuration(format_args!("{what}\n  mend: say user and password in redis.nodes, as redis://user:password@host:6379"))
+                }
+                LookError::NoCluster(_) => Failure::configuration(format_args!(
+                    "{what}\n  mend: name nodes of a cluster in redis.nodes (cluster-enabled yes); or use engine.shape = \"embedded\", which needs no Redis"
+                )),
+            }
+        })?;
+        self.findings.extend(seen.findings.into_iter().map(|finding| Finding { name: finding.name.into(), what: finding.what }));
+        Ok(seen.seen)
+    }
+
+    async fn topic(&mut self, cluster: &ClusterConfig) -> Result<String, Failure> {
+        let name = &cluster.kafka.topic;
+        match topic::check(&cluster.kafka, &cluster.topic).await {
+            Ok(wrong) => self.findings.extend(wrong.into_iter().map(of_topic)),
+            Err(KafkaError::NoTopic { .. }) => {
+                self.no_topic = true;
+                return Ok(format!("brokers {} answer; the first start makes topic {name}", cluster.kafka.brokers));
+            }
+            Err(error) => return Err(kafka_failure(cluster, &error)),
+        }
+        Ok(format!("topic {name}, {} partitions, {} copies of each", cluster.topic.partitions, cluster.topic.replication))
+    }
+
+    async fn ledger(&mut self, ledger: &Ledger) -> Result<String, Failure> {
+        let check = ledger.check().await?;
+        self.findings.extend(check.findings.into_iter().map(|finding| Finding { name: finding.name.into(), what: finding.to_string() }));
+        Ok(format!("{}, schema {}", check.database, check.schema_version))
+    }
+
+    /// Refuses what cannot be used, and what is found, but for what an operator accepts by name.
+    ///
+    /// # Errors
+    /// The first that cannot be used; else what is found and not accepted.
+    pub fn refuse_or_waive(self, waived: &[String]) -> Result<(), Failure> {
+        self.components.into_iter().try_for_each(|(_, seen)| seen.map(drop))?;
+        refuse_or_waive(&self.findings, waived)
+    }
+}
+
+/// Makes the topic, and looks whether the brokers made it as it must be.
+///
+/// # Errors
+/// They did not.
+pub async fn make_topic(cluster: &ClusterConfig) -> Result<(), Failure> {
+    let wrong = topic::ensure(&cluster.kafka, &cluster.topic).await.map_err(|error| kafka_failure(cluster, &error))?;
+    refuse_or_waive(&wrong.into_iter().map(of_topic).collect::<Vec<_>>(), &cluster.waive)
+}
+
+fn of_topic(finding: topic::Finding) -> Finding {
+    Finding { name: format!("kafka.{}", finding.setting), what: finding.to_string() }
+}
+
+/// Why the topic cannot be used.
+pub fn kafka_failure(cluster: &ClusterConfig, error: &KafkaError) -> Failure {
+    let what = format!("Kafka topic {} cannot be used: {}", cluster.kafka.topic, chain(error));
+    match error {
+        // It answers, and refuses.
+        KafkaError::Refused { what: topic::MAKE, .. } => Failure::configuration(format_args!(
+            "{what}\n  mend: set kafka.partitions and kafka.replication ({} copies need as many brokers) to what the brokers can give, or make the topic yourself",
+            cluster.topic.replication
+        )),
+        _ => Failure::unavailable(format_args!(
+            "{what}\n  mend: start the brokers, or name others in kafka.brokers; what they want to know of a client stands in kafka.properties"
+        )),
+    }
+}
+
+/// Refuses what is found, but for what an operator accepts by name; that is said at every start.
+///
+/// # Errors
+/// What is found and not accepted.
+fn refuse_or_waive(findings: &[Finding], waived: &[String]) -> Result<(), Failure> {
+    let (waived, refused): (Vec<&Finding>, Vec<&Finding>) = findings.iter().partition(|finding| waived.contains(&finding.name));
+    for finding in waived {
+        tracing::warn!("a promise is waived, {}: {finding}", finding.name);
+        println!("WAIVED {}: {finding}", finding.name);
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let lines: String = refused.iter().map(|finding| format!("\n  {}: {finding}", finding.name)).collect();
+    Err(Failure::configuration(format_args!(
+        "promises would not hold here:{lines}\n  mend: as said above, or accept one by its name in cluster.waive"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_waived_by_name_is_refused() {
+        let findings = ["redis.appendonly", "postgres.fsync"].map(|name| Finding { name: name.into(), what: "is off".into() });
+        let refused = refuse_or_waive(&findings, &["redis.appendonly".into()]).expect_err("one is left").to_string();
+        assert!(refused.contains("postgres.fsync") && !refused.contains("redis.appendonly"), "{refused}");
+        refuse_or_waive(&findings, &["redis.appendonly".into(), "postgres.fsync".into()]).expect("both are accepted");
+    }
+}

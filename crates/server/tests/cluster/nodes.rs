@@ -1,0 +1,150 @@
+//! Nodes of one installation, which requests reach by turns: what one is told, all know within two seconds.
+
+use crate::components::{self, environment};
+use crate::harness::{ADMIN_KEY, Server, launch, read, until};
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// What one node knows, all know by then.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a node answers to this key.
+async fn asks(server: &Server, node: usize, key: &str) -> StatusCode {
+    server.client.get(format!("{}/admin/api/zones", server.urls()[node])).bearer_auth(key).send().await.unwrap().status()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_made_or_revoked_on_one_node_is_so_on_the_others() {
+    let environment = environment("postgres");
+    let pairs: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let server = Server::start_nodes(2, &pairs, &[]).await;
+    for (made_on, other) in [(0, 1), (1, 0)] {
+        let url = format!("{}/admin/api/keys", server.urls()[made_on]);
+        let body = json!({"role": "operator", "name": "shop"});
+        let (status, made) = read(server.client.post(&url).bearer_auth(ADMIN_KEY).json(&body).send().await.unwrap()).await;
+        assert_eq!(status, StatusCode::CREATED, "{made}");
+        let key = made["key"].as_str().unwrap();
+        until("the other node knows the key", KNOWN_WITHIN, async || asks(&server, other, key).await == StatusCode::OK).await;
+
+        let url = format!("{}/admin/api/keys/{}", server.urls()[other], made["id"].as_str().unwrap());
+        assert_eq!(server.client.delete(&url).bearer_auth(ADMIN_KEY).send().await.unwrap().status(), StatusCode::NO_CONTENT);
+        assert_eq!(asks(&server, other, key).await, StatusCode::UNAUTHORIZED);
+        until("the first node knows that it is revoked", KNOWN_WITHIN, async || {
+            asks(&server, made_on, key).await == StatusCode::UNAUTHORIZED
+        })
+        .await;
+    }
+
+    let folder = TempDir::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
+    command.args(["key", "new", "--role", "viewer", "--data"]).arg(folder.path()).envs(pairs);
+    let output = command.output().unwrap();
+    let made: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    for node in 0..2 {
+        let key = made["key"].as_str().unwrap();
+        until("a node knows a key of the shell", KNOWN_WITHIN, async || asks(&server, node, key).await == StatusCode::OK).await;
+    }
+
+    // A flood of guesses is no flood of statements.
+    let reads =
+        || server.sql("SELECT seq_scan + coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = 'admins'").parse::<u64>().unwrap();
+    let (before, began) = (reads(), std::time::Instant::now());
+    let guesses: Vec<_> = (0..2_000)
+        .map(|guess| {
+            let request =
+                server.client.get(format!("{}/admin/api/zones", server.urls()[guess % 2])).bearer_auth(format!("bk_guess-{guess}"));
+            tokio::spawn(async move { request.send().await.unwrap().status() })
+        })
+        .collect();
+    for guess in guesses {
+        assert_eq!(guess.await.unwrap(), StatusCode::UNAUTHORIZED);
+    }
+    let seconds = began.elapsed().as_secs();
+    // What a session has counted is told a second after it, and by the next statement.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let read = reads() - before;
+    assert!(read <= 4 * (seconds + 6), "{read} reads of the keys for 2,000 guesses in {seconds} s");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sign_in_is_one_on_every_node_and_ends_on_every_node() {
+    let server = components::cluster("mariadb").await;
+    let urls = server.urls();
+    let session = async |node: usize, cookie: &str| {
+        let request = server.client.get(format!("{}/admin/api/session", urls[node])).header("cookie", cookie);
+        request.send().await.unwrap().status()
+    };
+    let sign_in = async |node: usize, key: &str| {
+        let answer = server.client.post(format!("{}/admin/api/session", urls[node])).json(&json!({"key": key})).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
+    };
+    let cookie = sign_in(0, ADMIN_KEY).await;
+    let other = sign_in(0, ADMIN_KEY).await;
+    // At once: the next request of a browser goes anywhere.
+    assert_eq!((session(1, &cookie).await, session(0, &cookie).await), (StatusCode::OK, StatusCode::OK));
+    let forged = cookie.replacen("key-", "key-0", 1);
+    assert_eq!(session(1, &forged).await, StatusCode::UNAUTHORIZED);
+
+    let out = server.client.delete(format!("{}/admin/api/session", urls[1])).header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(out.status(), StatusCode::NO_CONTENT);
+    assert_eq!(session(1, &cookie).await, StatusCode::UNAUTHORIZED);
+    until("the sign-out is known", KNOWN_WITHIN, async || session(0, &cookie).await == StatusCode::UNAUTHORIZED).await;
+    assert_eq!((session(0, &other).await, session(1, &other).await), (StatusCode::OK, StatusCode::OK), "another session goes on");
+
+    // A key made here, signed in with here, used there.
+    let url = format!("{}/admin/api/keys", urls[0]);
+    let body = json!({"role": "viewer", "name": "eyes"});
+    let (_, made) = read(server.client.post(&url).bearer_auth(ADMIN_KEY).json(&body).send().await.unwrap()).await;
+    let cookie = sign_in(0, made["key"].as_str().unwrap()).await;
+    until("the key's session is known", KNOWN_WITHIN, async || session(1, &cookie).await == StatusCode::OK).await;
+    let url = format!("{}/admin/api/keys/{}", urls[1], made["id"].as_str().unwrap());
+    assert_eq!(server.client.delete(&url).bearer_auth(ADMIN_KEY).send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    until("a revoked key ends its sessions", KNOWN_WITHIN, async || session(0, &cookie).await == StatusCode::UNAUTHORIZED).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_folder_is_one_nodes_and_a_copy_of_it_is_survived() {
+    let environment = environment("postgres");
+    let folder = TempDir::new().unwrap();
+    let serve = |data: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
+        command.arg("serve").arg("--data").arg(folder.path().join(data)).args(["--listen", "127.0.0.1:0"]);
+        command
+            .env("BUNHO_ADMIN_KEY", ADMIN_KEY)
+            .env("BUNHO_LOG__LEVEL", "error")
+            .envs(environment.iter().map(|(name, value)| (name, value)));
+        command
+    };
+    let mut first = launch(serve("one"));
+    let again = serve("one").output().unwrap();
+    assert_eq!(again.status.code(), Some(65), "{}", String::from_utf8_lossy(&again.stderr));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("--data"));
+
+    std::fs::create_dir(folder.path().join("two")).unwrap();
+    std::fs::copy(folder.path().join("one/node.id"), folder.path().join("two/node.id")).unwrap();
+    let mut second = launch(serve("two"));
+    let client = Client::new();
+    for (turn, node) in [&first, &second].into_iter().enumerate() {
+        for offer in 0..6 {
+            let put = client.put(format!("{}/admin/api/offers/o{turn}-{offer}", node.url)).bearer_auth(ADMIN_KEY);
+            let (status, answer) = read(put.json(&json!({"kind": "coupon", "quantity": 10})).send().await.unwrap()).await;
+            assert!(status.is_success(), "{answer}");
+        }
+    }
+    // Every partition is read on by somebody.
+    for node in [&first, &second] {
+        let list = async || {
+            let request = client.get(format!("{}/v1/claims", node.url)).header("x-bunho-user", "u1");
+            request.send().await.is_ok_and(|answer| answer.status() == StatusCode::OK)
+        };
+        until("the ledger catches up", Duration::from_secs(60), list).await;
+    }
+    for node in [&mut first, &mut second] {
+        node.process.kill().unwrap();
+        node.process.wait().unwrap();
+    }
+}

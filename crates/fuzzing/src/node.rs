@@ -9,6 +9,7 @@ use bunho_journal::Audit;
 use bunho_ledger::NewKey;
 use bunho_server::app::{App, Parts};
 use bunho_server::auth::keys::{Keys, key_hash};
+use bunho_server::auth::sessions::Sessions;
 use bunho_server::config::{Config, Settings};
 use bunho_server::node::Node;
 use bunho_server::pass::Passes;

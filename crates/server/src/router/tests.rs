@@ -4,6 +4,7 @@ use super::*;
 use crate::app::Parts;
 use crate::auth::Peer;
 use crate::auth::keys::{Keys, key_hash};
+use crate::auth::sessions::Sessions;
 use crate::config::{Config, Network, Settings, Users};
 use crate::node::Node;
 use crate::pass::Passes;

@@ -3,13 +3,15 @@
 #   make test   installs what it needs and runs every check
 # one measures:
 #   make bench  speed beside the null endpoint of the same run, into docs/benchmarks.md
+# one breaks everything that a cluster stands on, piece by piece, under a crowd, which takes some twelve minutes (`make test` has three faults of it):
+#   make test-faults
 # and two are for the cluster shape, all of it on this machine's loopback:
 #   make cluster        Redis Cluster, Kafka, a database (LEDGER=postgres|mysql) and two nodes behind nginx on http://127.0.0.1:8080
 #   make cluster-stop   stops exactly these processes and leaves their data; scripts/cluster/cluster.sh remove removes them
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: run build test setup format lint shell docs deny unit bench cluster cluster-stop
+.PHONY: run build test setup format lint shell docs deny unit test-faults bench cluster cluster-stop
 
 run: build
 	./target/release/bunho serve --demo
@@ -46,6 +48,10 @@ deny:
 
 unit:
 	cargo test --workspace --all-features --locked
+
+test-faults:
+	scripts/setup.sh cluster
+	BUNHO_TEST_FAULTS=all cargo test -p bunho-server --all-features --locked --test cluster faults:: -- --nocapture
 
 bench:
 	cargo build --release --locked --bin bunho --bin bunho-load

@@ -205,7 +205,9 @@ impl From<DecideError> for EngineError {
             DecideError::Unavailable(_) | DecideError::Exists | DecideError::Clock | DecideError::Unreachable(_) => {
                 Self::unavailable(error)
             }
-            DecideError::Indeterminate(_) | DecideError::Malformed(_) => Self::indeterminate(error),
+            // It says so itself.
+            DecideError::Indeterminate(why) => Self::indeterminate(why),
+            DecideError::Malformed(_) => Self::indeterminate(error),
         }
     }
 }

@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout};
 
 /// Ten times a second: the rate at which stock is pushed at most, and the delay with which a deadline is noticed if nobody asks.
 const TICK: Duration = Duration::from_millis(100);
 /// How often everything is looked at: settings that another node edited, versions, lines, and what nobody shipped.
 const ROUND: Duration = Duration::from_secs(1);
+/// How long a look at a part may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(3);
 /// Tickets looked at by one run: it takes some milliseconds, during which that Redis node does nothing else.
 const SWEEP_TICKETS: u32 = 512;
 /// Such runs of one zone in one round.
@@ -152,15 +154,22 @@ impl Cluster {
         let cluster = self.clone();
         tokio::spawn(async move {
             let _looking = looking;
-            let (redis, ledger, ends) = tokio::join!(cluster.follow_time(), cluster.directory.refresh(), cluster.ends.read());
-            let positions = cluster.ledger.positions().await;
+            // A part that hangs must not make what is known of the others old.
+            let (redis, ledger, ends, positions) = tokio::join!(
+                timeout(LOOK_WITHIN, cluster.follow_time()),
+                timeout(LOOK_WITHIN, cluster.directory.refresh()),
+                timeout(LOOK_WITHIN, cluster.ends.read()),
+                timeout(LOOK_WITHIN, cluster.ledger.positions()),
+            );
+            let (redis, ledger) = (redis.unwrap_or(false), ledger.is_ok_and(|read| read.is_ok()));
+            let (ends, positions) = (ends.ok().and_then(Result::ok), positions.ok().and_then(Result::ok));
             let known = cluster.directory.known();
             let mut health = cluster.health.lock();
-            (health.redis, health.kafka, health.ledger) = (redis, ends.is_ok(), ledger.is_ok() && positions.is_ok());
-            if let Ok(ends) = ends {
+            (health.redis, health.kafka, health.ledger) = (redis, ends.is_some(), ledger && positions.is_some());
+            if let Some(ends) = ends {
                 health.topic = ends.iter().map(|end| end.end.max(0).cast_unsigned()).sum();
             }
-            if let Ok(positions) = positions {
+            if let Some(positions) = positions {
                 health.projected = positions.values().map(|position| (*position).max(0).cast_unsigned()).sum();
             }
             health.recovering = (known.offers.values().filter(|cell| !cell.is_live()).count()

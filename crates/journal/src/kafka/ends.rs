@@ -2,6 +2,7 @@
 
 use super::connection::{Reach, blocking};
 use super::{Connection, KafkaError};
+use parking_lot::Mutex;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::sync::Arc;
@@ -21,9 +22,12 @@ pub struct End {
 }
 
 /// A connection that asks for the ends; of no consumer group.
+///
+/// A client that failed is not used again: one that has once heard of a partition without a leader, as after a broker hung, may go on
+/// failing for minutes after all others are served.
 #[derive(Clone)]
 pub struct Ends {
-    client: Arc<BaseConsumer<Reach>>,
+    client: Arc<Mutex<Arc<BaseConsumer<Reach>>>>,
     connection: Connection,
 }
 
@@ -33,8 +37,7 @@ impl Ends {
     /// # Errors
     /// The settings are not ones that the client library knows.
     pub fn of(connection: &Connection) -> Result<Self, KafkaError> {
-        let client = connection.client("ends").create_with_context(Reach::of("ends")).map_err(KafkaError::client("set up a client"))?;
-        Ok(Self { client: Arc::new(client), connection: connection.clone() })
+        Ok(Self { client: Arc::new(Mutex::new(client(connection)?)), connection: connection.clone() })
     }
 
     /// Every partition's ends, by partition.
@@ -42,28 +45,45 @@ impl Ends {
     /// # Errors
     /// The topic is missing, or no broker answers in time.
     pub async fn read(&self) -> Result<Vec<End>, KafkaError> {
-        let Self { client, connection: Connection { topic, timeout, .. } } = self.clone();
+        let Self { client: kept, connection } = self.clone();
+        // The client that is given up ends here too, which may take a moment.
         blocking("ask where the topic ends", move || {
-            // Nothing is subscribed to; what the client has to tell waits for this.
-            while client.poll(Duration::ZERO).is_some() {}
-            let metadata = client.fetch_metadata(Some(&topic), timeout).map_err(KafkaError::client("ask for the topic's partitions"))?;
-            let mut partitions: Vec<_> =
-                metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
-            partitions.sort_unstable();
-            if partitions.is_empty() {
-                return Err(KafkaError::NoTopic { topic });
+            let used = kept.lock().clone();
+            let ends = ends(&used, &connection);
+            if ends.is_err() {
+                let fresh = client(&connection)?;
+                let mut kept = kept.lock();
+                if Arc::ptr_eq(&kept, &used) {
+                    *kept = fresh;
+                }
             }
-            let end_of = |partition| {
-                let ends = client.fetch_watermarks(&topic, partition, timeout);
-                let (first, end) = ends.map_err(KafkaError::client("ask where a partition ends"))?;
-                Ok(End { partition, first, end })
-            };
-            let ends = partitions.into_iter().map(end_of).collect::<Result<_, KafkaError>>()?;
-            client.context().works();
-            Ok(ends)
+            ends
         })
         .await
     }
+}
+
+fn client(connection: &Connection) -> Result<Arc<BaseConsumer<Reach>>, KafkaError> {
+    connection.client("ends").create_with_context(Reach::of("ends")).map(Arc::new).map_err(KafkaError::client("set up a client"))
+}
+
+fn ends(client: &BaseConsumer<Reach>, Connection { topic, timeout, .. }: &Connection) -> Result<Vec<End>, KafkaError> {
+    // Nothing is subscribed to; what the client has to tell waits for this.
+    while client.poll(Duration::ZERO).is_some() {}
+    let metadata = client.fetch_metadata(Some(topic), *timeout).map_err(KafkaError::client("ask for the topic's partitions"))?;
+    let mut partitions: Vec<_> = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+    partitions.sort_unstable();
+    if partitions.is_empty() {
+        return Err(KafkaError::NoTopic { topic: topic.clone() });
+    }
+    let end_of = |partition| {
+        let ends = client.fetch_watermarks(topic, partition, *timeout);
+        let (first, end) = ends.map_err(KafkaError::client("ask where a partition ends"))?;
+        Ok(End { partition, first, end })
+    };
+    let ends = partitions.into_iter().map(end_of).collect::<Result<_, KafkaError>>()?;
+    client.context().works();
+    Ok(ends)
 }
 
 impl std::fmt::Debug for Ends {

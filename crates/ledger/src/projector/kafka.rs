@@ -152,6 +152,7 @@ impl KafkaProjector {
                     work.say_parked();
                     continue;
                 }
+                () = until(work.retry_due()), if work.retry_due().is_some() => Ok(Portion::Records(Vec::new())),
             };
             let done = match portion {
                 Ok(Portion::Assigned(assignment)) => {
@@ -266,5 +267,11 @@ impl KafkaProjector {
         if self.healthy.swap(false, Ordering::Relaxed) {
             tracing::error!(error, "the projector cannot go on; the topic keeps everything and it tries again");
         }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due.into()).await;
     }
 }

@@ -3,6 +3,7 @@
 //! * `moving`: from one node to a cluster.
 //! * The experiments that the product comes from, on every shape and every ledger that crates/server/tests/it does not have.
 //! * Two nodes of one installation: `nodes.rs`. What a start refuses: `refusals.rs`.
+//! * `faults`: what fails under a crowd, one after another.
 //!
 //! Each test has a database, a topic and keys in Redis of its own; the components are shared and started once: see `components.rs`. On a
 //! cluster two nodes answer by turns.
@@ -11,6 +12,7 @@
 #![expect(clippy::duplicate_mod, reason = "the experiments are there once for each place that they run on")]
 
 mod components;
+mod faults;
 #[path = "../it/harness.rs"]
 #[expect(dead_code, reason = "the tests of the embedded shape use more of it")]
 mod harness;

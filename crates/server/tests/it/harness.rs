@@ -137,6 +137,24 @@ impl Server {
         std::iter::once(self.url.clone()).chain(self.others.iter().map(|node| node.url.clone())).collect()
     }
 
+    /// Starts another node of the same cluster. One that takes the place of the last has its folder.
+    pub async fn add_node(&mut self) {
+        self.others.push(launch(self.command(&format!("node-{}", self.others.len() + 1))));
+        self.until_ready().await;
+    }
+
+    /// The process id of the node that came last.
+    pub fn last_pid(&self) -> u32 {
+        self.others.last().expect("there is another node").process.id()
+    }
+
+    /// Ends the node that came last.
+    pub fn end_last(&mut self, signal: rustix::process::Signal) {
+        let mut node = self.others.pop().expect("there is another node");
+        rustix::process::kill_process(rustix::process::Pid::from_child(&node.process), signal).unwrap();
+        node.process.wait().unwrap();
+    }
+
     /// SIGKILL, all nodes: no drain, no flush.
     pub fn kill(&mut self) {
         for mut node in self.others.drain(..) {

@@ -12,6 +12,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
+#[expect(dead_code, reason = "the tests of the cluster shape use more of it")]
 mod harness;
 
 #[cfg(feature = "failpoints")]

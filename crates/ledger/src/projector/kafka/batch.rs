@@ -63,12 +63,14 @@ struct Sifted<'a> {
 }
 
 impl KafkaProjector {
-    /// Applies `records` in one transaction, but for those that are applied already.
+    /// Applies `records` in one transaction, but for those that are applied already. Without records: tries again what was parked of offers
+    /// whose batch came during a pause, under the locks of all of this member's partitions.
     pub(super) async fn apply(&self, work: &mut Work, records: &[Received]) -> Result<Result<(), Ended>, LedgerError> {
         let (first, end) = spans(records);
         let mut transaction = self.ledger.begin_write().await?;
         let mut connection = transaction.connection();
-        let partitions: Vec<i32> = end.keys().copied().collect();
+        let mut partitions: Vec<i32> = if records.is_empty() { work.next.keys().copied().collect() } else { end.keys().copied().collect() };
+        partitions.sort_unstable();
         let stored = positions::lock(&mut connection, &partitions).await?;
         let mut is_as_left = true;
         for partition in &partitions {
@@ -85,10 +87,13 @@ impl KafkaProjector {
         };
         let Known { mut state, mut fences, mut retry } = known;
         let mut sifted = sift(records, &stored, &fences);
-        let touched: Vec<u32> = sifted.batch.offers.keys().copied().collect();
+        let touched: Vec<u32> = if records.is_empty() { retry.take_missed() } else { sifted.batch.offers.keys().copied().collect() };
         state.count(&mut connection, touched.iter().copied()).await?;
         let tried = retry.events(&mut connection, touched.iter().copied()).await?;
-        tried.values().for_each(|(place, event)| sifted.batch.add(*place, event));
+        for (place, event) in tried.values() {
+            sifted.batch.at = sifted.batch.at.max(place.at);
+            sifted.batch.add(*place, event);
+        }
         let applied = apply::apply(&mut connection, &state, &sifted.batch).await?;
         park::write(&mut connection, &sifted.unreadable).await?;
         let again: BTreeSet<(u64, u32)> = applied.parked().iter().map(Parked::key).collect();
@@ -131,6 +136,11 @@ impl KafkaProjector {
 }
 
 impl Work {
+    /// When something is to be tried without a batch.
+    pub(super) fn retry_due(&self) -> Option<Instant> {
+        self.known.as_ref().and_then(|known| known.retry.due())
+    }
+
     pub(super) fn has_unsaid(&self) -> bool {
         !self.unsaid.is_empty()
     }

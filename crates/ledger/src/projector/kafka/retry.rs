@@ -1,4 +1,4 @@
-//! What a guard refused is tried again with the next batch that is about its offer.
+//! What a guard refused is tried again with the next batch that is about its offer, or soon after one that came during a pause.
 //!
 //! Several nodes write to the topic, each in its own order: a claim that takes the units which another claim gave back may stand before it.
 //! Then the capacity guard (or that on a user's places) refuses it, and it fits as soon as the other one is there.
@@ -26,6 +26,8 @@ const PARKED: &str = "SELECT journal_offset, event_index, payload, parked_at FRO
 #[derive(Debug, Default)]
 pub(super) struct Retry {
     offers: BTreeSet<u32>,
+    /// Of these a batch came during the pause: it may be what makes room, and the last one for long.
+    missed: BTreeSet<u32>,
     not_before: Option<Instant>,
 }
 
@@ -39,19 +41,36 @@ impl Retry {
             offers.extend(offer_of(&event));
         })
         .await?;
-        Ok(Self { offers, not_before: None })
+        // What was known of batches that came meanwhile is not known any more.
+        Ok(Self { missed: offers.clone(), offers, not_before: None })
+    }
+
+    /// Offers that are to be tried without a batch of theirs, once the pause is over.
+    pub(super) fn take_missed(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.missed).into_iter().collect()
+    }
+
+    /// When [`Self::take_missed`] has something; none: never, as things stand.
+    pub(super) fn due(&self) -> Option<Instant> {
+        (!self.missed.is_empty()).then(|| self.not_before.unwrap_or_else(Instant::now))
     }
 
     /// What is parked of those of `offers` that are worth a try.
-    pub(super) async fn events(&self, connection: &mut Connection<'_>, offers: impl Iterator<Item = u32>) -> Result<Tried, LedgerError> {
+    pub(super) async fn events(
+        &mut self,
+        connection: &mut Connection<'_>,
+        offers: impl Iterator<Item = u32>,
+    ) -> Result<Tried, LedgerError> {
         let mut tried = Tried::new();
-        if self.offers.is_empty() || self.not_before.is_some_and(|until| Instant::now() < until) {
-            return Ok(tried);
-        }
         let wanted: BTreeSet<u32> = offers.filter(|offer| self.offers.contains(offer)).collect();
         if wanted.is_empty() {
             return Ok(tried);
         }
+        if self.not_before.is_some_and(|until| Instant::now() < until) {
+            self.missed.extend(wanted);
+            return Ok(tried);
+        }
+        wanted.iter().for_each(|offer| drop(self.missed.remove(offer)));
         each(connection, |place, event| {
             if tried.len() < AT_ONCE_MAX && offer_of(&event).is_some_and(|offer| wanted.contains(&offer)) {
                 tried.insert((place.offset, place.index), (place, event));

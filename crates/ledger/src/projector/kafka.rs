@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a node projects the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]

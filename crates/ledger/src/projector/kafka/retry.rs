@@ -70,7 +70,7 @@ impl Retry {
             self.missed.extend(wanted);
             return Ok(tried);
         }
-        wanted.iter().for_each(|offer| drop(self.missed.remove(offer)));
+        self.missed.retain(|offer| !wanted.contains(offer));
         each(connection, |place, event| {
             if tried.len() < AT_ONCE_MAX && offer_of(&event).is_some_and(|offer| wanted.contains(&offer)) {
                 tried.insert((place.offset, place.index), (place, event));

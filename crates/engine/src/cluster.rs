@@ -1,7 +1,7 @@
 //! The cluster engine: several nodes, state in Redis Cluster, truth in Kafka and SQL.
 //!
-//! The flow of one claim: `Engine::claim` → [`offers`] finds where the offer lives ([`directory`]) → [`redis`] decides it there in one script, which
-//! also writes what happened into an outbox → [`shipping`] carries that into Kafka → the outbox entry is removed under a check of the offer's epoch → the
+//! The flow of one claim: `Engine::claim` → `offers.rs` finds where the offer lives (`directory.rs`) → `redis/` decides it there in one script, which
+//! also writes what happened into an outbox → `shipping.rs` carries that into Kafka → the outbox entry is removed under a check of the offer's epoch → the
 //! answer leaves. The projector (crates/ledger) carries the topic into SQL.
 //!
 //! * `directory.rs`: which offers and zones there are, where, and under which epoch: kept in SQL, cached here.

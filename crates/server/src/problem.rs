@@ -324,7 +324,7 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// Of reads; see [`Problem::unwritten`] for the rest.
+/// Of reads; see `Problem::unwritten` for the rest.
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match error.outage() {

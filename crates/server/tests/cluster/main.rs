@@ -1,7 +1,7 @@
 //! The cluster shape over HTTP, and the embedded shape on other ledgers than SQLite, on real components: one integration binary.
 //!
 //! * `moving`: from one node to a cluster.
-//! * The experiments that the product comes from, on every shape and every ledger that crates/server/tests/it does not have.
+//! * The experiments that the product comes from, and histories of concurrent clients, on every shape and every ledger that crates/server/tests/it does not have.
 //! * Two nodes of one installation: `nodes.rs`. What a start refuses: `refusals.rs`.
 //! * `faults`: what fails under a crowd, one after another.
 //!
@@ -25,10 +25,14 @@ macro_rules! seeds_on {
     ($name:ident, $start:expr) => {
         #[path = "../it"]
         mod $name {
+            mod linear;
             mod seed_000;
             mod seed_001;
             mod seed_002;
             mod seed_003;
+
+            /// A call takes some ten milliseconds.
+            const IMPATIENT_US: u64 = 40_000;
 
             async fn server() -> crate::harness::Server {
                 $start.await

@@ -46,8 +46,11 @@ impl Client {
             };
             let begin = self.tick();
             // A client in five is impatient: some of its calls arrive, some do not, and it knows of none.
-            let patience =
-                if self.random.below(5) == 0 { Duration::from_micros(self.random.below(3_000)) } else { Duration::from_secs(30) };
+            let patience = if self.random.below(5) == 0 {
+                Duration::from_micros(self.random.below(super::IMPATIENT_US))
+            } else {
+                Duration::from_secs(30)
+            };
             let answer = tokio::time::timeout(patience, self.call(&op, claim.as_deref())).await.ok().flatten();
             let end = answer.map(|answer| (self.tick(), answer));
             if let (Op::Claim { user, key, .. }, Some((_, Answer::Claimed(id)))) = (&op, &end) {
@@ -122,7 +125,7 @@ async fn history(server: &Arc<Server>, offer: &str, random: &mut Random) -> Hist
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_history_has_an_order_that_explains_it() {
     let mut random = seeded("linear");
-    let server = Arc::new(Server::start().await);
+    let server = Arc::new(super::server().await);
     let (mut calls, mut unknown) = (0, 0);
     for round in 0..30 {
         let history = history(&server, &format!("linear-{round}"), &mut random).await;

@@ -29,6 +29,9 @@ mod seed_001;
 mod seed_002;
 mod seed_003;
 
+/// A call takes about a millisecond: so of those who wait no longer than this some are answered.
+const IMPATIENT_US: u64 = 3_000;
+
 /// Where the experiments run here: one node, nothing else. crates/server/tests/cluster has them on all the rest.
 async fn server() -> harness::Server {
     harness::Server::start().await

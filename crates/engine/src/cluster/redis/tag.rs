@@ -160,7 +160,15 @@ impl Tag {
         if !self.waiting.is_empty() && self.runs == 0 {
             wake = wake.min(self.looked + PEEK);
         }
-        self.relay_due.map_or(wake, |due| wake.min(due))
+        match self.relay_due {
+            // One that is queued leaves with the next run; to look again before that would be to look all the time.
+            Some(due) if !self.has_relay_queued() => wake.min(due),
+            _ => wake,
+        }
+    }
+
+    fn has_relay_queued(&self) -> bool {
+        self.queue.iter().any(|order| matches!(order.to, To::Relay(_)))
     }
 
     /// Sends runs as long as one is due.
@@ -358,7 +366,7 @@ impl Tag {
         let relay_after = self.gathering.relay_after;
         let late = foreign.is_some_and(|waiting| now >= waiting.since + relay_after) && now >= self.relayed + relay_after;
         if late || self.relay_due.is_some_and(|due| now >= due) {
-            if self.runs == 0 && self.queue.iter().all(|order| !matches!(order.to, To::Relay(_))) {
+            if !self.has_relay_queued() {
                 self.relay_due = None;
                 self.relayed = now;
                 self.queue.push_front(Order::relay(self.of, self.head, Left::Now));

@@ -77,6 +77,8 @@ pub(super) struct Tag {
     relayed: Instant,
     /// Redis had no memory for the last run.
     full: bool,
+    /// The last run failed, and that was said.
+    broken: bool,
     /// An answer was lost, and with it perhaps entries that nobody ships.
     relay_due: Option<Instant>,
 }
@@ -113,6 +115,7 @@ impl Tag {
             looked: now,
             relayed: now,
             full: false,
+            broken: false,
             relay_due: None,
         }
     }
@@ -206,6 +209,9 @@ impl Tag {
         match result {
             Ok(reply) => {
                 self.full &= orders.iter().all(|order| matches!(order.to, To::Removal(_)));
+                if std::mem::take(&mut self.broken) {
+                    tracing::info!(tag = %self.of, "runs of commands succeed again");
+                }
                 self.answered(orders, reply);
             }
             Err(RunError::Full) => {
@@ -215,18 +221,25 @@ impl Tag {
                 removals.into_iter().for_each(|order| self.queue.push_front(order));
             }
             Err(error @ RunError::MayHaveRun(_)) => {
-                tracing::warn!(tag = %self.of, ?error, "a run of commands may or may not have happened");
+                self.say_broken(&error);
                 self.relay_due.get_or_insert(Instant::now() + self.gathering.relay_after);
                 for order in orders.into_iter().rev() {
                     self.ask_again(order, &error);
                 }
             }
             Err(error) => {
-                tracing::warn!(tag = %self.of, ?error, "a run of commands did not happen");
+                self.say_broken(&error);
                 for order in orders {
                     self.fail(order, &error);
                 }
             }
+        }
+    }
+
+    /// Said once an outage: a crowd that meets it is many runs.
+    fn say_broken(&mut self, error: &RunError) {
+        if !std::mem::replace(&mut self.broken, true) {
+            tracing::warn!(tag = %self.of, ?error, "runs of commands fail");
         }
     }
 

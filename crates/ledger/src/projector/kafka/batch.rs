@@ -75,7 +75,7 @@ impl KafkaProjector {
         let mut is_as_left = true;
         for partition in &partitions {
             let stored = stored.get(partition).copied().unwrap_or(0);
-            let read = work.next.get(partition).copied().unwrap_or(first[partition]);
+            let read = work.next.get(partition).copied().unwrap_or_else(|| first[partition]);
             if stored < read {
                 return Ok(Err(Ended::SetBack { partition: *partition, stored, read }));
             }

@@ -58,6 +58,22 @@ impl From<RedisError> for LookError {
 /// # Errors
 /// No node answers, what answers is no cluster, or it refuses who we say we are.
 pub async fn look(nodes: &[String]) -> Result<Look, LookError> {
+    let mut look = look_once(nodes).await?;
+    for _ in 1..LOOKS_MAX {
+        if !look.findings.iter().any(|finding| matches!(finding.name, "redis.replicas" | "redis.primaries")) {
+            break;
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+        look = look_once(nodes).await?;
+    }
+    Ok(look)
+}
+
+/// A cluster that has just been started may not know all of itself: it is looked at again before it is said to lack something.
+const LOOKS_MAX: u32 = 4;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
+async fn look_once(nodes: &[String]) -> Result<Look, LookError> {
     let (seed, mut connection) = first(nodes).await?;
     let listed = redis::cmd("CLUSTER").arg("NODES").query_async::<String>(&mut connection).await;
     let listed = listed.map_err(|error| match error.detail() {

@@ -3,7 +3,6 @@
 use super::migrations;
 use crate::error::LedgerError;
 use crate::sql::{Place, Pool};
-use bunho_journal::crash_point;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::PgConnectOptions;
@@ -32,9 +31,7 @@ pub(super) async fn open_postgres(place: &Place, url: &Url) -> Result<(Pool, Poo
     let opening = |source| LedgerError::Unreachable { place: place.clone(), source };
     let connect = PgConnectOptions::from_url(url).map_err(opening)?.application_name("bunho").disable_statement_logging();
     let mut first = in_time(connect.connect()).await.map_err(opening)?;
-    crash_point!("ledger::opened");
     migrations::of_postgres(&mut first).await.map_err(|error| migrations::refused(place.clone(), error, &migrations::POSTGRES))?;
-    crash_point!("ledger::migrated");
     first.close().await.map_err(opening)?;
     let pool = |connections| {
         let options = pool_options::<sqlx::Postgres>(connections);
@@ -51,10 +48,8 @@ pub(super) async fn open_mysql(place: &Place, url: &Url) -> Result<(Pool, Pool),
     let connect = connect.pipes_as_concat(false).no_engine_substitution(false).disable_statement_logging();
     let mut first = in_time(connect.connect()).await.map_err(opening)?;
     let is_mariadb = is_mariadb(&mut first).await.map_err(opening)?;
-    crash_point!("ledger::opened");
     set_session(&mut first, is_mariadb).await.map_err(opening)?;
     migrations::of_mysql(&mut first, is_mariadb).await.map_err(|error| migrations::refused(place.clone(), error, &migrations::MYSQL))?;
-    crash_point!("ledger::migrated");
     first.close().await.map_err(opening)?;
     let pool = |connections| {
         let options = pool_options::<sqlx::MySql>(connections);

@@ -61,7 +61,8 @@ impl Server {
         (self.process, self.client, self.target, self.log) = (Some(process), target.client(), target, log);
         self.until_ready()?;
         let took = began.elapsed();
-        let said = self.log.try_iter().find(|line| line.contains("state restored"));
+        // It is said before the server serves, and read on another thread.
+        let said = std::iter::from_fn(|| self.log.recv_timeout(Duration::from_secs(2)).ok()).find(|line| line.contains("state restored"));
         Ok((took, said))
     }
 

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Runs the server until SIGTERM, SIGINT, or the journal's end.
@@ -84,6 +84,7 @@ async fn serve_node(
     if let Record::Kafka { .. } = node.record() {
         tokio::spawn(follow_keys(app.clone(), stopped.clone()));
     }
+    let signals = Signals::listen()?;
     let public = bind(config.listen).await?;
     let admin = match config.admin_listen {
         Some(address) => Some(bind(address).await?),
@@ -103,7 +104,7 @@ async fn serve_node(
     if let Some((listener, _)) = admin {
         servers.push(tokio::spawn(listen::serve(listener, router::admin(app.clone()), config.limits.clone(), stopped)));
     }
-    let why = until_end(node).await?;
+    let why = signals.until_end(node).await;
     crash_point!("serve::told_to_end");
     let _ = stop.send(true);
     for server in servers {
@@ -182,13 +183,25 @@ enum End {
     Poisoned,
 }
 
-async fn until_end(node: &Node) -> Result<End, Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::internal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::internal)?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(End::Asked),
-        _ = interrupt.recv() => Ok(End::Asked),
-        () = node.until_broken() => Ok(End::Poisoned),
+/// SIGTERM and SIGINT, heard from the moment this is made: whoever was told that the server serves may ask it to end at once,
+/// and an end by the system's own answer to a signal drains nothing.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(Failure::internal);
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn until_end(mut self, node: &Node) -> End {
+        tokio::select! {
+            _ = self.terminate.recv() => End::Asked,
+            _ = self.interrupt.recv() => End::Asked,
+            () = node.until_broken() => End::Poisoned,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod background;
 mod define;
 mod directory;
 mod offers;
+mod place;
 pub mod preflight;
 mod recovery;
 pub mod redis;

@@ -55,6 +55,8 @@ pub struct Entry {
 pub struct Directory {
     /// One more with each change.
     pub version: u64,
+    /// When it was read, by the database's clock in Unix milliseconds: what [`Entry::changed_ms`] is to be compared with.
+    pub read_ms: i64,
     /// The entries as of that version.
     pub entries: Vec<Entry>,
 }
@@ -81,10 +83,11 @@ impl Ledger {
         let mut snapshot = self.begin_snapshot().await?;
         let connection = &mut snapshot.connection();
         let version = query(VERSION).fetch_long(connection).await.map_err(&action)?.cast_unsigned();
+        let read_ms = query(NOW).fetch_long(connection).await.map_err(&action)?;
         let rows = query(ENTRIES).fetch_all(connection).await.map_err(&action)?;
         let entries = rows.iter().map(entry).collect::<Result<_, _>>()?;
         snapshot.rollback().await.map_err(&action)?;
-        Ok(Directory { version, entries })
+        Ok(Directory { version, read_ms, entries })
     }
 
     /// What [`Directory::version`] is now.

@@ -8,6 +8,8 @@
 mod claims;
 mod one;
 
+pub use one::LoadedOffer;
+
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::projector::parked_event;

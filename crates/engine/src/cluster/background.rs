@@ -5,9 +5,10 @@
 
 use super::Cluster;
 use super::directory::{Known, OfferCell, ZoneCell};
-use super::recovery::TAKE_OVER_AFTER;
+use super::place::Place;
+use super::recovery::{Doubt, TAKE_OVER_AFTER};
 use crate::error::EngineError;
-use bunho_ledger::directory::{Entry, Kind, Standing};
+use bunho_ledger::directory::Standing;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,7 +55,7 @@ impl Cluster {
         let now = self.now().0;
         let is_due = |cell: &&Arc<OfferCell>| {
             let is_watched = cell.stock.receiver_count() > 0 || cell.stops_a_line.load(Ordering::Relaxed);
-            cell.is_live() && (is_watched || cell.next_deadline.load(Ordering::Relaxed) <= now)
+            cell.place.is_live() && (is_watched || cell.next_deadline.load(Ordering::Relaxed) <= now)
         };
         known.offers.values().filter(is_due).for_each(|cell| self.look_at_offer(cell));
         self.tell_lines_what_is_left(&known);
@@ -65,23 +66,23 @@ impl Cluster {
         self.look_at_health();
         let known = self.directory.known();
         self.notice_what_was_abandoned(&known);
-        known.offers.values().filter(|cell| cell.is_live()).for_each(|cell| self.look_at_offer(cell));
+        known.offers.values().filter(|cell| cell.place.is_live()).for_each(|cell| self.look_at_offer(cell));
         self.tell_lines_what_is_left(&known);
-        known.zones.values().filter(|cell| cell.is_live()).for_each(|cell| self.look_at_zone(cell));
-        let tags: BTreeSet<u32> = known.offers.values().map(|cell| cell.entry.load().tag).collect();
+        known.zones.values().filter(|cell| cell.place.is_live()).for_each(|cell| self.look_at_zone(cell));
+        let tags: BTreeSet<u32> = known.offers.values().map(|cell| cell.place.entry().tag).collect();
         for tag in tags {
             // A tag with too much under way needs no relay now.
             let _ = self.decider.relay(tag);
         }
         for zone in known.zones.values() {
-            let _ = self.decider.relay_zone(zone.entry.load().number);
+            let _ = self.decider.relay_zone(zone.place.number());
         }
     }
 
     /// Settles what is due, and shows what there is. Reading is the audit as well: what Redis does not have as it should is a case for
     /// recovery. In a task of its own, so that a part of Redis that does not answer holds nothing else up.
     fn look_at_offer(self: &Arc<Self>, cell: &Arc<OfferCell>) {
-        if cell.looked_at.swap(true, Ordering::Acquire) {
+        if !cell.place.begin_look() {
             return;
         }
         let (cluster, cell) = (self.clone(), cell.clone());
@@ -89,12 +90,12 @@ impl Cluster {
             if let Err(error) = cluster.read_offer(&cell).await {
                 tracing::debug!(offer = cell.id.as_str(), %error, "an offer could not be looked at");
             }
-            cell.looked_at.store(false, Ordering::Release);
+            cell.place.was_looked_at();
         });
     }
 
     fn look_at_zone(self: &Arc<Self>, cell: &Arc<ZoneCell>) {
-        if cell.looked_at.swap(true, Ordering::Acquire) {
+        if !cell.place.begin_look() {
             return;
         }
         let (cluster, cell) = (self.clone(), cell.clone());
@@ -102,7 +103,7 @@ impl Cluster {
             if let Err(error) = cluster.sweep_zone(&cell).await {
                 tracing::debug!(zone = cell.id.as_str(), %error, "a line could not be looked at");
             }
-            cell.looked_at.store(false, Ordering::Release);
+            cell.place.was_looked_at();
         });
     }
 
@@ -136,14 +137,10 @@ impl Cluster {
 
     /// What a node began to make or to recover and left.
     fn notice_what_was_abandoned(&self, known: &Known) {
-        let now = self.now().0;
-        let is_abandoned = |entry: &Entry| now - entry.changed_ms >= TAKE_OVER_AFTER.as_millis() as i64;
-        let cells = known.offers.values().map(|cell| cell.entry.load_full()).chain(known.zones.values().map(|cell| cell.entry.load_full()));
-        let recovering = cells.filter(|entry| entry.standing == Standing::Recovering);
-        for entry in recovering.chain(known.making.iter().cloned().map(Arc::new)).filter(|entry| is_abandoned(entry)) {
-            match entry.kind {
-                Kind::Offer => self.doubts.offer(entry.tag, &"a node began and did not end"),
-                Kind::Zone => self.doubts.zone(entry.number, &"a node began and did not end"),
+        let recovering = known.places().map(Place::entry).filter(|entry| entry.standing == Standing::Recovering);
+        for entry in recovering.chain(known.making.iter().cloned().map(Arc::new)) {
+            if known.age_ms(&entry) >= TAKE_OVER_AFTER.as_millis() as i64 {
+                self.doubts.add(Doubt::of(&entry), &"a node began and did not end");
             }
         }
     }
@@ -172,8 +169,7 @@ impl Cluster {
             if let Some(positions) = positions {
                 health.projected = positions.values().map(|position| (*position).max(0).cast_unsigned()).sum();
             }
-            health.recovering = (known.offers.values().filter(|cell| !cell.is_live()).count()
-                + known.zones.values().filter(|cell| !cell.is_live()).count()) as u64;
+            health.recovering = known.places().filter(|place| !place.is_live()).count() as u64;
         });
     }
 

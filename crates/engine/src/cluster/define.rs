@@ -8,8 +8,7 @@
 
 use super::Cluster;
 use super::directory::{Known, OfferCell};
-use super::redis::line::ZoneHome;
-use super::redis::{Home, ZoneDeletion};
+use super::redis::ZoneDeletion;
 use crate::Decided;
 use crate::error::EngineError;
 use crate::references::{self, Named};
@@ -36,12 +35,12 @@ impl Cluster {
         };
         references::check_offer(&settings, &named)?;
         // Whoever grants has the tag of what it grants, so that both change in one step; and a tag is for good.
-        let tag = granted.map(|(cell, _)| cell.entry.load().number);
-        if granted.is_some_and(|(cell, _)| cell.entry.load().tag != cell.entry.load().number) {
+        let tag = granted.map(|(cell, _)| cell.place.number());
+        if granted.is_some_and(|(cell, _)| cell.place.entry().tag != cell.place.number()) {
             return Err(EngineError::Reference { field: "grants", reason: "must name an offer that was not made to grant another" });
         }
         if let Some(cell) = known.offers.get(&settings.id) {
-            if tag.is_some_and(|tag| tag != cell.entry.load().tag) {
+            if tag.is_some_and(|tag| tag != cell.place.entry().tag) {
                 return Err(EngineError::Reference {
                     field: "grants",
                     reason: "must be what it was when the offer was made, or null: on a cluster an offer lives with what it grants",
@@ -57,8 +56,7 @@ impl Cluster {
         }
         settings.revision = 1;
         let entry = self.add(Kind::Offer, settings.id.as_str(), tag).await?;
-        let home = Home { tag: entry.tag, offer: entry.number, epoch: entry.epoch };
-        self.decider.create(home, &settings, &audit).await?;
+        self.decider.create((&entry).into(), &settings, &audit).await?;
         self.went_live(&entry).await?;
         self.until_in_ledger().await?;
         Ok(Ok(true))
@@ -91,9 +89,9 @@ impl Cluster {
         }
         let deleted = self.at_offer(&cell, |home| self.decider.delete(home, &audit)).await?;
         if deleted.is_ok() {
-            let home = cell.home();
-            self.is_deleted(&cell.entry.load()).await?;
-            if let Err(error) = self.decider.forget(home).await {
+            let entry = cell.place.entry();
+            self.is_deleted(&entry).await?;
+            if let Err(error) = self.decider.forget((&*entry).into()).await {
                 tracing::warn!(offer = id.as_str(), %error, "what is left of a deleted offer stays in Redis");
             }
         }
@@ -123,7 +121,7 @@ impl Cluster {
         settings.revision = 1;
         settings.epoch = 1;
         let entry = self.add(Kind::Zone, settings.id.as_str(), None).await?;
-        self.decider.create_zone(ZoneHome { number: entry.number, epoch: entry.epoch }, &settings, &audit).await?;
+        self.decider.create_zone((&entry).into(), &settings, &audit).await?;
         self.went_live(&entry).await?;
         self.until_in_ledger().await?;
         Ok(true)
@@ -164,12 +162,12 @@ impl Cluster {
         if self.all_offers(&known).await?.iter().any(|(_, offer)| offer.zone.as_ref() == Some(id)) {
             return Err(EngineError::InUse("an offer wants its pass"));
         }
-        let home = cell.home();
         if self.at_zone(&cell, |home| self.decider.delete_zone(home, &audit)).await? == ZoneDeletion::InUse {
             return Err(EngineError::InUse("people wait or are inside"));
         }
-        self.is_deleted(&cell.entry.load()).await?;
-        if let Err(error) = self.decider.forget_zone(home).await {
+        let entry = cell.place.entry();
+        self.is_deleted(&entry).await?;
+        if let Err(error) = self.decider.forget_zone((&*entry).into()).await {
             tracing::warn!(zone = id.as_str(), %error, "what is left of a deleted zone stays in Redis");
         }
         self.until_in_ledger().await

@@ -4,8 +4,8 @@
 //! a copy without a lock. What is not found in the copy is looked up again, once for all who ask at that time, so an
 //! offer that another node has just made is found; and a background task looks every second.
 
-use super::redis::line::ZoneHome;
-use super::redis::{Home, ReadOffer};
+use super::place::Place;
+use super::redis::ReadOffer;
 use super::rounds::Rounds;
 use crate::error::EngineError;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -17,7 +17,8 @@ use bunho_ledger::directory::{Entry, Kind, Standing};
 use bunho_ledger::{Ledger, LedgerError};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// The node's copy.
@@ -31,6 +32,8 @@ pub(super) struct Directory {
 #[derive(Default)]
 pub(super) struct Known {
     version: Option<u64>,
+    /// When it was read: by the database's clock in Unix milliseconds, and by this node's.
+    read: Option<(i64, Instant)>,
     pub(super) offers: BTreeMap<OfferId, Arc<OfferCell>>,
     pub(super) offers_by_number: BTreeMap<u32, Arc<OfferCell>>,
     pub(super) zones: BTreeMap<ZoneId, Arc<ZoneCell>>,
@@ -44,15 +47,11 @@ pub(super) struct Known {
 /// An offer and what this node keeps about it.
 pub(super) struct OfferCell {
     pub(super) id: OfferId,
-    /// As the directory has it.
-    pub(super) entry: ArcSwap<Entry>,
+    pub(super) place: Place,
     /// As it was last read from Redis; none: not since this node knows of it.
     pub(super) shown: ArcSwapOption<ReadOffer>,
     /// When it should be settled even if nobody asks, Unix milliseconds; `i64::MAX`: never.
     pub(super) next_deadline: AtomicI64,
-    pub(super) in_flight: AtomicU32,
-    /// The background has a look under way.
-    pub(super) looked_at: AtomicBool,
     /// A zone is tied to it, or was: then it is looked at as if somebody watched.
     pub(super) stops_a_line: AtomicBool,
     pub(super) stock: watch::Sender<Option<Stock>>,
@@ -63,25 +62,13 @@ pub(super) struct OfferCell {
 /// A zone and what this node keeps about it.
 pub(super) struct ZoneCell {
     pub(super) id: ZoneId,
-    pub(super) entry: ArcSwap<Entry>,
+    pub(super) place: Place,
     pub(super) settings: ArcSwapOption<ZoneSettings>,
     /// What is left of the tied offer; -1: none is tied, or it was not looked at yet.
     pub(super) left: AtomicI64,
-    pub(super) in_flight: AtomicU32,
-    /// The background has a look under way.
-    pub(super) looked_at: AtomicBool,
 }
 
 impl OfferCell {
-    pub(super) fn home(&self) -> Home {
-        let entry = self.entry.load();
-        Home { tag: entry.tag, offer: entry.number, epoch: entry.epoch }
-    }
-
-    pub(super) fn is_live(&self) -> bool {
-        self.entry.load().standing == Standing::Live
-    }
-
     /// Takes in what Redis has told.
     pub(super) fn show(&self, state: ReadOffer) {
         self.next_deadline.store(state.next_deadline.map_or(i64::MAX, |at| at.0), Ordering::Relaxed);
@@ -93,15 +80,6 @@ impl OfferCell {
 }
 
 impl ZoneCell {
-    pub(super) fn home(&self) -> ZoneHome {
-        let entry = self.entry.load();
-        ZoneHome { number: entry.number, epoch: entry.epoch }
-    }
-
-    pub(super) fn is_live(&self) -> bool {
-        self.entry.load().standing == Standing::Live
-    }
-
     pub(super) fn left(&self) -> OfferLeft {
         u32::try_from(self.left.load(Ordering::Relaxed)).map_or(OfferLeft::Untied, OfferLeft::Some)
     }
@@ -136,7 +114,8 @@ impl Directory {
             return Ok(());
         }
         let directory = self.ledger.directory().await?;
-        let mut known = Known { version: Some(directory.version), ..Known::default() };
+        let read = Some((directory.read_ms, Instant::now()));
+        let mut known = Known { version: Some(directory.version), read, ..Known::default() };
         for entry in directory.entries {
             known.names.insert((entry.kind, entry.number), entry.id.as_str().into());
             match (entry.standing, entry.kind) {
@@ -197,6 +176,24 @@ impl Directory {
 }
 
 impl Known {
+    /// Whether an offer or zone with this number has been made and not deleted.
+    pub(super) fn has(&self, kind: Kind, number: u32) -> bool {
+        match kind {
+            Kind::Offer => self.offers_by_number.contains_key(&number),
+            Kind::Zone => self.zones_by_number.contains_key(&number),
+        }
+    }
+
+    /// Where every one of them lives.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.offers.values().map(|cell| &cell.place).chain(self.zones.values().map(|cell| &cell.place))
+    }
+
+    /// How long ago an entry was changed, in milliseconds, by the database's clock: no other clock has a say in who takes over.
+    pub(super) fn age_ms(&self, entry: &Entry) -> i64 {
+        self.read.map_or(0, |(at, read)| at + read.elapsed().as_millis() as i64 - entry.changed_ms)
+    }
+
     fn offer(&mut self, entry: Entry, before: &Self) {
         let Ok(id) = OfferId::parse(&entry.id) else {
             tracing::error!(entry.id, "the directory has an offer whose id is none");
@@ -204,22 +201,20 @@ impl Known {
         };
         let cell = match before.offers_by_number.get(&entry.number) {
             Some(cell) => {
-                cell.entry.store(Arc::new(entry));
+                cell.place.set(entry);
                 cell.clone()
             }
             None => Arc::new(OfferCell {
                 id: id.clone(),
-                entry: ArcSwap::from_pointee(entry),
+                place: Place::new(entry),
                 shown: ArcSwapOption::empty(),
                 next_deadline: AtomicI64::new(0),
-                in_flight: AtomicU32::new(0),
-                looked_at: AtomicBool::new(false),
                 stops_a_line: AtomicBool::new(false),
                 stock: watch::Sender::new(None),
                 version: AtomicU64::new(0),
             }),
         };
-        self.offers_by_number.insert(cell.entry.load().number, cell.clone());
+        self.offers_by_number.insert(cell.place.number(), cell.clone());
         self.offers.insert(id, cell);
     }
 
@@ -230,19 +225,14 @@ impl Known {
         };
         let cell = match before.zones_by_number.get(&entry.number) {
             Some(cell) => {
-                cell.entry.store(Arc::new(entry));
+                cell.place.set(entry);
                 cell.clone()
             }
-            None => Arc::new(ZoneCell {
-                id: id.clone(),
-                entry: ArcSwap::from_pointee(entry),
-                settings: ArcSwapOption::empty(),
-                left: AtomicI64::new(-1),
-                in_flight: AtomicU32::new(0),
-                looked_at: AtomicBool::new(false),
-            }),
+            None => {
+                Arc::new(ZoneCell { id: id.clone(), place: Place::new(entry), settings: ArcSwapOption::empty(), left: AtomicI64::new(-1) })
+            }
         };
-        self.zones_by_number.insert(cell.entry.load().number, cell.clone());
+        self.zones_by_number.insert(cell.place.number(), cell.clone());
         self.zones.insert(id, cell);
     }
 }

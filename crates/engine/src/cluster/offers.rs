@@ -4,7 +4,6 @@ use super::Cluster;
 use super::directory::OfferCell;
 use super::redis::{DecideError, Home, ReadOffer};
 use crate::Decided;
-use crate::bulkhead::InFlight;
 use crate::error::EngineError;
 use bunho_domain::claim::Claim;
 use bunho_domain::ids::{ClaimId, OfferId, StandbyId, ZoneId};
@@ -100,7 +99,7 @@ impl Cluster {
     }
 
     pub(crate) async fn offer_number(&self, offer: &OfferId) -> Result<u32, EngineError> {
-        Ok(self.directory.offer(offer).await?.entry.load().number)
+        Ok(self.directory.offer(offer).await?.place.number())
     }
 
     /// The zone whose pass an offer wants, as this node knows it: an edit on another node is seen within a second.
@@ -127,34 +126,10 @@ impl Cluster {
         }
     }
 
-    /// Asks where the offer lives. What Redis says that the directory does not is looked up once, and else is a case for recovery.
     pub(super) async fn at_offer<T, F>(&self, cell: &OfferCell, ask: impl Fn(Home) -> F) -> Result<T, EngineError>
     where
         F: Future<Output = Result<T, DecideError>>,
     {
-        let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
-        if !cell.is_live() {
-            // Another node may have let it go on since this one last looked; without the database nobody can have.
-            let _ = self.directory.refresh().await;
-            if !cell.is_live() {
-                return Err(EngineError::Suspended);
-            }
-        }
-        let home = cell.home();
-        let error = match ask(home).await {
-            Err(error @ (DecideError::UnknownOffer | DecideError::Suspended | DecideError::Epoch { .. })) => error,
-            answered => return Ok(answered?),
-        };
-        self.directory.refresh().await?;
-        if !self.directory.known().offers_by_number.contains_key(&home.offer) {
-            return Err(EngineError::UnknownOffer);
-        }
-        if cell.is_live() && cell.home() != home {
-            return Ok(ask(cell.home()).await?);
-        }
-        if cell.is_live() {
-            self.doubts.offer(home.tag, &error);
-        }
-        Err(EngineError::Suspended)
+        self.ask_at(&cell.place, |entry| ask(entry.into())).await
     }
 }

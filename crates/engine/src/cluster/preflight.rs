@@ -115,6 +115,35 @@ async fn look_once(nodes: &[String]) -> Result<Look, LookError> {
     Ok(look)
 }
 
+/// Which installation has the keys with this prefix. None: none has said so. With `own` it is that one unless another has said so before.
+///
+/// # Errors
+/// As [`look`].
+pub async fn owner(nodes: &[String], prefix: &str, own: Option<&str>) -> Result<Option<String>, LookError> {
+    let (seed, mut connection) = first(nodes).await?;
+    let listed: String = redis::cmd("CLUSTER").arg("NODES").query_async(&mut connection).await?;
+    let key = format!("{prefix}:installation");
+    let mut ask = redis::Cmd::new();
+    match own {
+        Some(own) => ask.arg("SET").arg(&key).arg(own).arg("NX").arg("GET"),
+        None => ask.arg("GET").arg(&key),
+    };
+    let mut last = RedisError::from((redis::ErrorKind::Client, "no primary has the slot of its keys"));
+    for address in Cluster::read(&listed).primaries.values() {
+        let asked = match connect(&at(&seed, address)).await {
+            Ok(mut node) => ask.query_async::<Option<String>>(&mut node).await,
+            Err(error) => Err(error),
+        };
+        match asked {
+            Ok(owner) => return Ok(owner.or_else(|| own.map(str::to_owned))),
+            // One of the primaries has it.
+            Err(error) if error.code() == Some("MOVED") => {}
+            Err(error) => last = error,
+        }
+    }
+    Err(last.into())
+}
+
 impl Look {
     fn add(&mut self, name: &'static str, what: String) {
         self.findings.push(Finding { name, what });

@@ -10,15 +10,14 @@
 //! A node may die between any two of these. The entry then stays `recovering`, and after [`TAKE_OVER_AFTER`] another node begins at 1 under the next epoch.
 
 use super::Cluster;
-use super::redis::line::{self, ZoneHome};
-use super::redis::{DecideError, Home};
+use super::redis::line;
+use super::redis::{self, DecideError};
 use crate::error::EngineError;
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange};
-use bunho_domain::offer::settings::OfferSettings;
 use bunho_journal::kafka::cloudevents::{self, Content, Message};
 use bunho_journal::kafka::{Place, ProduceError};
 use bunho_ledger::LedgerError;
-use bunho_ledger::directory::{Entry, Kind, Standing};
+use bunho_ledger::directory::{Directory, Entry, Kind, Standing};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,6 +31,15 @@ pub(super) enum Doubt {
     Zone(u32),
 }
 
+/// How much is loaded from the ledger.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// Offers whose state in Redis is not the ledger's, and every line.
+    WhatDiffers,
+    /// Everything: somebody may have mended the ledger by hand.
+    Everything,
+}
+
 /// What waits for recovery.
 #[derive(Default)]
 pub(super) struct Doubts {
@@ -40,17 +48,18 @@ pub(super) struct Doubts {
     news: Notify,
 }
 
+impl Doubt {
+    pub(super) const fn of(entry: &Entry) -> Self {
+        match entry.kind {
+            Kind::Offer => Self::Offers(entry.tag),
+            Kind::Zone => Self::Zone(entry.number),
+        }
+    }
+}
+
 impl Doubts {
-    pub(super) fn offer(&self, tag: u32, why: &dyn std::fmt::Display) {
-        self.add(Doubt::Offers(tag), why);
-    }
-
-    pub(super) fn zone(&self, number: u32, why: &dyn std::fmt::Display) {
-        self.add(Doubt::Zone(number), why);
-    }
-
     /// Said once, however many requests meet it.
-    fn add(&self, doubt: Doubt, why: &dyn std::fmt::Display) {
+    pub(super) fn add(&self, doubt: Doubt, why: &dyn std::fmt::Display) {
         if !self.under_way.lock().contains(&doubt) && self.doubts.lock().insert(doubt) {
             tracing::warn!(?doubt, %why, "Redis does not have this as it should");
             self.news.notify_one();
@@ -77,14 +86,14 @@ impl Doubts {
 
 /// Recoveries under way at once on one node: all of a lost Redis takes many, and each mostly waits.
 const AT_ONCE: usize = 16;
-/// How long the projector may take to reach a fence.
+/// How long the projector may take to reach a fence before that is said. It is waited for all the same.
 const FENCE_WAIT: Duration = Duration::from_secs(30);
 /// What stands in the directory as being recovered, or made, for so long is taken over: whoever began it is dead or hangs.
 pub(super) const TAKE_OVER_AFTER: Duration = Duration::from_secs(15);
 /// Before something that could not be recovered is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Events that are loaded into Redis by one command.
-const LOAD_MOST: usize = 512;
+/// Claims that are in memory at once on their way from the ledger into Redis.
+const CLAIMS_MOST: usize = 4_096;
 
 /// Why something could not be recovered this time.
 #[derive(Debug, thiserror::Error)]
@@ -95,8 +104,6 @@ enum Failed {
     Ledger(#[from] LedgerError),
     #[error("Kafka did not take the fence")]
     Kafka(#[from] ProduceError),
-    #[error("the ledger did not reach the fence in time")]
-    LedgerBehind,
     #[error("another node has taken it over")]
     TakenOver,
 }
@@ -111,42 +118,32 @@ impl Cluster {
                 _ = shutdown.wait_for(|stop| *stop) => return,
             };
             let Ok(place) = places.clone().acquire_owned().await else { return };
-            let (cluster, shutdown) = (self.clone(), shutdown.clone());
+            let (cluster, mut shutdown) = (self.clone(), shutdown.clone());
             tokio::spawn(async move {
                 let _place = place;
-                cluster.recover_one(doubt, shutdown).await;
+                tokio::select! {
+                    () = cluster.recover_one(doubt, Load::WhatDiffers) => {}
+                    // Another node takes it over.
+                    _ = shutdown.wait_for(|stop| *stop) => {}
+                }
                 cluster.doubts.ended(doubt);
             });
         }
     }
 
-    async fn recover_one(&self, doubt: Doubt, shutdown: watch::Receiver<bool>) {
+    async fn recover_one(&self, doubt: Doubt, load: Load) {
         let began = Instant::now();
-        let mut last = String::new();
-        while !*shutdown.borrow() {
-            let outcome = match doubt {
-                Doubt::Offers(tag) => self.recover_offers(tag).await,
-                Doubt::Zone(number) => self.recover_zone(number).await,
-            };
-            match outcome {
+        let mut said = Said::default();
+        loop {
+            match self.recover_under_next_epoch(doubt, load).await {
                 Ok(false) | Err(Failed::TakenOver) => return,
                 Ok(true) => {
                     tracing::warn!(?doubt, elapsed_ms = began.elapsed().as_millis() as u64, "restored");
                     return;
                 }
-                Err(error) => {
-                    let why = error.to_string();
-                    if why != last {
-                        tracing::error!(
-                            ?doubt,
-                            error = &error as &dyn std::error::Error,
-                            "cannot be restored at the moment; it is tried again"
-                        );
-                        last = why;
-                    }
-                    tokio::time::sleep(AGAIN).await;
-                }
+                Err(error) => said.failed(doubt, &error),
             }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
@@ -154,90 +151,133 @@ impl Cluster {
     /// hears of each that is done: how many of how many.
     pub async fn restore_everything(self: &Arc<Self>, mut told: impl FnMut(usize, usize)) -> Result<(), EngineError> {
         self.directory.refresh().await?;
-        let known = self.directory.known();
-        let tags: BTreeSet<u32> = known.offers.values().map(|cell| cell.entry.load().tag).collect();
-        let zones = known.zones_by_number.keys().map(|number| Doubt::Zone(*number));
-        let doubts: Vec<Doubt> = tags.into_iter().map(Doubt::Offers).chain(zones).collect();
-        let (_never, shutdown) = watch::channel(false);
+        let doubts: BTreeSet<Doubt> = self.directory.known().places().map(|place| Doubt::of(&place.entry())).collect();
         for (done, doubt) in doubts.iter().enumerate() {
             told(done, doubts.len());
-            self.recover_one(*doubt, shutdown.clone()).await;
+            self.recover_one(*doubt, Load::Everything).await;
         }
         told(doubts.len(), doubts.len());
         Ok(())
     }
 
     /// False: there was nothing to do.
-    async fn recover_offers(&self, tag: u32) -> Result<bool, Failed> {
-        let Some(entries) = self.take_over(|entry| entry.kind == Kind::Offer && entry.tag == tag).await? else { return Ok(false) };
-        tracing::warn!(tag, offers = entries.len(), epoch = entries[0].epoch, "offers are suspended and restored from the ledger");
+    async fn recover_under_next_epoch(&self, doubt: Doubt, load: Load) -> Result<bool, Failed> {
+        let Some(entries) = self.take_over(doubt).await? else { return Ok(false) };
+        tracing::warn!(?doubt, entries = entries.len(), epoch = entries[0].epoch, "suspended, to be restored from the ledger");
+        let mut restored = self.holding(&entries, self.restore(doubt, load, &entries)).await?;
+        // Only when all of them have their state: one changes another. Whoever is let go on decides at once, so what fails from here on is
+        // done again under another epoch.
         for entry in &entries {
-            let home = home(entry);
-            match self.decider.suspend(home, entry.epoch).await {
-                Ok(()) | Err(DecideError::UnknownOffer) => {}
-                Err(error) => return Err(error.into()),
+            match restored.remove(&entry.number) {
+                None => self.set(entry, Standing::Deleted).await?,
+                Some(state) => {
+                    match state {
+                        State::Offer => self.decider.resume(entry.into()).await?,
+                        State::Line(facts) => self.decider.restore_zone(entry.into(), *facts).await?,
+                    }
+                    self.set(entry, Standing::Live).await?;
+                }
             }
-        }
-        self.decider.drain(tag).await?;
-        self.fence(&entries).await?;
-        let mut known = Vec::new();
-        for entry in &entries {
-            if self.restore_offer(entry).await? {
-                known.push(entry);
-            } else {
-                self.set(entry, Standing::Deleted).await?;
-            }
-        }
-        // Only when all of them have their state: one changes another.
-        for entry in &known {
-            self.decider.resume(home(entry)).await?;
-            self.set(entry, Standing::Live).await?;
         }
         self.look_again().await;
         Ok(true)
     }
 
-    /// False: the ledger says that it was deleted, or never came to be.
-    async fn restore_offer(&self, entry: &Entry) -> Result<bool, Failed> {
-        let home = home(entry);
-        let mut events = Vec::new();
-        let found = self
-            .ledger
-            .load_offer(entry.number, &mut |event| {
-                if let Event::Offer(event) = event {
-                    events.push(event);
+    /// Does `work` and tells the other nodes all the while that somebody is at it: a million claims take longer than
+    /// [`TAKE_OVER_AFTER`]. Who is taken over all the same stops at once.
+    async fn holding<T>(&self, entries: &[Entry], work: impl Future<Output = T>) -> Result<T, Failed> {
+        let hold = async {
+            loop {
+                tokio::time::sleep(TAKE_OVER_AFTER / 5).await;
+                for entry in entries {
+                    // A database that is away is a matter of the work.
+                    if let Ok(false) = self.ledger.directory_change(entry, Standing::Recovering, entry.epoch).await {
+                        return;
+                    }
                 }
-            })
-            .await?;
-        let settings = events.iter().find_map(settings_of).cloned();
-        let is_deleted = events.iter().any(|event| matches!(event.change, OfferChange::Deleted));
-        self.decider.forget(home).await?;
-        let Some(settings) = settings.filter(|_| found && !is_deleted) else { return Ok(false) };
-        self.decider.create_suspended(home, &settings).await?;
-        for events in events.chunks(LOAD_MOST) {
-            self.decider.load(home, events).await?;
+            }
+        };
+        tokio::select! {
+            done = work => Ok(done),
+            () = hold => Err(Failed::TakenOver),
         }
-        Ok(true)
     }
 
-    async fn recover_zone(&self, number: u32) -> Result<bool, Failed> {
-        let Some(entries) = self.take_over(|entry| entry.kind == Kind::Zone && entry.number == number).await? else { return Ok(false) };
-        let entry = &entries[0];
-        let home = ZoneHome { number, epoch: entry.epoch };
-        tracing::warn!(number, epoch = entry.epoch, "a line is suspended and restored");
+    /// Steps 2 to 5, until they succeed: nobody decides in this epoch yet, so each may be done again.
+    async fn restore(&self, doubt: Doubt, load: Load, entries: &[Entry]) -> BTreeMap<u32, State> {
+        let mut said = Said::default();
+        loop {
+            let restored = match doubt {
+                Doubt::Offers(tag) => self.restore_offers(tag, load, entries).await,
+                Doubt::Zone(_) => self.restore_zone(&entries[0]).await,
+            };
+            match restored {
+                Ok(restored) => return restored,
+                Err(error) => said.failed(doubt, &error),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn restore_offers(&self, tag: u32, load: Load, entries: &[Entry]) -> Result<BTreeMap<u32, State>, Failed> {
+        for entry in entries {
+            match self.decider.suspend(entry.into(), entry.epoch).await {
+                Ok(()) | Err(DecideError::UnknownOffer) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.decider.drain(tag).await?;
+        self.fence(entries).await?;
+        let numbers: Vec<u32> = entries.iter().map(|entry| entry.number).collect();
+        let in_redis = self.decider.versions(tag, &numbers).await?;
+        let mut restored = BTreeMap::new();
+        for (entry, in_redis) in entries.iter().zip(in_redis) {
+            let in_redis = in_redis.filter(|_| load == Load::WhatDiffers);
+            if self.restore_offer(entry, in_redis).await? {
+                restored.insert(entry.number, State::Offer);
+            }
+        }
+        Ok(restored)
+    }
+
+    /// False: the ledger says that it was deleted, or never came to be.
+    async fn restore_offer(&self, entry: &Entry, in_redis: Option<redis::Standing>) -> Result<bool, Failed> {
+        let home = entry.into();
+        let Some(offer) = self.ledger.load_offer(entry.number).await? else {
+            self.decider.forget(home).await?;
+            return Ok(false);
+        };
+        // A state of that version is that state: versions are given by Redis alone, each once in an epoch, and what an epoch before this
+        // one has given and the ledger has not is dropped by the fence.
+        if offer.is_whole && in_redis.is_some_and(|state| state.version == offer.version && !state.broken && !state.deleted) {
+            return Ok(true);
+        }
+        self.decider.forget(home).await?;
+        self.decider.create_suspended(home, &offer.settings).await?;
+        self.decider.load(home, &offer.events).await?;
+        let mut last = None;
+        loop {
+            let claims = self.ledger.claims_between(entry.number, last, None, CLAIMS_MOST).await?;
+            let Some(newest) = claims.last() else { return Ok(true) };
+            last = Some(newest.id);
+            let event = |claim| OfferEvent { offer: entry.number, version: offer.version, change: OfferChange::Claim(Box::new(claim)) };
+            self.decider.load(home, &claims.into_iter().map(event).collect::<Vec<_>>()).await?;
+        }
+    }
+
+    async fn restore_zone(&self, entry: &Entry) -> Result<BTreeMap<u32, State>, Failed> {
+        let home = entry.into();
         match self.decider.suspend_zone(home, entry.epoch).await {
             Ok(()) | Err(DecideError::UnknownZone) => {}
             Err(error) => return Err(error.into()),
         }
-        self.decider.drain_zone(number).await?;
-        self.fence(&entries).await?;
+        self.decider.drain_zone(entry.number).await?;
+        self.fence(std::slice::from_ref(entry)).await?;
         let mut facts: Option<line::Facts> = None;
-        let mut is_deleted = false;
         let found = self
             .ledger
-            .load_zone(number, &mut |event| {
+            .load_zone(entry.number, &mut |event| {
                 let Event::Zone(event) = event else { return };
-                is_deleted |= matches!(event.change, ZoneChange::Deleted);
                 match (&mut facts, &event.change) {
                     (Some(facts), change) => facts.take(change),
                     (none, ZoneChange::Defined(settings)) => *none = Some(line::Facts::new((**settings).clone(), 0)),
@@ -245,27 +285,20 @@ impl Cluster {
                 }
             })
             .await?;
-        match facts.filter(|_| found && !is_deleted) {
-            Some(facts) => {
-                self.decider.restore_zone(home, facts).await?;
-                self.set(entry, Standing::Live).await?;
-            }
+        match facts.filter(|_| found) {
+            Some(facts) => Ok(BTreeMap::from([(entry.number, State::Line(Box::new(facts)))])),
             None => {
                 self.decider.forget_zone(home).await?;
-                self.set(entry, Standing::Deleted).await?;
+                Ok(BTreeMap::new())
             }
         }
-        self.look_again().await;
-        Ok(true)
     }
 
     /// Makes entries ours to recover, under the next epoch. None: there are none, or another node is at it.
-    async fn take_over(&self, wanted: impl Fn(&Entry) -> bool) -> Result<Option<Vec<Entry>>, Failed> {
-        let mut entries: Vec<Entry> = self.ledger.directory().await?.entries;
-        entries.retain(|entry| entry.standing != Standing::Deleted && wanted(entry));
-        entries.sort_unstable_by_key(|entry| entry.number);
-        let now = self.now().0;
-        let is_at_it = |entry: &Entry| entry.standing != Standing::Live && now - entry.changed_ms < TAKE_OVER_AFTER.as_millis() as i64;
+    async fn take_over(&self, doubt: Doubt) -> Result<Option<Vec<Entry>>, Failed> {
+        let Directory { read_ms, mut entries, .. } = self.ledger.directory().await?;
+        entries.retain(|entry| entry.standing != Standing::Deleted && Doubt::of(entry) == doubt);
+        let is_at_it = |entry: &Entry| entry.standing != Standing::Live && read_ms - entry.changed_ms < TAKE_OVER_AFTER.as_millis() as i64;
         if entries.is_empty() || entries.iter().any(is_at_it) {
             return Ok(None);
         }
@@ -295,7 +328,10 @@ impl Cluster {
             let position = positions.entry(partition).or_default();
             *position = (*position).max(offset + 1);
         }
-        if self.ledger.reached(&positions, FENCE_WAIT).await? { Ok(()) } else { Err(Failed::LedgerBehind) }
+        while !self.ledger.reached(&positions, FENCE_WAIT).await? {
+            tracing::warn!(?positions, "the ledger is behind what is to be restored from it; it is waited for");
+        }
+        Ok(())
     }
 
     async fn set(&self, entry: &Entry, standing: Standing) -> Result<(), Failed> {
@@ -310,13 +346,25 @@ impl Cluster {
     }
 }
 
-const fn home(entry: &Entry) -> Home {
-    Home { tag: entry.tag, offer: entry.number, epoch: entry.epoch }
+/// What is true of something that was not deleted.
+enum State {
+    /// Redis has it by now.
+    Offer,
+    /// Redis is told, and goes on, in one.
+    Line(Box<line::Facts>),
 }
 
-fn settings_of(event: &OfferEvent) -> Option<&OfferSettings> {
-    match &event.change {
-        OfferChange::Defined(settings) => Some(settings),
-        _ => None,
+/// Says why something failed, once as long as that is the reason.
+#[derive(Default)]
+struct Said(String);
+
+impl Said {
+    fn failed(&mut self, doubt: Doubt, error: &Failed) {
+        let why = error.to_string();
+        if why != self.0 {
+            let error = error as &dyn std::error::Error;
+            tracing::error!(?doubt, error, "cannot be restored at the moment; it is tried again");
+            self.0 = why;
+        }
     }
 }

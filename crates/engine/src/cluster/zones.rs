@@ -4,7 +4,6 @@ use super::Cluster;
 use super::directory::ZoneCell;
 use super::redis::DecideError;
 use super::redis::line::ZoneHome;
-use crate::bulkhead::InFlight;
 use crate::error::EngineError;
 use crate::types::{Entry, Subject, ZoneReport};
 use bunho_domain::ids::ZoneId;
@@ -21,7 +20,7 @@ impl Cluster {
             keyed: client_key.is_some(),
         };
         let issued = self.at_zone(&cell, |home| self.decider.join(home, join, cell.left())).await?;
-        let number = cell.entry.load().number;
+        let number = cell.place.number();
         let ticket = Ticket { zone_number: number, number: issued.number, issued_at: issued.issued_at, nonce: issued.nonce };
         let token = ticket.encode(&self.ticket_key, zone);
         self.entry(&cell, Some(token), Subject { zone: number, ticket: issued.number }, issued.answer).await
@@ -32,7 +31,7 @@ impl Cluster {
         let poll = self.read_ticket(&cell, zone, token)?;
         let answer = self.at_zone(&cell, |home| self.decider.poll(home, poll, cell.left())).await?;
         match answer {
-            Ok(answer) => self.entry(&cell, None, Subject { zone: cell.entry.load().number, ticket: poll.number }, answer).await,
+            Ok(answer) => self.entry(&cell, None, Subject { zone: cell.place.number(), ticket: poll.number }, answer).await,
             Err(PollRefusal::Gone) => Err(EngineError::TicketGone),
             Err(PollRefusal::TooFast { retry_ms }) => Err(EngineError::TooFast { retry_ms }),
         }
@@ -70,7 +69,7 @@ impl Cluster {
 
     pub(crate) async fn zone_generation(&self, zone: &ZoneId) -> Result<(u32, u32), EngineError> {
         let cell = self.directory.zone(zone).await?;
-        Ok((cell.entry.load().number, self.zone_settings(&cell).await?.epoch))
+        Ok((cell.place.number(), self.zone_settings(&cell).await?.epoch))
     }
 
     /// A zone's settings as this node knows them: an edit on another node is seen within a second.
@@ -92,40 +91,17 @@ impl Cluster {
     fn read_ticket(&self, cell: &ZoneCell, zone: &ZoneId, token: &str) -> Result<Poll, EngineError> {
         let ticket = Ticket::decode(token, &self.ticket_key, zone).map_err(|_| EngineError::TicketInvalid)?;
         // A zone deleted and made again under the same name has another number; its tickets have ended.
-        if ticket.zone_number == cell.entry.load().number {
+        if ticket.zone_number == cell.place.number() {
             Ok(Poll { number: ticket.number, nonce: ticket.nonce, issued_at: ticket.issued_at })
         } else {
             Err(EngineError::TicketGone)
         }
     }
 
-    /// As `at_offer`, for a zone.
     pub(super) async fn at_zone<T, F>(&self, cell: &ZoneCell, ask: impl Fn(ZoneHome) -> F) -> Result<T, EngineError>
     where
         F: Future<Output = Result<T, DecideError>>,
     {
-        let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
-        if !cell.is_live() {
-            let _ = self.directory.refresh().await;
-            if !cell.is_live() {
-                return Err(EngineError::unavailable("the line is being restored"));
-            }
-        }
-        let home = cell.home();
-        let error = match ask(home).await {
-            Err(error @ (DecideError::UnknownZone | DecideError::Suspended | DecideError::Epoch { .. })) => error,
-            answered => return Ok(answered?),
-        };
-        self.directory.refresh().await?;
-        if !self.directory.known().zones_by_number.contains_key(&home.number) {
-            return Err(EngineError::UnknownZone);
-        }
-        if cell.is_live() && cell.home() != home {
-            return Ok(ask(cell.home()).await?);
-        }
-        if cell.is_live() {
-            self.doubts.zone(home.number, &error);
-        }
-        Err(EngineError::unavailable("the line is being restored"))
+        self.ask_at(&cell.place, |entry| ask(entry.into())).await
     }
 }

@@ -183,7 +183,7 @@ async fn a_suspended_zone_decides_nothing_and_what_its_old_epoch_left_is_drained
     assert!(matches!(join(&other, home, 3).await, Err(DecideError::Epoch { current: 2 })), "as for who has slept");
     assert!(matches!(other.suspend_zone(home, 1).await, Err(DecideError::Epoch { current: 2 })));
     let standing = other.zone_version(home.number).await.unwrap().unwrap();
-    assert!(matches!(standing, Standing { epoch: 2, version: 4, suspended: true, deleted: false }), "{standing:?}");
+    assert!(matches!(standing, Standing { epoch: 2, version: 4, suspended: true, broken: false, deleted: false }), "{standing:?}");
     other.drain_zone(home.number).await.unwrap();
     assert_eq!((outbox_len(home), entries(&other_journal, home).len()), (0, 1));
     other.resume_zone(risen).await.unwrap();
@@ -221,7 +221,7 @@ async fn a_line_that_redis_has_lost_comes_back_with_the_polls_of_those_who_wait(
     people.nodes[1].restore_zone(people.home, facts.clone()).await.unwrap();
     assert!(matches!(people.nodes[0].restore_zone(old, facts).await, Err(DecideError::Epoch { current: 3 })));
     let standing = people.nodes[0].zone_version(number).await.unwrap().unwrap();
-    assert_eq!(standing, Standing { epoch: 3, version, suspended: false, deleted: false });
+    assert_eq!(standing, Standing { epoch: 3, version, suspended: false, broken: false, deleted: false });
     let report = people.nodes[0].zone(people.home, OfferLeft::Untied).await.unwrap();
     assert_eq!((report.status.state, report.status.entered_last_minute as usize), (State::Recovering, LIMIT + 5));
     let inside = people.all.iter().find(|person| person.admitted.is_some()).unwrap();
@@ -402,7 +402,7 @@ async fn versions_of_offers_and_zones_are_told_also_while_they_are_suspended() {
     let home = Home { tag, offer: tag + 1, epoch: 1 };
     node.restock(home, 1, &audit()).await.unwrap().unwrap();
     node.suspend(home, 4).await.unwrap();
-    let known = |epoch, version, suspended| Some(Standing { epoch, version, suspended, deleted: false });
+    let known = |epoch, version, suspended| Some(Standing { epoch, version, suspended, broken: false, deleted: false });
     let told = node.versions(tag, &[tag + 1, tag + 2, tag]).await.unwrap();
     assert_eq!(told, [known(4, 2, true), None, known(1, 1, false)]);
     let zone = fresh_zone();

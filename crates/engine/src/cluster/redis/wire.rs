@@ -249,9 +249,9 @@ impl Reader<'_> {
     pub(super) fn standing(&mut self) -> Result<Option<Standing>, Malformed> {
         Ok(match self.array_or_none()? {
             None => None,
-            Some(4) => {
+            Some(5) => {
                 let (epoch, version) = (self.number_as()?, self.number_as()?);
-                Some(Standing { epoch, version, suspended: self.bool()?, deleted: self.bool()? })
+                Some(Standing { epoch, version, suspended: self.bool()?, broken: self.bool()?, deleted: self.bool()? })
             }
             Some(_) => return Err(Malformed("a standing has another number of columns")),
         })
@@ -327,6 +327,8 @@ pub struct Standing {
     pub version: u64,
     /// Nothing is decided.
     pub suspended: bool,
+    /// A run failed while it wrote, so what is there may be half of something; nothing is decided.
+    pub broken: bool,
     /// It was deleted and is still there.
     pub deleted: bool,
 }

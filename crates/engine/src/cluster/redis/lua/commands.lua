@@ -262,19 +262,20 @@ function plain.claims(o, _, c)
   return { OK, found, upto < o.next_seq and upto }
 end
 
--- What is known of each of these offers: epoch, version, whether it is suspended and whether it was deleted; or false.
+-- What is known of each of these offers: epoch, version, whether it is suspended, broken and deleted; or false.
 function plain.standings(_, _, c)
   local found = {}
   for i, number in ipairs(c[6]) do
     local o = offer_of(number)
-    found[i] = o and { o.epoch, o.version, o.suspended or o.broken, o.deleted }
+    found[i] = o and { o.epoch, o.version, o.suspended, o.broken, o.deleted }
   end
   return { OK, found }
 end
 
 -- Forgets an offer that was deleted, or that is to be loaded anew.
-function plain.forget(o)
+function plain.forget(o, _, c)
   if not o then return { OK } end
+  if c[3] < o.epoch then return { EPOCH, o.epoch } end
   if not (o.deleted or o.suspended) then return { REFUSED, R_IN_USE } end
   write('UNLINK', o.key, o.key .. ':due', o.key .. ':wait')
   run.offers[o.number] = false

@@ -333,9 +333,9 @@ function plain.outbox(_, c)
   return { OK, entries }
 end
 
--- What this state is: epoch, version, whether it is suspended and whether it was deleted; or false.
+-- What this state is: epoch, version, whether it is suspended, broken and deleted; or false.
 function plain.standing()
-  return { OK, z and { z.state_epoch, z.version, z.suspended or z.broken, z.deleted } or false }
+  return { OK, z and { z.state_epoch, z.version, z.suspended, z.broken, z.deleted } or false }
 end
 
 -- Everything of the generation that there is goes, and with it what a restore may still have been waiting for.

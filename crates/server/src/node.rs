@@ -6,6 +6,7 @@ mod identity;
 
 pub use cluster::ClusterNode;
 pub use embedded::{Accepted, EmbeddedNode, journal_path};
+pub use identity::random_name;
 
 use crate::app::Record;
 use crate::config::{Config, Shape};

@@ -2,8 +2,9 @@
 
 use crate::config::ClusterConfig;
 use crate::exit::{Failure, chain};
+use crate::node::random_name;
 use bunho_engine::cluster::preflight::{self as redis, LookError};
-use bunho_journal::kafka::{KafkaError, topic};
+use bunho_journal::kafka::{Ends, KafkaError, topic};
 use bunho_ledger::Ledger;
 use std::fmt;
 
@@ -35,9 +36,9 @@ pub struct Look {
 /// Looks at Redis, Kafka and the database, and changes nothing.
 pub async fn look(cluster: &ClusterConfig, ledger: &Ledger) -> Look {
     let mut look = Look::default();
-    let seen = look.redis(cluster).await;
+    let seen = look.redis(cluster, ledger).await;
     look.components.push(("Redis", seen));
-    let seen = look.topic(cluster).await;
+    let seen = look.topic(cluster, ledger).await;
     look.components.push(("Kafka", seen));
     let seen = look.ledger(ledger).await;
     look.components.push(("SQL", seen));
@@ -45,24 +46,17 @@ pub async fn look(cluster: &ClusterConfig, ledger: &Ledger) -> Look {
 }
 
 impl Look {
-    async fn redis(&mut self, cluster: &ClusterConfig) -> Result<String, Failure> {
-        let seen = redis::look(&cluster.redis_nodes).await.map_err(|error| {
-            let what = format!("Redis Cluster cannot be used: {}", chain(&error));
-            match error {
-                LookError::Unreachable(_) => Failure::unavailable(format_args!("{what}\n  mend: start it, or name other nodes in redis.nodes")),
-                LookError::LockedOut(_) => {
-                    Failure::configuration(format_args!("{what}\n  mend: say user and password in redis.nodes, as redis://user:password@host:6379"))
-                }
-                LookError::NoCluster(_) => Failure::configuration(format_args!(
-                    "{what}\n  mend: name nodes of a cluster in redis.nodes (cluster-enabled yes); or use engine.shape = \"embedded\", which needs no Redis"
-                )),
-            }
-        })?;
+    async fn redis(&mut self, cluster: &ClusterConfig, ledger: &Ledger) -> Result<String, Failure> {
+        let seen = redis::look(&cluster.redis_nodes).await.map_err(redis_failure)?;
         self.findings.extend(seen.findings.into_iter().map(|finding| Finding { name: finding.name.into(), what: finding.what }));
+        let owner = redis::owner(&cluster.redis_nodes, &cluster.redis_prefix, None).await.map_err(redis_failure)?;
+        if owner.is_some() && owner != ledger.agreed(INSTALLATION).await? {
+            return Err(foreign_keys(cluster));
+        }
         Ok(seen.seen)
     }
 
-    async fn topic(&mut self, cluster: &ClusterConfig) -> Result<String, Failure> {
+    async fn topic(&mut self, cluster: &ClusterConfig, ledger: &Ledger) -> Result<String, Failure> {
         let name = &cluster.kafka.topic;
         match topic::check(&cluster.kafka, &cluster.topic).await {
             Ok(wrong) => self.findings.extend(wrong.into_iter().map(of_topic)),
@@ -71,6 +65,15 @@ impl Look {
                 return Ok(format!("brokers {} answer; the first start makes topic {name}", cluster.kafka.brokers));
             }
             Err(error) => return Err(kafka_failure(cluster, &error)),
+        }
+        let ends = async { Ends::of(&cluster.kafka)?.read().await }.await.map_err(|error| kafka_failure(cluster, &error))?;
+        let messages: i64 = ends.iter().map(|end| end.end).sum();
+        // Whoever was first says which installation this is before anything is decided.
+        if messages > 0 && ledger.agreed(INSTALLATION).await?.is_none() {
+            return Err(Failure::configuration(format_args!(
+                "topic {name} has had {messages} messages, and {} knows nothing of the installation that they are of\n  mend: bring that installation's database back from its copy; or begin anew with a topic of its own: kafka.topic",
+                ledger.place()
+            )));
         }
         Ok(format!("topic {name}, {} partitions, {} copies of each", cluster.topic.partitions, cluster.topic.replication))
     }
@@ -88,6 +91,40 @@ impl Look {
     pub fn refuse_or_waive(self, waived: &[String]) -> Result<(), Failure> {
         self.components.into_iter().try_for_each(|(_, seen)| seen.map(drop))?;
         refuse_or_waive(&self.findings, waived)
+    }
+}
+
+/// What the database calls the installation that it is of.
+const INSTALLATION: &str = "installation";
+
+/// Says which installation the database and the keys in Redis are of, if nobody has yet: both know its name from here on.
+///
+/// # Errors
+/// The keys are another one's, or one of the two cannot be used.
+pub async fn sign(cluster: &ClusterConfig, ledger: &Ledger) -> Result<(), Failure> {
+    let drawn = random_name()?;
+    let installation = ledger.agree(INSTALLATION, &drawn).await?.unwrap_or(drawn);
+    let owner = redis::owner(&cluster.redis_nodes, &cluster.redis_prefix, Some(&installation)).await.map_err(redis_failure)?;
+    if owner == Some(installation) { Ok(()) } else { Err(foreign_keys(cluster)) }
+}
+
+fn foreign_keys(cluster: &ClusterConfig) -> Failure {
+    Failure::configuration(format_args!(
+        "Redis has keys that begin with {}: and are another installation's\n  mend: each installation needs a database and a prefix of its own: ledger.url, redis.prefix; of one that is gone for good, delete its keys",
+        cluster.redis_prefix
+    ))
+}
+
+fn redis_failure(error: LookError) -> Failure {
+    let what = format!("Redis Cluster cannot be used: {}", chain(&error));
+    match error {
+        LookError::Unreachable(_) => Failure::unavailable(format_args!("{what}\n  mend: start it, or name other nodes in redis.nodes")),
+        LookError::LockedOut(_) => {
+            Failure::configuration(format_args!("{what}\n  mend: say user and password in redis.nodes, as redis://user:password@host:6379"))
+        }
+        LookError::NoCluster(_) => Failure::configuration(format_args!(
+            "{what}\n  mend: name nodes of a cluster in redis.nodes (cluster-enabled yes); or use engine.shape = \"embedded\", which needs no Redis"
+        )),
     }
 }
 

@@ -50,6 +50,7 @@ impl ClusterNode {
         for fact in &facts {
             fact.same_as(&ledger, ledger.agree(fact.name, &fact.own).await?)?;
         }
+        preflight::sign(cluster, &ledger).await?;
         let options = ClusterOptions {
             decider: DeciderOptions {
                 prefix: cluster.redis_prefix.clone(),

@@ -12,6 +12,16 @@ use std::path::Path;
 /// Bytes of a name, each two characters: nobody draws one of 128 bits twice.
 const ID_BYTES: usize = 16;
 
+/// A name that nobody else draws.
+///
+/// # Errors
+/// The system gives no randomness.
+pub fn random_name() -> Result<String, Failure> {
+    let mut bytes = [0; ID_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::internal(format_args!("the system gives no randomness: {error}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// This node's name, and its data folder for as long as this lives.
 #[derive(Debug)]
 pub struct NodeId {
@@ -45,9 +55,7 @@ impl NodeId {
         file.read_to_string(&mut text).map_err(unusable)?;
         let mut id = text.trim().to_owned();
         if id.is_empty() {
-            let mut bytes = [0; ID_BYTES];
-            getrandom::fill(&mut bytes).map_err(|error| Failure::internal(format_args!("the system gives no randomness: {error}")))?;
-            id = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            id = random_name()?;
             file.write_all(id.as_bytes()).and_then(|()| file.sync_all()).map_err(unusable)?;
         }
         if id.len() != 2 * ID_BYTES || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -112,9 +112,14 @@ fn number() -> u32 {
     NUMBER.fetch_add(1, Ordering::Relaxed)
 }
 
+/// The URL of a database that nothing is in.
+pub fn new_database(name: &str) -> String {
+    database(name).new_database(number())
+}
+
 /// One node whose ledger is a database of its own.
 pub async fn embedded(name: &'static str) -> Server {
-    let url = tokio::task::spawn_blocking(move || database(name).new_database(number())).await.unwrap();
+    let url = tokio::task::spawn_blocking(move || new_database(name)).await.unwrap();
     Server::start_with(&[("BUNHO_LEDGER__URL", &url)], &[]).await
 }
 

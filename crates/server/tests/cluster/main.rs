@@ -2,7 +2,7 @@
 //!
 //! * `moving`: from one node to a cluster.
 //! * The experiments that the product comes from, and histories of concurrent clients, on every shape and every ledger that crates/server/tests/it does not have.
-//! * Two nodes of one installation: `nodes.rs`. What a start refuses: `refusals.rs`.
+//! * Two nodes of one installation: `nodes.rs`. What a start refuses: `refusals.rs`. What Redis has lost: `recovery.rs`.
 //! * `faults`: what fails under a crowd, one after another.
 //!
 //! Each test has a database, a topic and keys in Redis of its own; the components are shared and started once: see `components.rs`. On a
@@ -18,6 +18,7 @@ mod faults;
 mod harness;
 mod moving;
 mod nodes;
+mod recovery;
 mod refusals;
 
 /// The experiments, where `server` starts what they run on.

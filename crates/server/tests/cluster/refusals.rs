@@ -3,6 +3,8 @@
 use crate::components::{self, environment};
 use crate::harness::{ADMIN_KEY, Server, try_launch};
 use bunho_journal::kafka::{Connection, Ends, KafkaError, Retention, TopicSettings, topic};
+use reqwest::StatusCode;
+use serde_json::json;
 use std::fs::File;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -214,6 +216,28 @@ async fn another_installation_at_the_same_database_is_refused() {
         run("doctor", &environment, &[]).is(65, &["FAIL  SQL", "9999"]);
         server.until_ready().await;
     }
+}
+
+/// A database that was lost, or left behind: what its topic and its Redis still have must not get into a new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_database_does_not_take_up_what_another_left() {
+    let environment = environment("postgres");
+    let pairs: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut server = Server::start_nodes(1, &pairs, &[]).await;
+    server.put_offer("drop", json!({"kind": "coupon", "quantity": 5})).await;
+    assert_eq!(server.claim("drop", "u", None, json!({"quantity": 1})).await.0, StatusCode::CREATED);
+    let new = components::new_database("postgres");
+    let (database, topic) = (("BUNHO_LEDGER__URL", new.as_str()), format!("{}-new", of(&environment, "BUNHO_KAFKA__TOPIC")));
+    let (topic, prefix) = (("BUNHO_KAFKA__TOPIC", topic.as_str()), ("BUNHO_REDIS__PREFIX", "new"));
+    run("serve", &environment, &[database, prefix]).is(64, &["kafka.topic", "mend:"]);
+    run("serve", &environment, &[database, topic]).is(64, &["redis.prefix", "mend:"]);
+    let doctor = run("doctor", &environment, &[database]);
+    doctor.is(65, &["FAIL  Redis: ", "FAIL  Kafka: "]);
+    // What was refused was not agreed on, and who has it all goes on.
+    starts(&environment, &[database, topic, prefix]);
+    assert_eq!(server.stop(), 0);
+    server.restart().await;
+    assert_eq!(server.offer("drop").await["confirmed"], 1);
 }
 
 /// A Redis of one's own, which ends with this.

@@ -190,6 +190,11 @@ impl Server {
         self.environment = environment.iter().map(|(a, b)| ((*a).to_string(), (*b).to_string())).collect();
     }
 
+    /// What a variable of its environment was set to.
+    pub fn setting(&self, name: &str) -> String {
+        self.environment.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone()).unwrap()
+    }
+
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let turn = self.turns.fetch_add(1, Ordering::Relaxed) % (1 + self.others.len());
         let url = if turn == 0 { &self.url } else { &self.others[turn - 1].url };

@@ -251,3 +251,22 @@ async fn a_full_redis_refuses_claims_and_still_lets_the_outbox_drain() {
     assert_eq!(claim(&cluster, home, "b", None).await.unwrap().unwrap().user.as_str(), "b");
     assert_eq!(versions(&shipped(&journal, home.tag)), [1, 2, 3]);
 }
+
+/// After a failover a primary may be without replicas for as long as somebody needs to bring one back.
+#[tokio::test]
+async fn replicas_that_are_not_there_do_not_hold_up_every_run() {
+    let home = fresh_home();
+    let (cluster, _) = open(DeciderOptions { replicas: Some(1), ..DeciderOptions::new(seeds()) }).await;
+    let waits = || -> u64 {
+        let told = |port| ask(port, "INFO commandstats").split_once("cmdstat_wait:calls=").map(|(_, rest)| rest.to_owned());
+        let calls = |rest: String| rest.split(',').next().unwrap().parse::<u64>().unwrap();
+        nodes().iter().filter_map(|node| told(node.port)).map(calls).sum()
+    };
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 500), &audit()).await.unwrap();
+    let before = waits();
+    for user in 0..200 {
+        claim(&cluster, home, &format!("u{user}"), None).await.unwrap().unwrap();
+    }
+    let (waited, runs) = (waits() - before, 2 * 200);
+    assert!(waited < runs / 4, "{waited} of {runs} runs waited for a replica");
+}

@@ -18,6 +18,11 @@ const SLOTS: usize = 16_384;
 /// Between two attempts at what cannot run at the moment (a failover, a loading node, a slot on its way).
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a run waits for replicas to have what it wrote. The journal has it anyhow.
+const REPLICAS_WITHIN: Duration = Duration::from_millis(50);
+/// A primary whose replicas did not have it within that is not waited for again before this: it may have lost them.
+const REPLICAS_AGAIN: Duration = Duration::from_secs(1);
+
 /// How long things may take.
 #[derive(Clone, Debug)]
 pub struct Patience {
@@ -94,6 +99,8 @@ struct Known {
     /// First slot of each range and who has it, up to the next range; none: nobody.
     ranges: BTreeMap<u16, Option<Address>>,
     connections: BTreeMap<Address, MultiplexedConnection>,
+    /// Primaries whose replicas are not waited for, and until when.
+    lagging: BTreeMap<Address, Instant>,
 }
 
 type Address = (String, u16);
@@ -101,6 +108,17 @@ type Address = (String, u16);
 enum Attempt {
     Done(RedisResult<Value>),
     NoConnection(RedisError),
+}
+
+impl Known {
+    fn lags(&mut self, address: &Address) -> bool {
+        let Some(until) = self.lagging.get(address) else { return false };
+        let lags = Instant::now() < *until;
+        if !lags {
+            self.lagging.remove(address);
+        }
+        lags
+    }
 }
 
 impl Link {
@@ -184,14 +202,22 @@ impl Link {
             pipeline.cmd("ASKING");
         }
         pipeline.add_command(command);
-        if let Some(replicas) = self.replicas {
-            // A replica that does not answer within this time is not waited for: the journal has it anyhow.
-            pipeline.cmd("WAIT").arg(replicas).arg(50);
+        let wait_for = self.replicas.filter(|_| !self.known.lock().lags(&address));
+        if let Some(replicas) = wait_for {
+            pipeline.cmd("WAIT").arg(replicas).arg(REPLICAS_WITHIN.as_millis() as u64);
         }
         let offset = usize::from(asked.is_some());
-        let count = 1 + usize::from(self.replicas.is_some());
-        let first = |values: Vec<Value>| values.into_iter().next().ok_or_else(|| error("no answer")).and_then(Value::extract_error);
-        Attempt::Done(connection.send_packed_commands(&pipeline, offset, count).await.and_then(first))
+        let answers = connection.send_packed_commands(&pipeline, offset, 1 + usize::from(wait_for.is_some())).await;
+        Attempt::Done(answers.and_then(|answers| {
+            let mut answers = answers.into_iter();
+            let answer = answers.next().ok_or_else(|| error("no answer"))?;
+            if let (Some(wanted), Some(Value::Int(had))) = (wait_for, answers.next())
+                && had < wanted as i64
+            {
+                self.known.lock().lagging.insert(address, Instant::now() + REPLICAS_AGAIN);
+            }
+            answer.extract_error()
+        }))
     }
 
     /// The time of whichever node has the first slot, in Unix milliseconds.

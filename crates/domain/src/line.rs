@@ -84,6 +84,8 @@ pub enum OfferLeft {
     Untied,
     /// So many units; with 0 the line stops.
     Some(u32),
+    /// One is tied, and nobody knows at the moment: the line waits until somebody does.
+    Unknown,
 }
 
 /// Someone was let in.

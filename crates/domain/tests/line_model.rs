@@ -70,7 +70,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1_u32..=10).prop_map(|seconds| Op::Slot { seconds }),
         1 => prop::option::of(0_u32..9).prop_map(|limit| Op::Active { limit }),
         1 => any::<bool>().prop_map(|paused| Op::Pause { paused }),
-        1 => prop_oneof![Just(OfferLeft::Untied), (0_u32..3).prop_map(OfferLeft::Some)].prop_map(|left| Op::Stock { left }),
+        1 => prop_oneof![Just(OfferLeft::Untied), Just(OfferLeft::Unknown), (0_u32..3).prop_map(OfferLeft::Some)].prop_map(|left| Op::Stock { left }),
         1 => (-20_i64..20).prop_map(|ticks| Op::OpensIn { ticks }),
         1 => prop_oneof![1 => Just(Op::Reset), 3 => Just(Op::Restart)],
     ]

@@ -23,6 +23,8 @@ mod rounds;
 mod shipping;
 mod zones;
 
+pub use recovery::RestoreError;
+
 use crate::error::EngineError;
 use crate::random::Randomness;
 use crate::types::Ack;

@@ -7,6 +7,7 @@
 //! What is deleted stays, for its number is never given again; its id may come back under another one.
 
 mod agreement;
+mod copy;
 mod lock;
 
 pub use bunho_journal::kafka::Kind;
@@ -115,6 +116,7 @@ impl Ledger {
             writing.rollback().await.map_err(&action)?;
             return Ok(None);
         }
+        copy::refuse_missing(connection, kind, id).await?;
         let number = next_number(connection, kind).await?;
         let changed_ms = query(NOW).fetch_long(connection).await.map_err(&action)?;
         let tag = tag.unwrap_or(number);

@@ -47,6 +47,14 @@ pub enum LedgerError {
         /// Its id.
         id: String,
     },
+    /// Something lives in the tables that the directory does not know: the database was brought back from a copy.
+    #[error("the {kind} {id} is in the ledger and not in the directory, which was brought back from an older copy: run `bunho rebuild`")]
+    NotInDirectory {
+        /// "offer" or "zone".
+        kind: &'static str,
+        /// Its id.
+        id: String,
+    },
     /// The database has not answered for so long that it is given up and asked anew.
     #[error("the ledger does not answer")]
     Silent,

@@ -29,7 +29,7 @@ pub use check::{Check, Finding};
 pub use directory::{Directory, DirectoryLock};
 pub use error::{LedgerError, Outage};
 pub use ledger::Ledger;
-pub use load::LoadedOffer;
+pub use load::{Loaded, LoadedOffer};
 pub use projector::Projector;
 pub use projector::fault::Point;
 pub use projector::kafka::{KafkaOptions, KafkaProjector};

@@ -8,7 +8,7 @@
 mod claims;
 mod one;
 
-pub use one::LoadedOffer;
+pub use one::{Loaded, LoadedOffer};
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;

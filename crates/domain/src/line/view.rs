@@ -63,7 +63,7 @@ impl Line {
             State::Paused
         } else if left == OfferLeft::Some(0) {
             State::SoldOut
-        } else if self.listens(now) {
+        } else if left == OfferLeft::Unknown || self.listens(now) {
             State::Recovering
         } else {
             State::Waiting

@@ -8,6 +8,8 @@ use super::directory::{Known, OfferCell, ZoneCell};
 use super::place::Place;
 use super::recovery::{Doubt, TAKE_OVER_AFTER};
 use crate::error::EngineError;
+use bunho_domain::line::OfferLeft;
+use bunho_domain::line::settings::ZoneSettings;
 use bunho_ledger::directory::Standing;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -119,19 +121,9 @@ impl Cluster {
 
     fn tell_lines_what_is_left(&self, known: &Known) {
         for cell in known.zones.values() {
-            let settings = cell.settings.load();
-            let offer = settings.as_ref().and_then(|settings| settings.offer.as_ref()).and_then(|offer| known.offers.get(offer));
-            let left = match offer {
-                Some(offer) => {
-                    offer.stops_a_line.store(true, Ordering::Relaxed);
-                    match &*offer.shown.load() {
-                        Some(state) => state.stock.remaining.into(),
-                        None => continue,
-                    }
-                }
-                None => -1,
-            };
-            cell.left.store(left, Ordering::Relaxed);
+            if let Some(settings) = &*cell.settings.load() {
+                tell_line_what_is_left(known, cell, settings);
+            }
         }
     }
 
@@ -180,6 +172,15 @@ impl Cluster {
         self.ahead_ms.store(time.0 - (before + self.own_time()) / 2, Ordering::Relaxed);
         true
     }
+}
+
+/// As this node last saw the offer that stops this line.
+pub(super) fn tell_line_what_is_left(known: &Known, cell: &ZoneCell, settings: &ZoneSettings) {
+    let Some(offer) = &settings.offer else { return cell.set_left(OfferLeft::Untied) };
+    let Some(offer) = known.offers.get(offer) else { return cell.set_left(OfferLeft::Unknown) };
+    offer.stops_a_line.store(true, Ordering::Relaxed);
+    let shown = offer.shown.load();
+    cell.set_left(shown.as_ref().map_or(OfferLeft::Unknown, |state| OfferLeft::Some(state.stock.remaining)));
 }
 
 /// When everything is next looked at.

@@ -47,7 +47,7 @@ impl Cluster {
                 });
             }
             let defined = self.at_offer(cell, |home| self.decider.define(home, &settings, if_revision, &audit)).await?;
-            self.read_offer(cell).await?;
+            self.show_offer(cell).await;
             self.until_in_ledger().await?;
             return Ok(defined.map(|()| false));
         }
@@ -65,7 +65,7 @@ impl Cluster {
     pub(crate) async fn restock(&self, offer: &OfferId, delta: i64, audit: Audit) -> Decided<()> {
         let cell = self.directory.offer(offer).await?;
         let restocked = self.at_offer(&cell, |home| self.decider.restock(home, delta, &audit)).await?;
-        self.read_offer(&cell).await?;
+        self.show_offer(&cell).await;
         self.until_in_ledger().await?;
         Ok(restocked)
     }
@@ -73,7 +73,7 @@ impl Cluster {
     pub(crate) async fn close_offer(&self, offer: &OfferId, audit: Audit) -> Decided<()> {
         let cell = self.directory.offer(offer).await?;
         let closed = self.at_offer(&cell, |home| self.decider.close(home, &audit)).await?;
-        self.read_offer(&cell).await?;
+        self.show_offer(&cell).await;
         self.until_in_ledger().await?;
         Ok(closed)
     }
@@ -152,7 +152,8 @@ impl Cluster {
         }
         let settings = ZoneSettings { revision: current.revision + 1, ..edit(&current) };
         self.at_zone(&cell, |home| self.decider.define_zone(home, &settings, Some(current.revision), audit)).await?;
-        self.read_zone(&cell).await?;
+        // As in `show_offer`.
+        let _ = self.read_zone(&cell).await;
         self.until_in_ledger().await
     }
 
@@ -171,6 +172,11 @@ impl Cluster {
             tracing::warn!(zone = id.as_str(), %error, "what is left of a deleted zone stays in Redis");
         }
         self.until_in_ledger().await
+    }
+
+    /// Shows what an edit did. That is done, whether it can be read at the moment or not: the background reads it within a second.
+    async fn show_offer(&self, cell: &OfferCell) {
+        let _ = self.read_offer(cell).await;
     }
 
     /// The lock, and what the directory says under it.

@@ -59,13 +59,18 @@ pub(super) struct OfferCell {
     pub(super) version: AtomicU64,
 }
 
+/// No offer is tied to the zone.
+const UNTIED: i64 = -1;
+/// It was not looked at yet, neither for whether one is tied nor for what that one has.
+const UNKNOWN: i64 = -2;
+
 /// A zone and what this node keeps about it.
 pub(super) struct ZoneCell {
     pub(super) id: ZoneId,
     pub(super) place: Place,
     pub(super) settings: ArcSwapOption<ZoneSettings>,
-    /// What is left of the tied offer; -1: none is tied, or it was not looked at yet.
-    pub(super) left: AtomicI64,
+    /// What is left of the tied offer, or [`UNTIED`], or [`UNKNOWN`].
+    left: AtomicI64,
 }
 
 impl OfferCell {
@@ -81,7 +86,20 @@ impl OfferCell {
 
 impl ZoneCell {
     pub(super) fn left(&self) -> OfferLeft {
-        u32::try_from(self.left.load(Ordering::Relaxed)).map_or(OfferLeft::Untied, OfferLeft::Some)
+        match self.left.load(Ordering::Relaxed) {
+            UNTIED => OfferLeft::Untied,
+            left => u32::try_from(left).map_or(OfferLeft::Unknown, OfferLeft::Some),
+        }
+    }
+
+    /// Takes in what the tied offer was last seen to have.
+    pub(super) fn set_left(&self, left: OfferLeft) {
+        let left = match left {
+            OfferLeft::Untied => UNTIED,
+            OfferLeft::Unknown => UNKNOWN,
+            OfferLeft::Some(left) => left.into(),
+        };
+        self.left.store(left, Ordering::Relaxed);
     }
 }
 
@@ -228,9 +246,12 @@ impl Known {
                 cell.place.set(entry);
                 cell.clone()
             }
-            None => {
-                Arc::new(ZoneCell { id: id.clone(), place: Place::new(entry), settings: ArcSwapOption::empty(), left: AtomicI64::new(-1) })
-            }
+            None => Arc::new(ZoneCell {
+                id: id.clone(),
+                place: Place::new(entry),
+                settings: ArcSwapOption::empty(),
+                left: AtomicI64::new(UNKNOWN),
+            }),
         };
         self.zones_by_number.insert(cell.place.number(), cell.clone());
         self.zones.insert(id, cell);

@@ -4,7 +4,8 @@
 //! 2. Redis: suspended under that epoch. From here on no outbox entry of an older epoch can be removed, so no answer that depends on one can be given.
 //! 3. What the outbox still holds goes to Kafka; then a *fence*, with the key of the offer and so into its partition.
 //! 4. The projector reaches the fence. What comes behind it with an older epoch it drops: nobody was answered about it, and nobody will be.
-//! 5. SQL now has what is true. Where Redis has the same version it was merely in doubt; else what it has is thrown away and loaded from SQL.
+//! 5. SQL now has what is true. Where Redis has the same version of an offer it was merely in doubt; else what it has is thrown away and
+//!    loaded from SQL. A line is always told what must not be forgotten, and its tickets bring the rest back.
 //! 6. It goes on, and the directory says `live`.
 //!
 //! A node may die between any two of these. The entry then stays `recovering`, and after [`TAKE_OVER_AFTER`] another node begins at 1 under the next epoch.
@@ -12,12 +13,11 @@
 use super::Cluster;
 use super::redis::line;
 use super::redis::{self, DecideError};
-use crate::error::EngineError;
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange};
 use bunho_journal::kafka::cloudevents::{self, Content, Message};
 use bunho_journal::kafka::{Place, ProduceError};
-use bunho_ledger::LedgerError;
 use bunho_ledger::directory::{Directory, Entry, Kind, Standing};
+use bunho_ledger::{LedgerError, Loaded};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -95,6 +95,20 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Claims that are in memory at once on their way from the ledger into Redis.
 const CLAIMS_MOST: usize = 4_096;
 
+/// Looks at what other nodes are at before it is said to be left.
+const RESTORES_MAX: u32 = 5;
+
+/// Why not everything could be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The directory cannot be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Other nodes are at so many all the time.
+    #[error("other nodes restore {0} of them at the moment: see their logs, and try again")]
+    Left(usize),
+}
+
 /// Why something could not be recovered this time.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
@@ -106,6 +120,10 @@ enum Failed {
     Kafka(#[from] ProduceError),
     #[error("another node has taken it over")]
     TakenOver,
+    #[error("Redis or the topic knows a later epoch")]
+    Outdated,
+    #[error("the definition of {0} is parked in the ledger: mend what stands in its way, see `bunho reconcile`")]
+    Parked(String),
 }
 
 impl Cluster {
@@ -122,7 +140,7 @@ impl Cluster {
             tokio::spawn(async move {
                 let _place = place;
                 tokio::select! {
-                    () = cluster.recover_one(doubt, Load::WhatDiffers) => {}
+                    _ = cluster.recover_one(doubt, Load::WhatDiffers) => {}
                     // Another node takes it over.
                     _ = shutdown.wait_for(|stop| *stop) => {}
                 }
@@ -131,15 +149,16 @@ impl Cluster {
         }
     }
 
-    async fn recover_one(&self, doubt: Doubt, load: Load) {
+    /// False: there was nothing to do, or another node is at it.
+    async fn recover_one(&self, doubt: Doubt, load: Load) -> bool {
         let began = Instant::now();
-        let mut said = Said::default();
+        let (mut said, mut ours) = (Said::default(), None);
         loop {
-            match self.recover_under_next_epoch(doubt, load).await {
-                Ok(false) | Err(Failed::TakenOver) => return,
+            match self.recover_under_next_epoch(doubt, load, &mut ours).await {
+                Ok(false) | Err(Failed::TakenOver) => return false,
                 Ok(true) => {
                     tracing::warn!(?doubt, elapsed_ms = began.elapsed().as_millis() as u64, "restored");
-                    return;
+                    return true;
                 }
                 Err(error) => said.failed(doubt, &error),
             }
@@ -147,37 +166,47 @@ impl Cluster {
         }
     }
 
-    /// Throws away what Redis has of every offer and line, and loads it from the ledger; for an operator who has brought the ledger back. `told`
-    /// hears of each that is done: how many of how many.
-    pub async fn restore_everything(self: &Arc<Self>, mut told: impl FnMut(usize, usize)) -> Result<(), EngineError> {
-        self.directory.refresh().await?;
-        let doubts: BTreeSet<Doubt> = self.directory.known().places().map(|place| Doubt::of(&place.entry())).collect();
-        for (done, doubt) in doubts.iter().enumerate() {
-            told(done, doubts.len());
-            self.recover_one(*doubt, Load::Everything).await;
+    /// Throws away what Redis has of every offer and line, and loads it from the ledger; for an operator who has brought the ledger back, and
+    /// has waited until it caught up with the topic. What the topic has told it since that copy was made gets into the directory first. `told` hears of each that is done: how many of
+    /// how many.
+    ///
+    /// # Errors
+    /// The ledger cannot be used, or other nodes are at some of them all the time.
+    pub async fn restore_everything(self: &Arc<Self>, mut told: impl FnMut(usize, usize)) -> Result<(), RestoreError> {
+        let found = self.ledger.directory_complete().await?;
+        if found > 0 {
+            tracing::warn!(found, "offers and zones that the directory did not know are in it again");
         }
-        told(doubts.len(), doubts.len());
-        Ok(())
-    }
-
-    /// False: there was nothing to do.
-    async fn recover_under_next_epoch(&self, doubt: Doubt, load: Load) -> Result<bool, Failed> {
-        let Some(entries) = self.take_over(doubt).await? else { return Ok(false) };
-        tracing::warn!(?doubt, entries = entries.len(), epoch = entries[0].epoch, "suspended, to be restored from the ledger");
-        let mut restored = self.holding(&entries, self.restore(doubt, load, &entries)).await?;
-        // Only when all of them have their state: one changes another. Whoever is let go on decides at once, so what fails from here on is
-        // done again under another epoch.
-        for entry in &entries {
-            match restored.remove(&entry.number) {
-                None => self.set(entry, Standing::Deleted).await?,
-                Some(state) => {
-                    match state {
-                        State::Offer => self.decider.resume(entry.into()).await?,
-                        State::Line(facts) => self.decider.restore_zone(entry.into(), *facts).await?,
-                    }
-                    self.set(entry, Standing::Live).await?;
+        let (mut restored, mut left) = (BTreeSet::new(), BTreeSet::new());
+        for _ in 0..RESTORES_MAX {
+            let entries = self.ledger.directory().await?.entries;
+            let living = entries.iter().filter(|entry| entry.standing != Standing::Deleted);
+            left = living.map(Doubt::of).filter(|doubt| !restored.contains(doubt)).collect();
+            let all = restored.len() + left.len();
+            for doubt in &left {
+                told(restored.len(), all);
+                if self.recover_one(*doubt, Load::Everything).await {
+                    restored.insert(*doubt);
                 }
             }
+            if restored.len() == all {
+                told(all, all);
+                return Ok(());
+            }
+            // Another node is at some of them, or began and died; once it is done, or given up, it is this one's turn.
+            tokio::time::sleep(TAKE_OVER_AFTER).await;
+        }
+        Err(RestoreError::Left(left.len()))
+    }
+
+    /// False: there was nothing to do. `ours`: the epoch under which this node has begun.
+    async fn recover_under_next_epoch(&self, doubt: Doubt, load: Load, ours: &mut Option<u32>) -> Result<bool, Failed> {
+        let Some(entries) = self.take_over(doubt, ours).await? else { return Ok(false) };
+        tracing::warn!(?doubt, entries = entries.len(), epoch = entries[0].epoch, "suspended, to be restored from the ledger");
+        let living = self.holding(&entries, self.restore(doubt, load, &entries)).await??;
+        // From here on others decide, so what fails is done again under another epoch.
+        for entry in &entries {
+            self.set(entry, if living.contains(&entry.number) { Standing::Live } else { Standing::Deleted }).await?;
         }
         self.look_again().await;
         Ok(true)
@@ -203,8 +232,9 @@ impl Cluster {
         }
     }
 
-    /// Steps 2 to 5, until they succeed: nobody decides in this epoch yet, so each may be done again.
-    async fn restore(&self, doubt: Doubt, load: Load, entries: &[Entry]) -> BTreeMap<u32, State> {
+    /// Steps 2 to 6, until they succeed: nobody decides before the directory says that it is live, so each may be done again. Numbers of what
+    /// was not deleted.
+    async fn restore(&self, doubt: Doubt, load: Load, entries: &[Entry]) -> Result<BTreeSet<u32>, Failed> {
         let mut said = Said::default();
         loop {
             let restored = match doubt {
@@ -212,14 +242,15 @@ impl Cluster {
                 Doubt::Zone(_) => self.restore_zone(&entries[0]).await,
             };
             match restored {
-                Ok(restored) => return restored,
+                Err(Failed::Redis(DecideError::Epoch { .. })) => return Err(Failed::Outdated),
+                Ok(_) | Err(Failed::Outdated) => return restored,
                 Err(error) => said.failed(doubt, &error),
             }
             tokio::time::sleep(AGAIN).await;
         }
     }
 
-    async fn restore_offers(&self, tag: u32, load: Load, entries: &[Entry]) -> Result<BTreeMap<u32, State>, Failed> {
+    async fn restore_offers(&self, tag: u32, load: Load, entries: &[Entry]) -> Result<BTreeSet<u32>, Failed> {
         for entry in entries {
             match self.decider.suspend(entry.into(), entry.epoch).await {
                 Ok(()) | Err(DecideError::UnknownOffer) => {}
@@ -230,42 +261,56 @@ impl Cluster {
         self.fence(entries).await?;
         let numbers: Vec<u32> = entries.iter().map(|entry| entry.number).collect();
         let in_redis = self.decider.versions(tag, &numbers).await?;
-        let mut restored = BTreeMap::new();
+        let mut restored = Vec::new();
         for (entry, in_redis) in entries.iter().zip(in_redis) {
             let in_redis = in_redis.filter(|_| load == Load::WhatDiffers);
-            if self.restore_offer(entry, in_redis).await? {
-                restored.insert(entry.number, State::Offer);
+            if let Some(version) = self.restore_offer(entry, in_redis).await? {
+                restored.push((entry, version));
             }
         }
-        Ok(restored)
+        // Only when all of them have their state: one changes another.
+        for (entry, version) in &restored {
+            self.decider.resume((*entry).into(), *version).await?;
+        }
+        Ok(restored.into_iter().map(|(entry, _)| entry.number).collect())
     }
 
-    /// False: the ledger says that it was deleted, or never came to be.
-    async fn restore_offer(&self, entry: &Entry, in_redis: Option<redis::Standing>) -> Result<bool, Failed> {
+    /// The version that it has now. None: the ledger says that it was deleted, or never came to be.
+    async fn restore_offer(&self, entry: &Entry, in_redis: Option<redis::Standing>) -> Result<Option<u64>, Failed> {
         let home = entry.into();
-        let Some(offer) = self.ledger.load_offer(entry.number).await? else {
-            self.decider.forget(home).await?;
-            return Ok(false);
+        let offer = match self.ledger.load_offer(entry.number).await? {
+            Loaded::Offer(offer) => offer,
+            Loaded::Parked => return Err(Failed::Parked(entry.id.clone())),
+            Loaded::Gone => {
+                self.decider.forget(home).await?;
+                return Ok(None);
+            }
         };
         // A state of that version is that state: versions are given by Redis alone, each once in an epoch, and what an epoch before this
         // one has given and the ledger has not is dropped by the fence.
         if offer.is_whole && in_redis.is_some_and(|state| state.version == offer.version && !state.broken && !state.deleted) {
-            return Ok(true);
+            return Ok(Some(offer.version));
         }
         self.decider.forget(home).await?;
         self.decider.create_suspended(home, &offer.settings).await?;
-        self.decider.load(home, &offer.events).await?;
+        // Whoever looks at a half of it must not take it for the whole, so the version comes with the last piece.
+        let event = |version, change| OfferEvent { offer: entry.number, version, change };
+        let pieces = offer.events.iter().map(|told| event(0, told.change.clone()));
+        self.decider.load(home, &pieces.collect::<Vec<_>>()).await?;
         let mut last = None;
         loop {
             let claims = self.ledger.claims_between(entry.number, last, None, CLAIMS_MOST).await?;
-            let Some(newest) = claims.last() else { return Ok(true) };
+            let Some(newest) = claims.last() else { break };
             last = Some(newest.id);
-            let event = |claim| OfferEvent { offer: entry.number, version: offer.version, change: OfferChange::Claim(Box::new(claim)) };
-            self.decider.load(home, &claims.into_iter().map(event).collect::<Vec<_>>()).await?;
+            let pieces = claims.into_iter().map(|claim| event(0, OfferChange::Claim(Box::new(claim))));
+            self.decider.load(home, &pieces.collect::<Vec<_>>()).await?;
         }
+        let version = offer.version;
+        self.decider.load(home, &[event(version, OfferChange::Defined(Box::new(offer.settings)))]).await?;
+        Ok(Some(version))
     }
 
-    async fn restore_zone(&self, entry: &Entry) -> Result<BTreeMap<u32, State>, Failed> {
+    async fn restore_zone(&self, entry: &Entry) -> Result<BTreeSet<u32>, Failed> {
         let home = entry.into();
         match self.decider.suspend_zone(home, entry.epoch).await {
             Ok(()) | Err(DecideError::UnknownZone) => {}
@@ -286,24 +331,31 @@ impl Cluster {
             })
             .await?;
         match facts.filter(|_| found) {
-            Some(facts) => Ok(BTreeMap::from([(entry.number, State::Line(Box::new(facts)))])),
+            Some(facts) => {
+                self.decider.restore_zone(home, facts).await?;
+                Ok(BTreeSet::from([entry.number]))
+            }
             None => {
                 self.decider.forget_zone(home).await?;
-                Ok(BTreeMap::new())
+                Ok(BTreeSet::new())
             }
         }
     }
 
     /// Makes entries ours to recover, under the next epoch. None: there are none, or another node is at it.
-    async fn take_over(&self, doubt: Doubt) -> Result<Option<Vec<Entry>>, Failed> {
+    async fn take_over(&self, doubt: Doubt, ours: &mut Option<u32>) -> Result<Option<Vec<Entry>>, Failed> {
         let Directory { read_ms, mut entries, .. } = self.ledger.directory().await?;
         entries.retain(|entry| entry.standing != Standing::Deleted && Doubt::of(entry) == doubt);
-        let is_at_it = |entry: &Entry| entry.standing != Standing::Live && read_ms - entry.changed_ms < TAKE_OVER_AFTER.as_millis() as i64;
+        let is_at_it = |entry: &Entry| {
+            let is_fresh = read_ms - entry.changed_ms < TAKE_OVER_AFTER.as_millis() as i64;
+            entry.standing != Standing::Live && is_fresh && *ours != Some(entry.epoch)
+        };
         if entries.is_empty() || entries.iter().any(is_at_it) {
             return Ok(None);
         }
         // One for all of them: what one of them decides about another carries its own.
-        let epoch = entries.iter().map(|entry| entry.epoch).max().unwrap_or(0) + 1;
+        let epoch = self.highest_epoch(doubt, &entries).await?.checked_add(1).ok_or(Failed::Outdated)?;
+        *ours = Some(epoch);
         for entry in &mut entries {
             if !self.ledger.directory_change(entry, Standing::Recovering, epoch).await? {
                 return Err(Failed::TakenOver);
@@ -314,11 +366,26 @@ impl Cluster {
         Ok(Some(entries))
     }
 
+    /// The highest that anybody knows. A database that was brought back from a copy knows less than Redis, or than the topic.
+    async fn highest_epoch(&self, doubt: Doubt, entries: &[Entry]) -> Result<u32, Failed> {
+        let numbers: Vec<u32> = entries.iter().map(|entry| entry.number).collect();
+        let in_redis = match doubt {
+            Doubt::Offers(tag) => self.decider.versions(tag, &numbers).await?,
+            Doubt::Zone(number) => vec![self.decider.zone_version(number).await?],
+        };
+        let mut highest = in_redis.into_iter().flatten().map(|standing| standing.epoch).max().unwrap_or(0);
+        for entry in entries {
+            highest = highest.max(entry.epoch).max(self.ledger.fenced(entry.kind, entry.number).await?);
+        }
+        Ok(highest)
+    }
+
     /// Puts fences into the topic and waits until the ledger is past them.
     async fn fence(&self, entries: &[Entry]) -> Result<(), Failed> {
         let at = self.now();
         let mut positions: BTreeMap<i32, i64> = BTreeMap::new();
-        for entry in entries {
+        // What one grants has a lower number and is fenced last. As its events are shipped first, whoever grants and counts has granted what counts.
+        for entry in entries.iter().rev() {
             let of = match entry.kind {
                 Kind::Offer => cloudevents::Kind::Offer,
                 Kind::Zone => cloudevents::Kind::Zone,
@@ -330,6 +397,11 @@ impl Cluster {
         }
         while !self.ledger.reached(&positions, FENCE_WAIT).await? {
             tracing::warn!(?positions, "the ledger is behind what is to be restored from it; it is waited for");
+        }
+        for entry in entries {
+            if self.ledger.fenced(entry.kind, entry.number).await? != entry.epoch {
+                return Err(Failed::Outdated);
+            }
         }
         Ok(())
     }
@@ -344,14 +416,6 @@ impl Cluster {
             tracing::debug!(%error, "the directory cannot be read at the moment");
         }
     }
-}
-
-/// What is true of something that was not deleted.
-enum State {
-    /// Redis has it by now.
-    Offer,
-    /// Redis is told, and goes on, in one.
-    Line(Box<line::Facts>),
 }
 
 /// Says why something failed, once as long as that is the reason.

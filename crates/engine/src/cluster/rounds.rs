@@ -32,9 +32,10 @@ impl Rounds {
         let asked = self.begun.load(Ordering::SeqCst);
         let mut last = self.last.lock().await;
         if last.round <= asked {
-            last.round = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            last.failure = Some("it was given up".into());
-            last.failure = work.await.err().map(|error| error.to_string());
+            let round = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            // Who is given up here leaves the round to the next in line.
+            let failure = work.await.err().map(|error| error.to_string());
+            *last = Last { round, failure };
         }
         last.failure.clone().map_or(Ok(()), |failure| Err(Failed(failure)))
     }
@@ -73,6 +74,16 @@ mod tests {
             other.await.expect("a task").expect("a round");
         }
         assert_eq!(count.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_up_leaves_the_work_to_the_next() {
+        let rounds = Rounds::default();
+        let endless = rounds.after_now(std::future::pending::<Result<(), Infallible>>());
+        let work = async { Ok::<_, Infallible>(()) };
+        let (gone, done) = tokio::join!(tokio::time::timeout(Duration::from_millis(20), endless), rounds.after_now(work));
+        assert!(gone.is_err());
+        done.expect("a round of its own");
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Out of the outbox, into Kafka.
 
 use super::directory::Directory;
-use super::redis::{Entry, Shipment};
+use super::redis::{Entry, Of, Shipment};
 use bunho_domain::event::Event;
 use bunho_journal::kafka::{ProduceError, Producer, cloudevents};
 use bunho_ledger::directory::Kind;
@@ -49,23 +49,30 @@ enum NotShipped {
     Nameless(Kind, u32),
 }
 
+/// What is granted goes first and is awaited before what grants it: whoever recovers the two must never find a claim that grants one that there
+/// is not. Their tag is named after the one that is granted.
 async fn all(producer: &Producer, directory: &Directory, entries: &[Arc<Entry>]) -> Result<(), NotShipped> {
-    let mut deliveries = Vec::with_capacity(entries.len());
-    for entry in entries {
-        for (place, event) in entry.record.events.iter().enumerate() {
-            // Who did it is told once.
-            let audit = entry.record.audit.as_ref().filter(|_| place == 0);
-            let (kind, number) = match event {
-                Event::Offer(event) => (Kind::Offer, event.offer),
-                Event::Zone(event) => (Kind::Zone, event.zone),
-            };
-            let key = directory.name(kind, number).await.ok_or(NotShipped::Nameless(kind, number))?;
-            let bytes = cloudevents::encode(entry.record.at, entry.epoch, event, audit);
-            deliveries.push(producer.produce_encoded(&key, &bytes)?);
+    for is_granted in [true, false] {
+        let mut deliveries = Vec::with_capacity(entries.len());
+        for entry in entries {
+            for (place, event) in entry.record.events.iter().enumerate() {
+                let (kind, number, of) = match event {
+                    Event::Offer(event) => (Kind::Offer, event.offer, Of::Offer(event.offer)),
+                    Event::Zone(event) => (Kind::Zone, event.zone, Of::Zone(event.zone)),
+                };
+                if (of == entry.tag) != is_granted {
+                    continue;
+                }
+                // Who did it is told once.
+                let audit = entry.record.audit.as_ref().filter(|_| place == 0);
+                let key = directory.name(kind, number).await.ok_or(NotShipped::Nameless(kind, number))?;
+                let bytes = cloudevents::encode(entry.record.at, entry.epoch, event, audit);
+                deliveries.push(producer.produce_encoded(&key, &bytes)?);
+            }
         }
-    }
-    for delivery in deliveries {
-        delivery.await?;
+        for delivery in deliveries {
+            delivery.await?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The waiting lines: found by id, decided where they live. Tickets are signed and checked here; the line in Redis knows them by number.
 
 use super::Cluster;
+use super::background::tell_line_what_is_left;
 use super::directory::ZoneCell;
 use super::redis::DecideError;
 use super::redis::line::ZoneHome;
@@ -19,7 +20,8 @@ impl Cluster {
             nonce: client_key.map_or_else(|| self.nonce(), |key| self.ticket_key.client_nonce(zone, key)),
             keyed: client_key.is_some(),
         };
-        let issued = self.at_zone(&cell, |home| self.decider.join(home, join, cell.left())).await?;
+        let left = self.left(&cell).await;
+        let issued = self.at_zone(&cell, |home| self.decider.join(home, join, left)).await?;
         let number = cell.place.number();
         let ticket = Ticket { zone_number: number, number: issued.number, issued_at: issued.issued_at, nonce: issued.nonce };
         let token = ticket.encode(&self.ticket_key, zone);
@@ -29,7 +31,8 @@ impl Cluster {
     pub(crate) async fn poll(&self, zone: &ZoneId, token: &str) -> Result<Entry, EngineError> {
         let cell = self.directory.zone(zone).await?;
         let poll = self.read_ticket(&cell, zone, token)?;
-        let answer = self.at_zone(&cell, |home| self.decider.poll(home, poll, cell.left())).await?;
+        let left = self.left(&cell).await;
+        let answer = self.at_zone(&cell, |home| self.decider.poll(home, poll, left)).await?;
         match answer {
             Ok(answer) => self.entry(&cell, None, Subject { zone: cell.place.number(), ticket: poll.number }, answer).await,
             Err(PollRefusal::Gone) => Err(EngineError::TicketGone),
@@ -64,6 +67,7 @@ impl Cluster {
         let report = self.at_zone(cell, |home| self.decider.zone(home, cell.left())).await?;
         let settings = Arc::new(report.settings);
         cell.settings.store(Some(settings.clone()));
+        tell_line_what_is_left(&self.directory.known(), cell, &settings);
         Ok(ZoneReport { settings, status: report.status })
     }
 
@@ -80,10 +84,25 @@ impl Cluster {
         }
     }
 
+    /// What is left of the offer that stops the line, as the background keeps it; looked up where this node has not looked yet.
+    async fn left(&self, cell: &ZoneCell) -> OfferLeft {
+        if cell.left() == OfferLeft::Unknown
+            && let Ok(settings) = self.zone_settings(cell).await
+            && let Some(offer) = &settings.offer
+            && let Ok(offer) = self.directory.offer(offer).await
+            && offer.shown.load().is_none()
+            && offer.place.is_live()
+            && self.read_offer(&offer).await.is_ok()
+        {
+            tell_line_what_is_left(&self.directory.known(), cell, &settings);
+        }
+        cell.left()
+    }
+
     async fn entry(&self, cell: &ZoneCell, token: Option<String>, subject: Subject, answer: Answer) -> Result<Entry, EngineError> {
         let remaining = match cell.left() {
             OfferLeft::Some(left) => Some(left),
-            OfferLeft::Untied => None,
+            OfferLeft::Untied | OfferLeft::Unknown => None,
         };
         Ok(Entry { token, subject, answer, zone: self.zone_settings(cell).await?, remaining })
     }

@@ -162,7 +162,7 @@ impl ZoneCell {
     fn entry(&self, token: Option<String>, subject: Subject, answer: Answer) -> Entry {
         let remaining = match self.left() {
             OfferLeft::Some(left) => Some(left),
-            OfferLeft::Untied => None,
+            OfferLeft::Untied | OfferLeft::Unknown => None,
         };
         Entry { token, subject, answer, zone: self.settings.load_full(), remaining }
     }

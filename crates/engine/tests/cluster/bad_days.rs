@@ -2,7 +2,8 @@
 
 use crate::crowd::{claim, claim_once_sure, read_once_sure, versions};
 use crate::pair::shipped;
-use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, seeds};
+use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, resume, seeds};
+use bunho_domain::event::{OfferChange, OfferEvent};
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::Kind;
 use bunho_engine::cluster::redis::{DecideError, Decider, DeciderClock, DeciderOptions, Gathering, Home, Shipper};
@@ -119,7 +120,7 @@ async fn a_suspended_offer_refuses_and_what_its_old_epoch_left_is_drained() {
     assert!(matches!(claim(&other, risen, "b", None).await, Err(DecideError::Suspended)));
     other.drain(home.tag).await.unwrap();
     assert_eq!(versions(&shipped(&other_journal, home.tag)), [2]);
-    other.resume(risen).await.unwrap();
+    resume(&other, risen).await.unwrap();
     assert!(matches!(claim(&cluster, home, "b", None).await, Err(DecideError::Epoch { current: 2 })));
     assert_eq!(claim(&cluster, risen, "b", None).await.unwrap().unwrap().id.seq(), 1, "the claim in doubt stands");
 }
@@ -149,7 +150,7 @@ async fn an_offer_that_stepped_back_stops_when_that_is_seen() {
     other.suspend(home, 1).await.unwrap();
     other.forget(home).await.unwrap();
     other.create_suspended(home, &settings).await.unwrap();
-    other.resume(home).await.unwrap();
+    resume(&other, home).await.unwrap();
     journal.set_open(true);
     assert!(matches!(waits.await.unwrap(), Err(DecideError::Indeterminate(_))));
     assert!(matches!(claim(&other, home, "b", None).await, Err(DecideError::Suspended)));
@@ -269,4 +270,58 @@ async fn replicas_that_are_not_there_do_not_hold_up_every_run() {
     }
     let (waited, runs) = (waits() - before, 2 * 200);
     assert!(waited < runs / 4, "{waited} of {runs} runs waited for a replica");
+}
+
+#[tokio::test]
+async fn what_is_loaded_in_pieces_is_whole_only_with_the_last_of_them() {
+    let home = fresh_home();
+    let (cluster, _) = open(DeciderOptions::new(seeds())).await;
+    let settings = offer_settings("drop", Kind::Coupon, 10);
+    cluster.create(home, &settings, &audit()).await.unwrap();
+    let mut events = Vec::new();
+    for user in ["a", "b"] {
+        let claim = claim(&cluster, home, user, None).await.unwrap().unwrap();
+        events.push(OfferEvent { offer: home.offer, version: 0, change: OfferChange::Claim(Box::new(claim)) });
+    }
+    let (risen, version) = (Home { epoch: 2, ..home }, 3);
+    let begin = async || {
+        cluster.suspend(home, 2).await.unwrap();
+        cluster.forget(risen).await.unwrap();
+        cluster.create_suspended(risen, &settings).await.unwrap();
+    };
+    let last = [OfferEvent { offer: home.offer, version, change: OfferChange::Defined(Box::new(settings.clone())) }];
+
+    begin().await;
+    cluster.load(risen, &events[..1]).await.unwrap();
+    assert!(matches!(cluster.resume(risen, version).await, Err(DecideError::Suspended)), "one piece is missing");
+    // A replica is promoted that may have missed a piece.
+    let key = format!("bunho:{{{}}}:{}", home.tag, home.offer);
+    let moved = |node: &&crate::redis::Node| ask(node.port, &format!("HSET {key} i another")).starts_with(':');
+    assert!(nodes().iter().any(|node| moved(&node)));
+    for piece in [&events[1..], &last] {
+        assert!(matches!(cluster.load(risen, piece).await, Err(DecideError::Suspended)), "it is another Redis");
+    }
+    begin().await;
+    // Whoever was at it before is late.
+    assert!(matches!(cluster.forget(home).await, Err(DecideError::Epoch { current: 2 })));
+    cluster.load(risen, &events).await.unwrap();
+    cluster.load(risen, &last).await.unwrap();
+    cluster.resume(risen, version).await.unwrap();
+    assert_eq!(cluster.offer(risen).await.unwrap().stock.confirmed, 2);
+}
+
+#[tokio::test]
+async fn offers_that_change_together_decide_in_one_epoch() {
+    let (tag, mut grants) = (fresh_tag(), offer_settings("stay", Kind::Booking, 10));
+    let [thanks, stay] = [tag, tag + 1].map(|offer| Home { tag, offer, epoch: 1 });
+    let (cluster, _) = open(DeciderOptions::new(seeds())).await;
+    let granted = offer_settings("thanks", Kind::Coupon, 10);
+    grants.grants = Some(granted.id.clone());
+    cluster.create(thanks, &granted, &audit()).await.unwrap();
+    cluster.create(stay, &grants, &audit()).await.unwrap();
+    claim(&cluster, stay, "a", None).await.unwrap().unwrap();
+    // One was made while the other one was being restored.
+    cluster.suspend(thanks, 2).await.unwrap();
+    resume(&cluster, Home { epoch: 2, ..thanks }).await.unwrap();
+    assert!(matches!(claim(&cluster, stay, "b", None).await, Err(DecideError::Epoch { current: 2 })));
 }

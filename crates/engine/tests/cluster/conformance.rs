@@ -4,7 +4,7 @@
 //! A failure prints the seed and shrinks to a short history. `PROPTEST_CASES` makes it longer.
 
 use crate::pair::{self, Model, shipped};
-use crate::redis::{audit, offer_settings, open, seeds};
+use crate::redis::{audit, offer_settings, open, resume, seeds};
 use bunho_domain::ids::{ClaimId, IdempotencyKey, OfferId, StandbyId, UserId, ZoneId};
 use bunho_domain::offer::settings::{ConfirmBy, Kind, OfferSettings};
 use bunho_domain::offer::{Actor, ClaimRequest, Pass, Restock, StandbyRequest, Stock};
@@ -339,12 +339,19 @@ impl<'a> History<'a> {
     }
 
     async fn rebuild(&mut self, which: usize) {
-        let old = self.homes[which];
         if self.model.offers[which].is_deleted() {
             return;
         }
-        let home = Home { epoch: old.epoch + 1, ..old };
-        self.cluster.suspend(old, home.epoch).await.unwrap();
+        let old = self.homes;
+        let risen = old.map(|home| Home { epoch: home.epoch + 1, ..home });
+        for (old, home) in old.into_iter().zip(risen) {
+            match self.cluster.suspend(old, home.epoch).await {
+                // One that was deleted and forgotten.
+                Err(DecideError::UnknownOffer) => {}
+                suspended => suspended.unwrap(),
+            }
+        }
+        let home = risen[which];
         assert!(matches!(self.cluster.offer(home).await, Err(DecideError::Suspended)));
         self.cluster.forget(home).await.unwrap();
         assert!(matches!(self.cluster.offer(home).await, Err(DecideError::UnknownOffer)));
@@ -353,9 +360,15 @@ impl<'a> History<'a> {
         self.cluster.load(home, &events).await.unwrap();
         // Twice, too.
         self.cluster.load(home, &events).await.unwrap();
-        self.cluster.resume(home).await.unwrap();
-        assert!(matches!(self.cluster.offer(old).await, Err(DecideError::Epoch { current }) if current == home.epoch));
-        self.homes[which] = home;
+        resume(self.cluster, home).await.unwrap();
+        // They change together, so one by itself does not go on.
+        let other = risen[1 - which];
+        resume(self.cluster, other)
+            .await
+            .or_else(|error| if matches!(error, DecideError::UnknownOffer) { Ok(()) } else { Err(error) })
+            .unwrap();
+        assert!(matches!(self.cluster.offer(old[which]).await, Err(DecideError::Epoch { current }) if current == home.epoch));
+        self.homes = risen;
     }
 
     /// Everything that can be read equals the model.

@@ -1,7 +1,7 @@
 //! Many people, two nodes, one offer: nobody has anything twice, everything is sold, and the journal has it all once.
 
 use crate::pair::shipped;
-use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, seeds, seeds_of, until};
+use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, resume, seeds, seeds_of, until};
 use bunho_domain::claim::{Claim, Status};
 use bunho_domain::event::{Event, OfferChange, OfferEvent};
 use bunho_domain::ids::{ClaimId, IdempotencyKey, UserId};
@@ -48,7 +48,7 @@ pub async fn read_once_sure(cluster: &Decider, home: Home) -> ReadOffer {
 
 async fn make_sure(cluster: &Decider, home: Home) {
     // Whoever is second finds it done; while keys are on their way nobody can.
-    let _ = cluster.resume(home).await;
+    let _ = resume(cluster, home).await;
 }
 
 /// Versions of an offer's events in the order in which the outbox has them.
@@ -199,7 +199,7 @@ async fn a_hundred_thousand_holds_that_fall_due_at_once_end_in_bounded_rounds() 
     cluster.create_suspended(home, &settings).await.unwrap();
     let events: Vec<OfferEvent> = (0..HOLDS).map(|seq| hold(tag, seq, Millis(now))).collect();
     cluster.load(home, &events).await.unwrap();
-    cluster.resume(home).await.unwrap();
+    resume(&cluster, home).await.unwrap();
     let before = cluster.offer(home).await.unwrap();
     assert_eq!((before.stock.held, before.stock.version, before.next_deadline), (HOLDS, u64::from(HOLDS), Some(Millis(now + 1_000))));
     clock.fetch_add(1_000, Ordering::Relaxed);

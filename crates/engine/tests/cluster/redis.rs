@@ -6,7 +6,7 @@
 use crate::ports;
 use bunho_domain::ids::{AppId, OfferId};
 use bunho_domain::offer::settings::{Kind, OfferSettings};
-use bunho_engine::cluster::redis::{Decider, DeciderOptions, MemoryJournal, Shipper};
+use bunho_engine::cluster::redis::{DecideError, Decider, DeciderOptions, Home, MemoryJournal, Shipper};
 use bunho_journal::Audit;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -107,6 +107,12 @@ pub fn fresh_tag() -> u32 {
 pub async fn open(options: DeciderOptions) -> (Decider, Arc<MemoryJournal>) {
     let journal = Arc::new(MemoryJournal::default());
     (Decider::open(options, Shipper::Memory(journal.clone())).await.unwrap(), journal)
+}
+
+/// Lets an offer go on with whatever state it has.
+pub async fn resume(cluster: &Decider, home: Home) -> Result<(), DecideError> {
+    let standing = cluster.versions(home.tag, &[home.offer]).await?[0].ok_or(DecideError::UnknownOffer)?;
+    cluster.resume(home, standing.version).await
 }
 
 pub fn audit() -> Audit {

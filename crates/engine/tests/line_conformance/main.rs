@@ -100,7 +100,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (10_u32..=60).prop_map(|seconds| Op::Window { seconds }),
         1 => prop::option::of(0_u32..9).prop_map(|limit| Op::Active { limit }),
         1 => any::<bool>().prop_map(|paused| Op::Pause { paused }),
-        1 => prop_oneof![Just(OfferLeft::Untied), (0_u32..3).prop_map(OfferLeft::Some)].prop_map(|left| Op::Stock { left }),
+        1 => prop_oneof![Just(OfferLeft::Untied), Just(OfferLeft::Unknown), (0_u32..3).prop_map(OfferLeft::Some)].prop_map(|left| Op::Stock { left }),
         1 => (-5_000_i64..5_000).prop_map(|ms| Op::OpensIn { ms }),
         1 => (-1_000_i64..50_000).prop_map(|ms| Op::ClosesIn { ms }),
         1 => prop_oneof![

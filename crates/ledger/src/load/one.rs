@@ -8,7 +8,7 @@ use crate::rows::claim::standby_columns;
 use crate::rows::offer::offer_columns;
 use crate::rows::zone::zone_columns;
 use crate::rows::{self, Columns};
-use crate::sql::query;
+use crate::sql::{Connection, query};
 use bunho_domain::event::{Event, OfferChange, OfferEvent};
 use bunho_domain::offer::settings::OfferSettings;
 
@@ -18,6 +18,7 @@ const ZONE: &str = concat!("SELECT ", zone_columns!(), " FROM zones WHERE number
 const STANDBY: &str = concat!("SELECT ", standby_columns!(), " FROM standby WHERE id >= ? AND id < ? ORDER BY id");
 const PARKED: &str =
     "SELECT payload FROM parked_events WHERE resolved_at IS NULL AND offer_id IN (?, ?) ORDER BY journal_offset, event_index";
+const ALL_PARKED: &str = "SELECT payload FROM parked_events WHERE resolved_at IS NULL AND reason <> 'unreadable'";
 const MINUTE: &str = "SELECT zone_id, minute, entered, waiting, dropped, entry_limit FROM zone_minutes
     WHERE zone_id = ? ORDER BY minute DESC LIMIT 1";
 const TICKETS: &str = "
@@ -25,6 +26,17 @@ const TICKETS: &str = "
     UNION ALL
     SELECT zone_number, epoch, seq, left_at, 1 FROM tickets WHERE zone_number = ?1 AND left_at IS NOT NULL
     ORDER BY 4, 5, 2, 3";
+
+/// What the ledger has under an offer's number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// An offer.
+    Offer(Box<LoadedOffer>),
+    /// Its definition was refused and waits to be mended: there was, and is, such an offer.
+    Parked,
+    /// It was deleted, or never defined here.
+    Gone,
+}
 
 /// What the ledger has of an offer, besides its claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,15 +52,17 @@ pub struct LoadedOffer {
 }
 
 impl Ledger {
-    /// An offer without its claims, for which there is [`Self::claims_between`]. None: it was deleted, or never defined here.
+    /// An offer without its claims, for which there is [`Self::claims_between`].
     ///
     /// # Errors
     /// The database cannot be read, or holds something that this program did not write.
-    pub async fn load_offer(&self, number: u32) -> Result<Option<LoadedOffer>, LedgerError> {
+    pub async fn load_offer(&self, number: u32) -> Result<Loaded, LedgerError> {
         let mut transaction = self.begin_snapshot().await?;
         let snapshot = &mut transaction.connection();
         let action = LedgerError::sql("load an offer");
-        let Some(row) = query(OFFER).bind(number).fetch_optional(snapshot).await.map_err(&action)? else { return Ok(None) };
+        let Some(row) = query(OFFER).bind(number).fetch_optional(snapshot).await.map_err(&action)? else {
+            return if is_parked(snapshot, number).await? { Ok(Loaded::Parked) } else { Ok(Loaded::Gone) };
+        };
         let offer = rows::offer::offer(&row)?;
         drop(row);
         let mut loaded = LoadedOffer { version: offer.version, settings: offer.settings, events: Vec::new(), is_whole: true };
@@ -74,7 +88,7 @@ impl Ledger {
         })
         .await?;
         transaction.rollback().await.map_err(action)?;
-        Ok(Some(loaded))
+        Ok(Loaded::Offer(Box::new(loaded)))
     }
 
     /// Streams a zone into `sink` as [`Self::load`] does all of them: its definition, what it reserved, its front, its last minute, admissions
@@ -96,4 +110,20 @@ impl Ledger {
         transaction.rollback().await.map_err(action)?;
         Ok(true)
     }
+}
+
+/// Whether something of an offer that has no row is parked.
+async fn is_parked(snapshot: &mut Connection<'_>, number: u32) -> Result<bool, LedgerError> {
+    let action = LedgerError::sql("load an offer");
+    let rows = query("SELECT count(*) FROM offers WHERE number = ?").bind(number).fetch_long(snapshot).await.map_err(action)?;
+    let mut found = false;
+    if rows == 0 {
+        each_of(query(ALL_PARKED), snapshot, "load parked events", |row| {
+            let event = parked_event(Columns::of(row, "parked_events").take()?);
+            found |= matches!(event, Some(Event::Offer(event)) if event.offer == number);
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(found)
 }

@@ -167,7 +167,7 @@ async fn one(world: &World, is_offer: bool, number: u32) -> Option<Vec<Event>> {
         let mut events = Vec::new();
         return ledger.load_zone(number, &mut |event| events.push(event)).await.expect("loaded").then_some(events);
     }
-    let offer = ledger.load_offer(number).await.expect("loaded")?;
+    let Loaded::Offer(offer) = ledger.load_offer(number).await.expect("loaded") else { return None };
     let event = |change| Event::Offer(OfferEvent { offer: number, version: offer.version, change });
     let mut events = vec![event(OfferChange::Defined(Box::new(offer.settings.clone())))];
     let claims = ledger.claims_between(number, None, None, usize::MAX).await.expect("read");

@@ -356,7 +356,7 @@ async fn what_nobody_can_read_is_parked_and_the_rest_goes_on(backend: Backend) {
     assert!(parked[0].payload.contains(r#""bytes":"ff00206e6f74"#), "{}", parked[0].payload);
     assert!(parked[1].payload.contains("bunho.claim.v9") && parked[1].payload.contains(r#""key":"a""#), "{}", parked[1].payload);
     // A restart takes nothing of it, and its offer comes back whole.
-    let offer = scene.ledger.load_offer(1).await.expect("loaded").expect("there");
+    let Loaded::Offer(offer) = scene.ledger.load_offer(1).await.expect("loaded") else { panic!("it is not there") };
     assert_eq!((offer.version, offer.is_whole, offer.events), (3, true, vec![]));
 }
 

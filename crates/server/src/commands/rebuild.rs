@@ -47,11 +47,14 @@ pub fn run(place: &Place, accept_loss: bool, accept_clock: bool) -> Result<ExitC
     })
 }
 
-/// Carries what the journal has into the ledger.
 /// A cluster's nodes may go on meanwhile: each offer is suspended only while it is loaded.
 async fn rebuild_cluster(config: &Config, cluster: &ClusterConfig) -> Result<ExitCode, Failure> {
     prepare(&config.data)?;
     let node = ClusterNode::open(config, cluster).await?;
+    if let Err(failure) = caught_up(&node).await {
+        node.close().await;
+        return Err(failure);
+    }
     let restored = node.engine.restore_everything(|done, all| println!("{done} of {all} offers and lines loaded from the ledger")).await;
     node.close().await;
     restored.map_err(|error| Failure::unavailable(chain(&error)))?;
@@ -59,6 +62,25 @@ async fn rebuild_cluster(config: &Config, cluster: &ClusterConfig) -> Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
+/// Waits for the ledger to have the whole topic, as long as it gets on: one that was brought back may have hours to read.
+async fn caught_up(node: &ClusterNode) -> Result<(), Failure> {
+    let (mut furthest, mut in_vain) = (0, 0);
+    loop {
+        let Err(failure) = node.catch_up().await else { return Ok(()) };
+        let health = node.engine.health();
+        println!("the ledger has {} of the topic's {} messages", health.projected, health.topic);
+        in_vain = if health.projected > furthest { 0 } else { in_vain + 1 };
+        furthest = furthest.max(health.projected);
+        if in_vain >= CATCH_UPS_IN_VAIN {
+            return Err(failure);
+        }
+    }
+}
+
+/// Of some five seconds each.
+const CATCH_UPS_IN_VAIN: u32 = 12;
+
+/// Carries what the journal has into the ledger.
 async fn project(config: &Config, accepted: Accepted) -> Result<(), Failure> {
     let node = EmbeddedNode::open_accepting(config, accepted).await?;
     let caught_up = node.catch_up().await;

@@ -52,9 +52,9 @@ fn redis_cli(redis: &Component, first: &[&str], rest: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-async fn is_back(server: &Server, user: &str) {
+async fn is_back(server: &Server, offer: &str, user: &str) {
     until("the offer decides again", BACK_WITHIN, async || {
-        server.claim("drop", user, Some(user), json!({"quantity": 1})).await.0 == StatusCode::CREATED
+        server.claim(offer, user, Some(user), json!({"quantity": 1})).await.0 == StatusCode::CREATED
     })
     .await;
 }
@@ -67,23 +67,23 @@ fn epoch(server: &Server) -> u32 {
 async fn what_redis_has_whole_is_kept_and_what_is_behind_is_loaded() {
     let server = components::cluster("postgres").await;
     server.put_offer("drop", json!({"kind": "coupon", "quantity": 10})).await;
-    is_back(&server, "a").await;
+    is_back(&server, "drop", "a").await;
     let hash = Hash::of(&server);
     hash.mark();
     let before = {
         let dumped = hash.ask(&["DUMP"]);
         dumped.strip_suffix(b"\n").unwrap_or(&dumped).to_vec()
     };
-    is_back(&server, "b").await;
+    is_back(&server, "drop", "b").await;
     hash.is_in_doubt();
-    is_back(&server, "c").await;
+    is_back(&server, "drop", "c").await;
     assert!(hash.is_marked(), "a state that was whole was thrown away");
     assert_eq!(epoch(&server), 2);
 
     // A replica that had not heard of the last two is promoted.
     restore(&hash.key, &before);
     hash.is_in_doubt();
-    is_back(&server, "d").await;
+    is_back(&server, "drop", "d").await;
     assert!(!hash.is_marked(), "a state that was behind was kept");
     assert_eq!(epoch(&server), 3);
     assert_eq!(server.offer("drop").await["confirmed"], 4);
@@ -111,7 +111,7 @@ fn restore(key: &str, dumped: &[u8]) {
 async fn a_recovery_that_takes_long_is_left_to_whoever_began_it() {
     let server = components::cluster("postgres").await;
     server.put_offer("drop", json!({"kind": "coupon", "quantity": 10})).await;
-    is_back(&server, "a").await;
+    is_back(&server, "drop", "a").await;
     server.until_projected().await;
     // Nothing of the topic gets into the ledger in the meantime.
     let mut client = Command::new("psql");
@@ -119,9 +119,71 @@ async fn a_recovery_that_takes_long_is_left_to_whoever_began_it() {
     client.arg("BEGIN; LOCK TABLE projector_offsets IN EXCLUSIVE MODE; SELECT pg_sleep(25); COMMIT").stdout(Stdio::null());
     let mut held_up = client.spawn().unwrap();
     Hash::of(&server).is_in_doubt();
-    is_back(&server, "b").await;
+    is_back(&server, "drop", "b").await;
     assert!(held_up.wait().unwrap().success());
     assert_eq!(epoch(&server), 2, "it was taken over from a node that was at it");
     server.until_projected().await;
     server.assert_reconciled();
+}
+
+/// What was claimed, made and restored since the copy comes back from the topic, and nothing that is decided afterwards is dropped as of an
+/// epoch that has ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_brought_back_from_an_older_copy_gets_the_rest_from_the_topic() {
+    for redis_is_lost_too in [false, true] {
+        let mut server = components::cluster("postgres").await;
+        let url = server.setting("BUNHO_LEDGER__URL");
+        server.put_offer("drop", json!({"kind": "coupon", "quantity": 10})).await;
+        is_back(&server, "drop", "a").await;
+        server.until_projected().await;
+        let copy = shell("pg_dump", &["--clean", &url]);
+
+        is_back(&server, "drop", "b").await;
+        for _ in 0..2 {
+            let epoch = epoch(&server);
+            Hash::of(&server).is_in_doubt();
+            until("it is restored", BACK_WITHIN, async || {
+                server.offer("drop").await;
+                self::epoch(&server) > epoch
+            })
+            .await;
+        }
+        server.put_offer("late", json!({"kind": "coupon", "quantity": 10})).await;
+        is_back(&server, "drop", "c").await;
+        is_back(&server, "late", "a").await;
+        server.until_projected().await;
+        server.kill();
+        if redis_is_lost_too {
+            let prefix = server.setting("BUNHO_REDIS__PREFIX");
+            for offer in 1..=2 {
+                for key in [format!("{offer}"), format!("{offer}:due"), format!("{offer}:wait"), "outbox".into()] {
+                    redis_cli(components::redis(), &["UNLINK", &format!("{prefix}:{{{offer}}}:{key}")], &[]);
+                }
+            }
+        }
+        let file = server.data().join("copy.sql");
+        std::fs::write(&file, copy).unwrap();
+        shell("psql", &["-Xq", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", file.to_str().unwrap(), &url]);
+        assert_eq!(epoch(&server), 1);
+        let output = server.run("rebuild");
+        assert!(output.status.success(), "{output:?}");
+        assert!(epoch(&server) > 3, "{} is an epoch that was there before", epoch(&server));
+
+        server.restart().await;
+        for (offer, users) in [("drop", &["a", "b", "c", "d"][..]), ("late", &["a", "e"])] {
+            for user in users {
+                is_back(&server, offer, user).await;
+            }
+            assert_eq!(server.offer(offer).await["confirmed"], users.len(), "{offer}");
+        }
+        server.until_projected().await;
+        assert_eq!(server.sql("SELECT count(*) FROM claims"), "6");
+        server.assert_reconciled();
+    }
+}
+
+fn shell(program: &str, arguments: &[&str]) -> Vec<u8> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{program}: {output:?}");
+    output.stdout
 }

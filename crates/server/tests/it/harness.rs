@@ -4,7 +4,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -83,20 +83,31 @@ impl Server {
         self.try_launch().unwrap_or_else(|(status, lines)| panic!("the server did not start: {status}; it said {lines:#?}"));
         for node in 1..=self.others_count {
             // One after the other: the first makes the secrets that all share.
-            self.others.push(launch(self.command(&format!("node-{node}"))));
+            self.others.push(launch(self.serve(&format!("node-{node}"))));
         }
     }
 
-    fn command(&self, folder: &str) -> Command {
+    fn serve(&self, folder: &str) -> Command {
+        let mut command = self.command("serve", folder);
+        command.args(["--listen", "127.0.0.1:0"]).args(&self.arguments);
+        command
+    }
+
+    /// Another command on the data and with the environment of the first node, which does not run.
+    pub fn run(&self, verb: &str) -> Output {
+        self.command(verb, "").output().unwrap()
+    }
+
+    fn command(&self, verb: &str, folder: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
-        command.arg("serve").arg("--data").arg(self.dir.path().join(folder)).args(["--listen", "127.0.0.1:0"]).args(&self.arguments);
+        command.arg(verb).arg("--data").arg(self.dir.path().join(folder)).stdin(Stdio::null());
         command.env("BUNHO_ADMIN_KEY", ADMIN_KEY).env("BUNHO_LOG__LEVEL", "error").envs(self.environment.iter().map(|(a, b)| (a, b)));
         command
     }
 
     /// Starts it; where it ends before it serves: how, and what it said.
     pub fn try_launch(&mut self) -> Result<(), (ExitStatus, Vec<String>)> {
-        let started = try_launch(self.command(""))?;
+        let started = try_launch(self.serve(""))?;
         self.process = Some(started.process);
         self.url = started.url;
         Ok(())
@@ -139,7 +150,7 @@ impl Server {
 
     /// Starts another node of the same cluster. One that takes the place of the last has its folder.
     pub async fn add_node(&mut self) {
-        self.others.push(launch(self.command(&format!("node-{}", self.others.len() + 1))));
+        self.others.push(launch(self.serve(&format!("node-{}", self.others.len() + 1))));
         self.until_ready().await;
     }
 

@@ -244,12 +244,14 @@ impl Decider {
         self.plainly(home, command.finish(), Repeat::Yes).await
     }
 
-    /// Lets an offer go on under the epoch of `home`.
+    /// Lets an offer go on under the epoch of `home`, if its state is still that of `version`.
     ///
     /// # Errors
-    /// [`DecideError`].
-    pub async fn resume(&self, home: Home) -> Result<(), DecideError> {
-        self.plainly(home, start("resume", home.offer, home.epoch, 0).none().none().finish(), Repeat::Yes).await
+    /// [`DecideError::Suspended`]: it has another version, or is broken; and the rest.
+    pub async fn resume(&self, home: Home, version: u64) -> Result<(), DecideError> {
+        let version = i64::try_from(version).map_err(|_| Malformed("a version is out of range"))?;
+        let command = start("resume", home.offer, home.epoch, 1).none().none().int(version);
+        self.plainly(home, command.finish(), Repeat::Yes).await
     }
 
     /// Removes a deleted or suspended offer from Redis. Entries of its outbox must have been shipped.
@@ -260,10 +262,11 @@ impl Decider {
         self.plainly(home, start("forget", home.offer, home.epoch, 0).none().none().finish(), Repeat::Yes).await
     }
 
-    /// Makes a suspended offer's state what events say, in any order; versions that are not higher change nothing.
+    /// Makes a suspended offer's state what events say, in any order; versions that are not higher change nothing. The offer's version is
+    /// afterwards the highest that was told, so what is loaded in pieces has none but in the last one.
     ///
     /// # Errors
-    /// [`DecideError`].
+    /// [`DecideError::Suspended`]: it is not suspended, or Redis is another one than when it was created; and the rest.
     pub async fn load(&self, home: Home, events: &[OfferEvent]) -> Result<(), DecideError> {
         for events in events.chunks(LOAD_MOST) {
             let mut command = start("load", home.offer, home.epoch, 1).none().none().array(4 * events.len());

@@ -1,6 +1,7 @@
 //! Where epochs begin. A fence is written down with the batch that it stands in, so whoever takes its partition over knows of it.
 
 use crate::error::LedgerError;
+use crate::ledger::Ledger;
 use crate::projector::multi_row::Kind::{Long, Text};
 use crate::projector::multi_row::{Conflict, MultiRow};
 use crate::rows::Columns;
@@ -18,6 +19,19 @@ static FENCES: MultiRow = MultiRow::insert(
 /// The highest epoch that a fence of each offer and zone began.
 #[derive(Debug, Default)]
 pub(super) struct Fences(BTreeMap<(Kind, u32), u32>);
+
+impl Ledger {
+    /// The highest epoch that a fence of an offer or zone began, as far as the ledger has read the topic; 0: none did.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn fenced(&self, kind: Kind, number: u32) -> Result<u32, LedgerError> {
+        let action = LedgerError::sql("read a fence");
+        let fence = query("SELECT coalesce(max(epoch), 0) FROM fences WHERE kind = ? AND number = ?");
+        let epoch = fence.bind(words::directory_kind(kind)).bind(number).fetch_long(&mut self.reader().await?.connection()).await;
+        Ok(u32::try_from(epoch.map_err(action)?).unwrap_or(u32::MAX))
+    }
+}
 
 impl Fences {
     /// All there are: few things are ever recovered.

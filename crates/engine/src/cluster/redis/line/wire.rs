@@ -49,6 +49,7 @@ impl Writer {
         match left {
             OfferLeft::Untied => self.none(),
             OfferLeft::Some(left) => self.int(left.into()),
+            OfferLeft::Unknown => self.int(-1),
         }
     }
 

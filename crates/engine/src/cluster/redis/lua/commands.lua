@@ -185,20 +185,23 @@ function plain.suspend(o, _, c)
   return { OK }
 end
 
+-- Only with the version that whoever restored it knows: a replica that was promoted meanwhile may have less.
 function plain.resume(o, _, c)
   if not o then return { UNKNOWN } end
   if c[3] ~= o.epoch then return { EPOCH, o.epoch } end
-  o.suspended, o.broken, o.dirty = false, false, true
+  if o.broken then return { SUSPENDED } end
+  if c[6] ~= o.version then return { STALE, o.version } end
+  o.suspended, o.dirty = false, true
   o.life, o.new_life = life(), true
-  write('HDEL', o.key, 'x')
   return { OK }
 end
 
--- Makes the state what events say: kind, version, sequence number and state in turn. Only while it is suspended.
+-- Makes the state what events say: kind, version, sequence number and state in turn. Only while it is suspended, and in the life of Redis in
+-- which it was created: in another one what was loaded before this may be missing.
 function plain.load(o, _, c)
   if not o then return { UNKNOWN } end
   if c[3] ~= o.epoch then return { EPOCH, o.epoch } end
-  if not o.suspended then return { SUSPENDED } end
+  if not o.suspended or o.life ~= life() then return { SUSPENDED } end
   local events = c[6]
   for i = 1, #events, 4 do
     local kind, version, seq, state = events[i], events[i + 1], events[i + 2], events[i + 3]

@@ -19,6 +19,8 @@ end
 local function hindrance(o, g, c, room)
   if not o or o.deleted then return { UNKNOWN } end
   if c[3] ~= o.epoch then return { EPOCH, o.epoch } end
+  -- What this decides about the other carries this one's epoch.
+  if g and not g.deleted and g.epoch ~= o.epoch then return { EPOCH, g.epoch } end
   if o.suspended or o.broken or (g and (g.suspended or g.broken)) then return { SUSPENDED } end
   if o.life ~= life() or (g and g.life ~= life()) then return { SUSPENDED } end
   if c[4] and not (o.debug and (not g or g.debug)) then return { CLOCK } end

@@ -214,6 +214,7 @@ function plain.restore(now, c)
   local old = z
   settings = c[6]
   line.empty_line(c, max(now, c[9]))
+  line.begin_life()
   z.suspended, z.debug, z.last, z.version, z.broken = true, old.debug, old.last, max(old.version, c[11]), old.broken
   z.gen, z.garbage = old.gen + 1, old.garbage
   write('UNLINK', key .. 'former', key .. 'lt', key .. 'lk')
@@ -252,7 +253,7 @@ end
 function plain.admitted(_, c)
   local wrong = line.wrong_epoch(c)
   if wrong then return wrong end
-  if not z.suspended then return { SUSPENDED } end
+  if not line.is_being_restored() then return { SUSPENDED } end
   local facts, told = c[6], tonumber(call('HGET', key .. 'zone', 'm'))
   for i = 1, #facts, 4 do
     local epoch, seq, at, left = facts[i], facts[i + 1], facts[i + 2], facts[i + 3]
@@ -273,7 +274,7 @@ end
 function plain.left(_, c)
   local wrong = line.wrong_epoch(c)
   if wrong then return wrong end
-  if not z.suspended then return { SUSPENDED } end
+  if not line.is_being_restored() then return { SUSPENDED } end
   for _, seq in ipairs(c[6]) do line.remember_ended(seq) end
   return { OK }
 end
@@ -284,6 +285,7 @@ function plain.recover(now, c)
   if wrong then return wrong end
   -- The answer was lost and the command came again: nobody else lets it go on under this epoch.
   if not z.suspended then return { OK } end
+  if not line.is_being_restored() then return { SUSPENDED } end
   now = max(now, z.clock)
   if z.restore_until then
     z.listen_until = now + 2 * settings[POLL_MS]

@@ -100,10 +100,21 @@ function line.life()
   return string.match(call('INFO', 'replication'), 'master_replid:(%w+)')
 end
 
+-- What is told from here on is told to this life of Redis.
+function line.begin_life()
+  z.life = line.life()
+  write('HSET', key .. 'zone', 'i', z.life)
+end
+
+-- Whether it still has what it was told since: after a failover some of it may be missing.
+function line.is_being_restored()
+  return z.suspended and z.life == line.life()
+end
+
 -- From here on this state is as true as can be.
 function line.is_sure()
-  z.suspended, z.broken, z.life = false, false, line.life()
-  write('HSET', key .. 'zone', 'i', z.life)
+  z.suspended, z.broken = false, false
+  line.begin_life()
 end
 
 function line.load_zone()

@@ -4,14 +4,14 @@ function line.listens(now)
   return z.listen_until and now < z.listen_until
 end
 
--- Left: units of the offer that stops the line, false where there is none.
+-- Left: units of the offer that stops the line, -1 where nobody knows, false where there is none.
 function line.state_at(left, now)
   local opens, closes = settings[OPENS], settings[CLOSES]
   if opens and now < opens then return NOT_OPEN end
   if (closes and closes <= now) or settings[LIMIT] == 0 then return CLOSED end
   if settings[IS_PAUSED] then return PAUSED end
   if left == 0 then return SOLD_OUT end
-  if line.listens(now) then return RECOVERING end
+  if left == -1 or line.listens(now) then return RECOVERING end
   return MOVING
 end
 

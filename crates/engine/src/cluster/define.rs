@@ -15,7 +15,7 @@ use crate::references::{self, Named};
 use bunho_domain::ids::{OfferId, ZoneId};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::settings::OfferSettings;
-use bunho_journal::Audit;
+use bunho_journal::{Audit, crash_point};
 use bunho_ledger::directory::{DirectoryLock, Entry, Kind, Standing};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::sync::Arc;
@@ -188,10 +188,12 @@ impl Cluster {
 
     async fn add(&self, kind: Kind, id: &str, tag: Option<u32>) -> Result<Entry, EngineError> {
         let added = self.ledger.directory_add(kind, id, tag).await.map_err(EngineError::unavailable)?;
+        crash_point!("cluster::listed");
         added.ok_or_else(|| EngineError::unavailable("another edit under this name has not ended"))
     }
 
     async fn went_live(&self, entry: &Entry) -> Result<(), EngineError> {
+        crash_point!("cluster::made");
         let changed = self.ledger.directory_change(entry, Standing::Live, entry.epoch).await.map_err(EngineError::indeterminate)?;
         if !changed {
             return Err(EngineError::indeterminate("another node has finished or undone it"));
@@ -200,7 +202,9 @@ impl Cluster {
     }
 
     async fn is_deleted(&self, entry: &Entry) -> Result<(), EngineError> {
+        crash_point!("cluster::deleted");
         self.ledger.directory_change(entry, Standing::Deleted, entry.epoch).await.map_err(EngineError::indeterminate)?;
+        crash_point!("cluster::delisted");
         self.directory.refresh().await.map_err(EngineError::indeterminate)
     }
 

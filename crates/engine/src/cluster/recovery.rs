@@ -14,6 +14,7 @@ use super::Cluster;
 use super::redis::line;
 use super::redis::{self, DecideError};
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange};
+use bunho_journal::crash_point;
 use bunho_journal::kafka::cloudevents::{self, Content, Message};
 use bunho_journal::kafka::{Place, ProduceError};
 use bunho_ledger::directory::{Directory, Entry, Kind, Standing};
@@ -207,6 +208,7 @@ impl Cluster {
         // From here on others decide, so what fails is done again under another epoch.
         for entry in &entries {
             self.set(entry, if living.contains(&entry.number) { Standing::Live } else { Standing::Deleted }).await?;
+            crash_point!("cluster::partly_live");
         }
         self.look_again().await;
         Ok(true)
@@ -257,8 +259,11 @@ impl Cluster {
                 Err(error) => return Err(error.into()),
             }
         }
+        crash_point!("cluster::suspended");
         self.decider.drain(tag).await?;
+        crash_point!("cluster::drained");
         self.fence(entries).await?;
+        crash_point!("cluster::fenced");
         let numbers: Vec<u32> = entries.iter().map(|entry| entry.number).collect();
         let in_redis = self.decider.versions(tag, &numbers).await?;
         let mut restored = Vec::new();
@@ -268,9 +273,11 @@ impl Cluster {
                 restored.push((entry, version));
             }
         }
+        crash_point!("cluster::loaded");
         // Only when all of them have their state: one changes another.
         for (entry, version) in &restored {
             self.decider.resume((*entry).into(), *version).await?;
+            crash_point!("cluster::partly_resumed");
         }
         Ok(restored.into_iter().map(|(entry, _)| entry.number).collect())
     }
@@ -292,6 +299,7 @@ impl Cluster {
             return Ok(Some(offer.version));
         }
         self.decider.forget(home).await?;
+        crash_point!("cluster::forgotten");
         self.decider.create_suspended(home, &offer.settings).await?;
         // Whoever looks at a half of it must not take it for the whole, so the version comes with the last piece.
         let event = |version, change| OfferEvent { offer: entry.number, version, change };
@@ -304,6 +312,7 @@ impl Cluster {
             last = Some(newest.id);
             let pieces = claims.into_iter().map(|claim| event(0, OfferChange::Claim(Box::new(claim))));
             self.decider.load(home, &pieces.collect::<Vec<_>>()).await?;
+            crash_point!("cluster::partly_loaded");
         }
         let version = offer.version;
         self.decider.load(home, &[event(version, OfferChange::Defined(Box::new(offer.settings)))]).await?;
@@ -332,7 +341,9 @@ impl Cluster {
             .await?;
         match facts.filter(|_| found) {
             Some(facts) => {
+                crash_point!("cluster::line_found");
                 self.decider.restore_zone(home, facts).await?;
+                crash_point!("cluster::line_restored");
                 Ok(BTreeSet::from([entry.number]))
             }
             None => {
@@ -361,7 +372,9 @@ impl Cluster {
                 return Err(Failed::TakenOver);
             }
             (entry.epoch, entry.standing) = (epoch, Standing::Recovering);
+            crash_point!("cluster::partly_taken_over");
         }
+        crash_point!("cluster::taken_over");
         self.look_again().await;
         Ok(Some(entries))
     }

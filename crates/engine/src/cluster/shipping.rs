@@ -3,6 +3,7 @@
 use super::directory::Directory;
 use super::redis::{Entry, Of, Shipment};
 use bunho_domain::event::Event;
+use bunho_journal::crash_point;
 use bunho_journal::kafka::{ProduceError, Producer, cloudevents};
 use bunho_ledger::directory::Kind;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ enum NotShipped {
 /// What is granted goes first and is awaited before what grants it: whoever recovers the two must never find a claim that grants one that there
 /// is not. Their tag is named after the one that is granted.
 async fn all(producer: &Producer, directory: &Directory, entries: &[Arc<Entry>]) -> Result<(), NotShipped> {
+    crash_point!("cluster::to_ship");
     for is_granted in [true, false] {
         let mut deliveries = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -73,6 +75,8 @@ async fn all(producer: &Producer, directory: &Directory, entries: &[Arc<Entry>])
         for delivery in deliveries {
             delivery.await?;
         }
+        crash_point!("cluster::partly_shipped");
     }
+    crash_point!("cluster::shipped");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! One fault after another under a crowd that claims and waits in line: nothing that was told becomes untrue, and service comes back by itself.
 //!
 //! Each row of [`FAULTS`] gets two nodes on a database, a topic and keys of their own. `strike` is what is done to whom; `load` the way to the
-//! nodes, and how long nobody was served; `buyers` and `line` the crowd; `books` what it was told; `checks` what must be true afterwards.
+//! nodes, and how long nobody was served; `buyers` and `line` the crowd; `books` what it was told; `checks` what must be true afterwards; `points` where nodes are killed.
 //! The components are the suite's own, as no other test would bear what is done to them.
 //!
 //! `cargo test` has the rows that are marked; `make test-faults` has all of them, and `BUNHO_TEST_FAULTS` takes a word that the names are to contain.
@@ -11,17 +11,19 @@ mod buyers;
 mod checks;
 mod line;
 mod load;
+mod points;
 mod strike;
 
 use crate::harness::{Random, seeded, until};
 use futures_util::FutureExt;
 use load::Load;
+use points::Reach::{Crowd, Doubt, Loss, Operator};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use strike::Grounds;
-use strike::Strike::{self, ComeAndGo, FlushRedis, Kill, LoseRedis, PromoteStale, Stop};
+use strike::Strike::{self, AtPoints, ComeAndGo, FlushRedis, Kill, LoseRedis, PromoteStale, Stop};
 use strike::Target::{AllBrokers, Broker, Database, Node, Primary};
 
 /// One fault.
@@ -66,6 +68,9 @@ const FAULTS: &[Fault] = &[
     fault("a node is killed", Kill(Node), On::Postgres, 3, Serves::Throughout, When::Always),
     fault("all of Redis is emptied", FlushRedis, On::Postgres, 0, Serves::Later, When::Always),
     fault("a Redis primary is killed", Kill(Primary), On::Postgres, 14, Serves::Later, When::Always),
+    fault("nodes are killed at every point of a claim's way", AtPoints(&[Crowd]), On::Postgres, 0, Serves::Throughout, When::Always),
+    fault("nodes are killed at every point of an edit", AtPoints(&[Operator]), On::Postgres, 0, Serves::Throughout, When::Always),
+    fault("nodes are killed at every point of a recovery", AtPoints(&[Doubt, Loss]), On::Postgres, 0, Serves::Later, When::Always),
     fault("a node hangs", Stop(Node), On::Postgres, 25, Serves::Throughout, When::Asked),
     fault("a third node comes and goes", ComeAndGo, On::Postgres, 4, Serves::Throughout, When::Asked),
     fault("a Redis primary hangs", Stop(Primary), On::Postgres, 14, Serves::Later, When::Asked),
@@ -127,7 +132,7 @@ impl Fault {
         tokio::time::sleep(WORK).await;
 
         let struck = Instant::now();
-        stage.strike(self.strike, Duration::from_secs(self.lasts), &load).await;
+        stage.strike(self.strike, Duration::from_secs(self.lasts), &load, random).await;
         let undone = Instant::now();
         until("service is back everywhere", RECOVERY, async || load.is_served_since(undone)).await;
         stage.until_all_say_so(RECOVERY).await;

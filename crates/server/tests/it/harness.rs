@@ -155,6 +155,25 @@ impl Server {
     }
 
     /// The process id of the node that came last.
+    /// One more node, with variables of its own. False: it ended before it served.
+    pub fn add_node_with(&mut self, environment: &[(&str, &str)]) -> bool {
+        let mut command = self.serve(&format!("node-{}", self.others.len() + 1));
+        command.envs(environment.iter().copied());
+        let started = try_launch(command);
+        let has_started = started.is_ok();
+        self.others.extend(started.ok());
+        has_started
+    }
+
+    /// Whether the last node has ended by itself; then it is one no more.
+    pub fn last_has_ended(&mut self) -> bool {
+        let has_ended = self.others.last_mut().unwrap().process.try_wait().unwrap().is_some();
+        if has_ended {
+            self.others.pop();
+        }
+        has_ended
+    }
+
     pub fn last_pid(&self) -> u32 {
         self.others.last().expect("there is another node").process.id()
     }

@@ -9,6 +9,7 @@ use super::of::{ENTRIES_MOST, Of};
 use super::order::{Answer, Left, Order, Repeat, To, Until};
 use super::shipper::{Entry, Shipper};
 use super::wire::{self, Written};
+use bunho_journal::crash_point;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -284,6 +285,7 @@ impl Tag {
 
     fn take_entry(&mut self, id: EntryId, written: Written) {
         if self.mine.insert(id) {
+            crash_point!("cluster::decided");
             let Written { record, number, epoch, version } = written;
             self.unshipped.push(Arc::new(Entry { id, tag: self.of, of: self.of.decider(number), epoch, version, record }));
         }
@@ -348,6 +350,7 @@ impl Tag {
 
     fn removed(&mut self, ids: Vec<EntryId>, answer: &[u8]) {
         if wire::done(answer).is_some() {
+            crash_point!("cluster::removed");
             for id in ids {
                 self.mine.remove(&id);
             }
@@ -405,6 +408,7 @@ impl Tag {
                 _ => tracing::error!(tag = %self.of, "an entry of the outbox cannot be read"),
             }
         }
+        crash_point!("cluster::relayed");
         // Entries of this node's own runs came with their answers and may be later than these.
         self.unshipped.sort_by_key(|entry| entry.id);
         if count / 2 >= ENTRIES_MOST {

@@ -2,8 +2,9 @@
 
 use super::On;
 use super::load::Load;
+use super::points::Reach;
 use crate::components::{Component, environment_on};
-use crate::harness::{Server, read};
+use crate::harness::{Random, Server, read};
 use reqwest::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Command;
@@ -24,6 +25,8 @@ pub enum Strike {
     PromoteStale,
     /// Another node joins and leaves, and joins and is killed.
     ComeAndGo,
+    /// Other nodes join, and each is killed at one of the named points that this leads to.
+    AtPoints(&'static [Reach]),
 }
 
 /// To whom.
@@ -94,7 +97,7 @@ impl Grounds {
 
 impl Stage<'_> {
     /// Does it and undoes it.
-    pub async fn strike(&mut self, strike: Strike, lasts: Duration, load: &Load) {
+    pub async fn strike(&mut self, strike: Strike, lasts: Duration, load: &Load, random: &mut Random) {
         match strike {
             Strike::Kill(target) => self.kill(target, lasts, load).await,
             Strike::Stop(target) => {
@@ -109,6 +112,7 @@ impl Stage<'_> {
                     self.ask_redis(node, &["flushall"]);
                 }
             }
+            Strike::AtPoints(reaches) => self.kill_at_points(reaches, load, random).await,
             Strike::LoseRedis => self.lose_redis(lasts).await,
             Strike::PromoteStale => self.promote_stale(lasts).await,
             Strike::ComeAndGo => {
@@ -173,6 +177,22 @@ impl Stage<'_> {
                 signal(&self.processes(target), Signal::KILL);
                 tokio::time::sleep(lasts).await;
                 self.database.script("start");
+            }
+        }
+    }
+
+    /// What Redis has may be behind; `is_lost`: offers are gone altogether.
+    pub fn put_all_in_doubt(&self, is_lost: bool) {
+        let keys = format!("{}:*", self.prefix);
+        for node in (0..REDIS_NODES).filter(|node| self.is_primary(*node)) {
+            for key in self.ask_redis(node, &["keys", &keys]).lines() {
+                let (_, name) = key.rsplit_once(':').unwrap();
+                let is_offer = name.bytes().all(|byte| byte.is_ascii_digit());
+                if is_offer && is_lost {
+                    self.ask_redis(node, &["unlink", key]);
+                } else if is_offer || name == "zone" {
+                    self.ask_redis(node, &["hset", key, "i", "another life"]);
+                }
             }
         }
     }

@@ -185,9 +185,9 @@ impl Stage<'_> {
     pub fn put_all_in_doubt(&self, is_lost: bool) {
         let keys = format!("{}:*", self.prefix);
         for node in (0..REDIS_NODES).filter(|node| self.is_primary(*node)) {
-            for key in self.ask_redis(node, &["keys", &keys]).lines() {
-                let (_, name) = key.rsplit_once(':').unwrap();
-                let is_offer = name.bytes().all(|byte| byte.is_ascii_digit());
+            let found = self.ask_redis(node, &["keys", &keys]);
+            for (key, name) in found.lines().filter_map(|key| Some((key, key.split_once("}:")?.1))) {
+                let is_offer = !key.contains("{z") && name.bytes().all(|byte| byte.is_ascii_digit());
                 if is_offer && is_lost {
                     self.ask_redis(node, &["unlink", key]);
                 } else if is_offer || name == "zone" {

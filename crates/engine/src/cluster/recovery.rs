@@ -20,6 +20,7 @@ use bunho_journal::kafka::{Place, ProduceError};
 use bunho_ledger::directory::{Directory, Entry, Kind, Standing};
 use bunho_ledger::{LedgerError, Loaded};
 use parking_lot::Mutex;
+use std::collections::btree_map::Entry::Vacant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +45,8 @@ enum Load {
 /// What waits for recovery.
 #[derive(Default)]
 pub(super) struct Doubts {
-    doubts: Mutex<BTreeSet<Doubt>>,
+    /// Each with the reason.
+    doubts: Mutex<BTreeMap<Doubt, String>>,
     under_way: Mutex<BTreeSet<Doubt>>,
     news: Notify,
 }
@@ -59,20 +61,22 @@ impl Doubt {
 }
 
 impl Doubts {
-    /// Said once, however many requests meet it.
+    /// However many requests meet it, it is one doubt.
     pub(super) fn add(&self, doubt: Doubt, why: &dyn std::fmt::Display) {
-        if !self.under_way.lock().contains(&doubt) && self.doubts.lock().insert(doubt) {
-            tracing::warn!(?doubt, %why, "Redis does not have this as it should");
+        if !self.under_way.lock().contains(&doubt)
+            && let Vacant(place) = self.doubts.lock().entry(doubt)
+        {
+            place.insert(why.to_string());
             self.news.notify_one();
         }
     }
 
-    async fn next(&self) -> Doubt {
+    async fn next(&self) -> (Doubt, String) {
         loop {
             let first = self.doubts.lock().pop_first();
-            if let Some(doubt) = first {
+            if let Some((doubt, why)) = first {
                 if self.under_way.lock().insert(doubt) {
-                    return doubt;
+                    return (doubt, why);
                 }
                 continue;
             }
@@ -132,8 +136,8 @@ impl Cluster {
     pub(super) async fn recover(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         loop {
-            let doubt = tokio::select! {
-                doubt = self.doubts.next() => doubt,
+            let (doubt, why) = tokio::select! {
+                next = self.doubts.next() => next,
                 _ = shutdown.wait_for(|stop| *stop) => return,
             };
             let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -141,7 +145,7 @@ impl Cluster {
             tokio::spawn(async move {
                 let _place = place;
                 tokio::select! {
-                    _ = cluster.recover_one(doubt, Load::WhatDiffers) => {}
+                    _ = cluster.recover_one(doubt, &why, Load::WhatDiffers) => {}
                     // Another node takes it over.
                     _ = shutdown.wait_for(|stop| *stop) => {}
                 }
@@ -151,11 +155,11 @@ impl Cluster {
     }
 
     /// False: there was nothing to do, or another node is at it.
-    async fn recover_one(&self, doubt: Doubt, load: Load) -> bool {
+    async fn recover_one(&self, doubt: Doubt, why: &str, load: Load) -> bool {
         let began = Instant::now();
         let (mut said, mut ours) = (Said::default(), None);
         loop {
-            match self.recover_under_next_epoch(doubt, load, &mut ours).await {
+            match self.recover_under_next_epoch(doubt, why, load, &mut ours).await {
                 Ok(false) | Err(Failed::TakenOver) => return false,
                 Ok(true) => {
                     tracing::warn!(?doubt, elapsed_ms = began.elapsed().as_millis() as u64, "restored");
@@ -186,7 +190,7 @@ impl Cluster {
             let all = restored.len() + left.len();
             for doubt in &left {
                 told(restored.len(), all);
-                if self.recover_one(*doubt, Load::Everything).await {
+                if self.recover_one(*doubt, "an operator asked for it", Load::Everything).await {
                     restored.insert(*doubt);
                 }
             }
@@ -201,9 +205,9 @@ impl Cluster {
     }
 
     /// False: there was nothing to do. `ours`: the epoch under which this node has begun.
-    async fn recover_under_next_epoch(&self, doubt: Doubt, load: Load, ours: &mut Option<u32>) -> Result<bool, Failed> {
+    async fn recover_under_next_epoch(&self, doubt: Doubt, why: &str, load: Load, ours: &mut Option<u32>) -> Result<bool, Failed> {
         let Some(entries) = self.take_over(doubt, ours).await? else { return Ok(false) };
-        tracing::warn!(?doubt, entries = entries.len(), epoch = entries[0].epoch, "suspended, to be restored from the ledger");
+        tracing::warn!(?doubt, why, entries = entries.len(), epoch = entries[0].epoch, "suspended, to be restored from the ledger");
         let living = self.holding(&entries, self.restore(doubt, load, &entries)).await??;
         // From here on others decide, so what fails is done again under another epoch.
         for entry in &entries {

@@ -243,7 +243,7 @@ impl Decider {
         let give_up = tokio::time::Instant::now() + self.options.durable_within;
         loop {
             let read = tag.read_outbox(EntryId::default());
-            let answer = self.ask_about(tag, number, Vec::new(), read, Repeat::Yes, Until::Decided).await?;
+            let answer = self.ask_about(tag, number, Vec::new(), read, Repeat::Freely, Until::Decided).await?;
             let left = wire::done(&answer).ok_or(Malformed("reading the outbox was refused"))?.array()?;
             if left == 0 {
                 return Ok(());

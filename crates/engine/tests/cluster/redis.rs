@@ -24,6 +24,29 @@ pub struct Node {
     _guard: Child,
 }
 
+impl Node {
+    /// Stops it as it stands; what is sent to it waits in its sockets. For less than its time limit, after which the others do not wait for it.
+    pub fn freeze(&self) -> Frozen {
+        let info = ask(self.port, "INFO server");
+        let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).unwrap().to_owned();
+        signal("STOP", &pid);
+        Frozen(pid)
+    }
+}
+
+/// A server that does nothing until this is dropped.
+pub struct Frozen(String);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal("CONT", &self.0);
+    }
+}
+
+fn signal(name: &str, pid: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), pid]).status().unwrap().success());
+}
+
 /// The cluster of this process.
 pub fn nodes() -> &'static [Node] {
     static NODES: OnceLock<Vec<Node>> = OnceLock::new();

@@ -287,7 +287,7 @@ impl Decider {
     /// [`DecideError`].
     pub async fn claims_from(&self, home: Home, from: u32, most: u32) -> Result<(Vec<Claim>, Option<u32>), DecideError> {
         let command = start("claims", home.offer, home.epoch, 2).none().none().int(from.into()).int(most.min(CLAIMS_MOST).into());
-        let read: Decided<_> = read!(self, home, command.finish(), Repeat::Yes, reader => wire::claims_answer(reader, home.offer)?);
+        let read: Decided<_> = read!(self, home, command.finish(), Repeat::Freely, reader => wire::claims_answer(reader, home.offer)?);
         Ok(read?.map_err(|_| Malformed("reading claims was refused"))?)
     }
 
@@ -298,7 +298,7 @@ impl Decider {
     pub async fn versions(&self, tag: u32, offers: &[u32]) -> Result<Vec<Option<Standing>>, DecideError> {
         let command = start("standings", tag, 0, 1).none().none().array(offers.len());
         let command = offers.iter().fold(command, |command, offer| command.int((*offer).into())).finish();
-        let answer = self.ask_about(Of::Offer(tag), tag, offers.to_vec(), command, Repeat::Yes, Until::Decided).await?;
+        let answer = self.ask_about(Of::Offer(tag), tag, offers.to_vec(), command, Repeat::Freely, Until::Decided).await?;
         let mut reader = done(&answer, tag)?.map_err(|_| Malformed("reading standings was refused"))?;
         Ok((0..reader.array()?).map(|_| reader.standing()).collect::<Result<_, _>>()?)
     }

@@ -12,6 +12,8 @@ pub(super) type Answer = Result<Vec<u8>, DecideError>;
 /// Whether a command that may have run can be asked again without doing it twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeat {
+    /// It never writes anything, so there is nothing to do twice. (Most reads do: they settle what is due.)
+    Freely,
     Yes,
     No,
 }
@@ -58,17 +60,22 @@ impl Order {
         std::iter::once(self.offer).chain(self.others.iter().copied())
     }
 
+    /// Whether an earlier try may have done what it asks for: after that no answer may say that nothing happened.
+    pub(super) fn may_have_run(&self) -> bool {
+        self.tries > 0 && self.repeat != Repeat::Freely
+    }
+
     pub(super) fn removal(of: Of, epoch: u32, draining: bool, entries: &[&Entry]) -> Self {
         let to = To::Removal(entries.iter().map(|entry| entry.id).collect());
-        Self::of_the_task(of, of.removal(epoch, draining, entries), to)
+        Self::of_the_task(of, of.removal(epoch, draining, entries), Repeat::Yes, to)
     }
 
     pub(super) fn relay(tag: Of, from: EntryId, left: Left) -> Self {
-        Self::of_the_task(tag, tag.read_outbox(from), To::Relay(left))
+        Self::of_the_task(tag, tag.read_outbox(from), Repeat::Freely, To::Relay(left))
     }
 
-    fn of_the_task(of: Of, command: Vec<u8>, to: To) -> Self {
+    fn of_the_task(of: Of, command: Vec<u8>, repeat: Repeat, to: To) -> Self {
         let (Of::Offer(offer) | Of::Zone(offer)) = of;
-        Self { command, offer, others: Vec::new(), repeat: Repeat::Yes, until: Until::Decided, tries: 0, to }
+        Self { command, offer, others: Vec::new(), repeat, until: Until::Decided, tries: 0, to }
     }
 }

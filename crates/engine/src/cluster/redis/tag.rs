@@ -245,7 +245,7 @@ impl Tag {
 
     fn ask_again(&mut self, mut order: Order, error: &RunError) {
         order.tries += 1;
-        if order.repeat == Repeat::Yes && order.tries < TRIES_MAX {
+        if order.repeat != Repeat::No && order.tries < TRIES_MAX {
             self.queue.push_front(order);
         } else {
             self.fail(order, error);
@@ -253,10 +253,12 @@ impl Tag {
     }
 
     fn fail(&mut self, order: Order, error: &RunError) {
+        let in_doubt = order.may_have_run();
         match order.to {
             To::Caller(to) => {
+                let error = DecideError::from(error);
                 // Whoever asked may be gone.
-                let _ = to.send(Err(DecideError::from(error)));
+                let _ = to.send(Err(if in_doubt { DecideError::Indeterminate(error.to_string()) } else { error }));
             }
             // The entries stay in the outbox, and whoever finds them there ships them again.
             To::Removal(ids) => {
@@ -290,11 +292,15 @@ impl Tag {
     }
 
     fn answer(&mut self, order: Order, depends: Option<EntryId>, answer: Vec<u8>) {
+        let in_doubt = order.may_have_run();
         match order.to {
             To::Removal(ids) => self.removed(ids, &answer),
             To::Relay(left) => self.relay(&answer, left),
             // More is due than one run may settle: its turn comes again.
             To::Caller(_) if wire::is_again(&answer) => self.queue.push_back(order),
+            To::Caller(to) if in_doubt && !wire::is_decided(&answer) => {
+                let _ = to.send(Err(DecideError::Indeterminate("it may have run, and now Redis does not decide about it".into())));
+            }
             To::Caller(to) => match depends.filter(|id| order.until == Until::Shipped && *id >= self.head) {
                 Some(id) => self.waiting.entry(id).or_default().push(Waiting { answer, to, since: Instant::now() }),
                 None => {

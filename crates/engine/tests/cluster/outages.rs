@@ -1,0 +1,67 @@
+//! What a node says and does while a Redis process does not answer, has lost something, or is another one than before.
+
+use crate::crowd::claim;
+use crate::redis::{Node, ask, audit, fresh_tag, offer_settings, open, seeds_of, start, until};
+use bunho_domain::offer::settings::Kind;
+use bunho_engine::cluster::redis::{DecideError, DeciderOptions, Home, Patience};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// After which a connection counts as broken here.
+const RESPOND: Duration = Duration::from_millis(100);
+/// Of a node that has certainly given up on an answer by then; and less than the 2 s after which the other servers give up on a frozen one.
+const GIVEN_UP: Duration = Duration::from_secs(1);
+
+fn fresh_home() -> Home {
+    let tag = fresh_tag();
+    Home { tag, offer: tag, epoch: 1 }
+}
+
+fn outbox(home: Home) -> String {
+    format!("bunho:{{{}}}:outbox", home.tag)
+}
+
+/// The node of a cluster that has an offer.
+fn owner(nodes: &[Node], home: Home) -> &Node {
+    nodes.iter().find(|node| !ask(node.port, &format!("XLEN {}", outbox(home))).starts_with("-MOVED")).unwrap()
+}
+
+/// A node that soon takes a connection for broken.
+fn impatient(nodes: &[Node], cluster: Duration) -> DeciderOptions {
+    let patience = Patience { connect: RESPOND, respond: RESPOND, cluster };
+    DeciderOptions { patience, ..DeciderOptions::new(seeds_of(nodes)) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_have_run_is_never_said_not_to_have_happened() {
+    let (nodes, home) = (start(), fresh_home());
+    let (cluster, _) = open(impatient(&nodes, 3 * RESPOND)).await;
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
+    let frozen = owner(&nodes, home).freeze();
+    // The second try finds nobody to ask; but the first is in a socket.
+    let told = claim(&cluster, home, "a", Some("k")).await;
+    drop(frozen);
+    assert!(matches!(told, Err(DecideError::Indeterminate(_))), "{told:?}");
+    let (patient, _) = open(DeciderOptions::new(seeds_of(&nodes))).await;
+    assert_eq!(patient.offer(home).await.unwrap().stock.confirmed, 1, "it did happen");
+
+    // Now the second try is told that the offer is suspended.
+    let (cluster, _) = open(impatient(&nodes, 5 * GIVEN_UP)).await;
+    let (cluster, patient) = (Arc::new(cluster), Arc::new(patient));
+    cluster.offer(home).await.unwrap();
+    let frozen = owner(&nodes, home).freeze();
+    let claimed = tokio::spawn({
+        let cluster = cluster.clone();
+        async move { claim(&cluster, home, "b", Some("k")).await }
+    });
+    tokio::time::sleep(GIVEN_UP).await;
+    let suspended = tokio::spawn(async move { patient.suspend(home, 2).await });
+    tokio::task::yield_now().await;
+    drop(frozen);
+    suspended.await.unwrap().unwrap();
+    let told = claimed.await.unwrap();
+    assert!(matches!(told, Err(DecideError::Indeterminate(_))), "{told:?}");
+    until("the first try has run", || {
+        ask(owner(&nodes, home).port, &format!("XINFO STREAM {}", outbox(home))).contains("entries-added\r\n:3")
+    });
+}

@@ -1,7 +1,7 @@
 //! What a node says and does while a Redis process does not answer, has lost something, or is another one than before.
 
 use crate::crowd::claim;
-use crate::redis::{Node, ask, audit, fresh_tag, offer_settings, open, seeds_of, start, until};
+use crate::redis::{Node, ask, audit, fresh_tag, nodes, offer_settings, open, seeds, seeds_of, start, start_alone, until};
 use bunho_domain::offer::settings::Kind;
 use bunho_engine::cluster::redis::{DecideError, DeciderOptions, Home, Patience};
 use std::sync::Arc;
@@ -64,4 +64,29 @@ async fn what_may_have_run_is_never_said_not_to_have_happened() {
     until("the first try has run", || {
         ask(owner(&nodes, home).port, &format!("XINFO STREAM {}", outbox(home))).contains("entries-added\r\n:3")
     });
+}
+
+#[tokio::test]
+async fn a_node_that_knows_of_no_slots_is_not_believed() {
+    let (alone, home) = (start_alone(), fresh_home());
+    let seeds = seeds_of(std::slice::from_ref(&alone)).into_iter().chain(seeds()).collect();
+    let (cluster, _) = open(DeciderOptions::new(seeds)).await;
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
+}
+
+/// As after a failover in which the old primary was cut off from the others, and not from this node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_was_cut_off_is_not_believed() {
+    let mut old = start();
+    // That it is of another cluster makes no difference to what it says.
+    let cut_off = old.swap_remove(0);
+    drop(old);
+    until("it knows that it is cut off", || ask(cut_off.port, "CLUSTER INFO").contains("cluster_state:fail"));
+    let slot = |home: &Home| ask(cut_off.port, &format!("CLUSTER KEYSLOT {}", outbox(*home)))[1..].trim().parse::<usize>().unwrap();
+    let is_its_own = |home: &Home| slot(home) < 16_384 / 3;
+    let home = std::iter::repeat_with(fresh_home).find(is_its_own).unwrap();
+    let mut seeds = seeds_of(std::slice::from_ref(&cut_off));
+    seeds.extend(seeds_of(nodes()));
+    let (cluster, _) = open(DeciderOptions::new(seeds)).await;
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
 }

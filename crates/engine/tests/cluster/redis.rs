@@ -64,20 +64,8 @@ pub fn seeds_of(nodes: &[Node]) -> Vec<String> {
 /// One more cluster, for a test that would disturb the others; it stops when it is dropped.
 pub fn start() -> Vec<Node> {
     let ports: Vec<(u16, u16)> = (0..3).map(|_| (ports::free(), ports::free())).collect();
-    let nodes: Vec<Node> = ports
-        .iter()
-        .map(|&(port, bus)| {
-            let dir = tempfile::tempdir().unwrap().keep();
-            let guard = Command::new("sh")
-                .args(["-c", GUARD, "sh", dir.to_str().unwrap(), &port.to_string(), &bus.to_string()])
-                .stdin(Stdio::piped())
-                .spawn()
-                .unwrap();
-            Node { port, _guard: guard }
-        })
-        .collect();
+    let nodes: Vec<Node> = ports.iter().map(|&(port, bus)| start_one(port, bus)).collect();
     for (i, &(port, _)) in ports.iter().enumerate() {
-        until("a server answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         let (first, last) = (i * 16_384 / 3, (i + 1) * 16_384 / 3 - 1);
         assert_eq!(ask(port, &format!("CLUSTER ADDSLOTSRANGE {first} {last}")), "+OK\r\n");
         assert_eq!(ask(port, &format!("CLUSTER SET-CONFIG-EPOCH {}", i + 1)), "+OK\r\n");
@@ -91,6 +79,22 @@ pub fn start() -> Vec<Node> {
     };
     until("the cluster is whole", || ports.iter().all(|&(port, _)| ready(port)));
     nodes
+}
+
+/// A node that knows of no other, and of no slots.
+pub fn start_alone() -> Node {
+    start_one(ports::free(), ports::free())
+}
+
+fn start_one(port: u16, bus: u16) -> Node {
+    let dir = tempfile::tempdir().unwrap().keep();
+    let guard = Command::new("sh")
+        .args(["-c", GUARD, "sh", dir.to_str().unwrap(), &port.to_string(), &bus.to_string()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("a server answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    Node { port, _guard: guard }
 }
 
 /// Sends one inline command; returns what came first.

@@ -6,11 +6,12 @@
 
 use super::order::Order;
 use super::script::Script;
+use crate::cluster::rounds::Rounds;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Slots of a cluster.
@@ -22,6 +23,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 const REPLICAS_WITHIN: Duration = Duration::from_millis(50);
 /// A primary whose replicas did not have it within that is not waited for again before this: it may have lost them.
 const REPLICAS_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a node that could not decide is asked last who has which slots: as long as a failover takes.
+const DOUBTED_FOR: Duration = Duration::from_secs(5);
 
 /// How long things may take.
 #[derive(Clone, Debug)]
@@ -91,17 +95,22 @@ pub(super) struct Link {
     /// Replicas that should have what a run wrote before it is answered; none: no waiting.
     replicas: Option<usize>,
     known: Mutex<Known>,
+    refreshes: Rounds,
 }
 
 /// What is known of the cluster.
 #[derive(Default)]
 struct Known {
-    /// First slot of each range and who has it, up to the next range; none: nobody.
-    ranges: BTreeMap<u16, Option<Address>>,
+    ranges: Ranges,
     connections: BTreeMap<Address, MultiplexedConnection>,
     /// Primaries whose replicas are not waited for, and until when.
     lagging: BTreeMap<Address, Instant>,
+    /// Nodes that did not answer, or said that they cannot decide, and until when they are asked last: what they say of slots may be long past.
+    doubtful: BTreeMap<Address, Instant>,
 }
+
+/// First slot of each range and who has it, up to the next range; none: nobody.
+type Ranges = BTreeMap<u16, Option<Address>>;
 
 type Address = (String, u16);
 
@@ -111,6 +120,11 @@ enum Attempt {
 }
 
 impl Known {
+    fn failed(&mut self, address: &Address) {
+        self.connections.remove(address);
+        self.doubtful.insert(address.clone(), Instant::now() + DOUBTED_FOR);
+    }
+
     fn lags(&mut self, address: &Address) -> bool {
         let Some(until) = self.lagging.get(address) else { return false };
         let lags = Instant::now() < *until;
@@ -128,8 +142,8 @@ impl Link {
     /// No seed answers, or what answers is not a cluster.
     pub(super) async fn open(seeds: &[String], patience: Patience, replicas: Option<usize>) -> RedisResult<Self> {
         let seeds = seeds.iter().map(|seed| seed.as_str().into_connection_info()).collect::<RedisResult<_>>()?;
-        let link = Self { seeds, patience, replicas, known: Mutex::default() };
-        link.refresh().await?;
+        let link = Self { seeds, patience, replicas, known: Mutex::default(), refreshes: Rounds::default() };
+        link.find_slots().await?;
         Ok(link)
     }
 
@@ -160,9 +174,9 @@ impl Link {
                     }
                     Some("TRYAGAIN" | "BUSY" | "NOREPLICAS") => pause(error).await,
                     Some("CLUSTERDOWN" | "MASTERDOWN" | "LOADING" | "READONLY") => {
+                        self.doubt(slot, asked.as_ref());
                         asked = None;
-                        let error = pause(error).await;
-                        let _ = self.refresh().await;
+                        self.refresh().await;
                         error
                     }
                     Some("OOM" | "MISCONF") => {
@@ -178,9 +192,9 @@ impl Link {
                     }
                 },
                 Attempt::NoConnection(error) => {
+                    self.doubt(slot, asked.as_ref());
                     asked = None;
-                    let error = pause(error).await;
-                    let _ = self.refresh().await;
+                    self.refresh().await;
                     error
                 }
             };
@@ -234,7 +248,7 @@ impl Link {
             Ok((seconds, micros)) => Ok(seconds * 1_000 + micros / 1_000),
             Err(error) => {
                 self.forget(0, None);
-                let _ = self.refresh().await;
+                self.refresh().await;
                 Err(error)
             }
         }
@@ -263,7 +277,13 @@ impl Link {
     /// A connection that failed is not used again.
     fn forget(&self, slot: u16, asked: Option<&Address>) {
         if let Some(address) = asked.cloned().or_else(|| self.address_of(slot)) {
-            self.known.lock().connections.remove(&address);
+            self.known.lock().failed(&address);
+        }
+    }
+
+    fn doubt(&self, slot: u16, asked: Option<&Address>) {
+        if let Some(address) = asked.cloned().or_else(|| self.address_of(slot)) {
+            self.known.lock().doubtful.insert(address, Instant::now() + DOUBTED_FOR);
         }
     }
 
@@ -278,30 +298,58 @@ impl Link {
         known.ranges.insert(slot, Some(target));
     }
 
-    /// Asks any node who has which slots.
-    pub(super) async fn refresh(&self) -> RedisResult<()> {
-        let nodes: Vec<Address> = self.known.lock().connections.keys().cloned().collect();
+    /// Learns anew who has which slots, once for all that ask at the same time. What cannot be learnt now is asked for again by whoever needs it.
+    async fn refresh(&self) {
+        // The pause is part of the round, so that there are no more rounds than that however many tags meet an outage.
+        let round = async {
+            tokio::time::sleep(PAUSE).await;
+            self.find_slots().await
+        };
+        let _ = self.refreshes.after_now(round).await;
+    }
+
+    /// Asks one node after the other who has which slots, until one knows it of all. Those in doubt are asked last: a primary that was cut off
+    /// goes on saying that its slots are its own. And a node that has just started empty knows of no slots at all.
+    async fn find_slots(&self) -> RedisResult<()> {
+        let (nodes, doubtful): (Vec<Address>, BTreeSet<Address>) = {
+            let mut known = self.known.lock();
+            known.doubtful.retain(|_, until| Instant::now() < *until);
+            (known.connections.keys().cloned().collect(), known.doubtful.keys().cloned().collect())
+        };
         let seeds = self.seeds.iter().filter_map(|seed| match seed.addr() {
             ConnectionAddr::Tcp(host, port) => Some((host.clone(), *port)),
             _ => None,
         });
-        let mut last = error("no address of the cluster is set");
-        for address in nodes.into_iter().chain(seeds) {
+        let (last, first): (Vec<Address>, Vec<Address>) = nodes.into_iter().chain(seeds).partition(|address| doubtful.contains(address));
+        let mut failure = error("no address of the cluster is set");
+        let mut best: Option<(usize, Ranges)> = None;
+        let mut asked = BTreeSet::new();
+        for address in first.into_iter().chain(last) {
+            if !asked.insert(address.clone()) {
+                continue;
+            }
             match self.slots(&address).await {
                 Ok(ranges) => {
-                    self.known.lock().ranges = ranges;
-                    return Ok(());
+                    let served = served(&ranges);
+                    if best.as_ref().is_none_or(|(most, _)| served > *most) {
+                        best = Some((served, ranges));
+                    }
+                    if served == SLOTS {
+                        break;
+                    }
                 }
                 Err(error) => {
-                    self.known.lock().connections.remove(&address);
-                    last = error;
+                    self.known.lock().failed(&address);
+                    failure = error;
                 }
             }
         }
-        Err(last)
+        let Some((_, ranges)) = best else { return Err(failure) };
+        self.known.lock().ranges = ranges;
+        Ok(())
     }
 
-    async fn slots(&self, from: &Address) -> RedisResult<BTreeMap<u16, Option<Address>>> {
+    async fn slots(&self, from: &Address) -> RedisResult<Ranges> {
         let mut connection = self.connection(from).await?;
         let rows: Vec<Value> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
         let mut ranges = BTreeMap::from([(0, None)]);
@@ -316,6 +364,12 @@ impl Link {
         }
         Ok(ranges)
     }
+}
+
+/// Slots that somebody has.
+fn served(ranges: &Ranges) -> usize {
+    let ends = ranges.keys().skip(1).map(|first| usize::from(*first)).chain([SLOTS]);
+    ranges.iter().zip(ends).filter(|((_, address), _)| address.is_some()).map(|((first, _), end)| end - usize::from(*first)).sum()
 }
 
 /// First and last slot, and the host and port of the primary.

@@ -46,7 +46,7 @@ pub use zones::ZoneDeletion;
 use crate::types::Ack;
 use bunho_domain::time::Millis;
 use link::{Link, RunError};
-use order::{Answer, Left, Order, Repeat, To, Until};
+use order::{Answer, Left, Order, Repeat, Request, To, Until};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -184,7 +184,7 @@ pub struct Decider {
     options: DeciderOptions,
     link: Arc<Link>,
     shipper: Shipper,
-    tags: Mutex<HashMap<Of, mpsc::Sender<Order>>>,
+    tags: Mutex<HashMap<Of, mpsc::Sender<Request>>>,
 }
 
 impl Decider {
@@ -205,7 +205,7 @@ impl Decider {
         self.link.time().await.map(Millis).map_err(|error| DecideError::Unavailable(error.to_string()))
     }
 
-    /// Ships what a tag's outbox still holds, whoever wrote it, some hundred entries at a time. For a node's background.
+    /// Ships what a tag's outbox still holds although whoever wrote it should have shipped it by now. For a node's background.
     ///
     /// # Errors
     /// [`DecideError::Overloaded`].
@@ -242,7 +242,7 @@ impl Decider {
         let (Of::Offer(number) | Of::Zone(number)) = tag;
         let give_up = tokio::time::Instant::now() + self.options.durable_within;
         loop {
-            let read = tag.read_outbox(EntryId::default());
+            let read = tag.read_outbox(EntryId::default(), 1, None);
             let answer = self.ask_about(tag, number, Vec::new(), read, Repeat::Freely, Until::Decided).await?;
             let left = wire::done(&answer).ok_or(Malformed("reading the outbox was refused"))?.array()?;
             if left == 0 {
@@ -257,7 +257,7 @@ impl Decider {
     }
 
     fn relay_left(&self, tag: Of, left: Left) -> Result<(), DecideError> {
-        self.tag(tag).try_send(Order::relay(tag, EntryId::default(), left)).map_err(|_| DecideError::Overloaded)
+        self.tag(tag).try_send(Request::Relay(left)).map_err(|_| DecideError::Overloaded)
     }
 
     /// The time that commands are given, where tests set it.
@@ -273,7 +273,7 @@ impl Decider {
         let until = if self.options.ack == Ack::Engine { Until::Decided } else { until };
         let (to, answer) = oneshot::channel();
         let order = Order { command, offer, others, repeat, until, tries: 0, to: To::Caller(to) };
-        self.tag(tag).try_send(order).map_err(|_| DecideError::Overloaded)?;
+        self.tag(tag).try_send(Request::Decide(order)).map_err(|_| DecideError::Overloaded)?;
         match tokio::time::timeout(self.options.durable_within, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(DecideError::Indeterminate("the task of its tag has ended".into())),
@@ -282,7 +282,7 @@ impl Decider {
     }
 
     /// The task of a tag, which is started at its first use.
-    fn tag(&self, of: Of) -> mpsc::Sender<Order> {
+    fn tag(&self, of: Of) -> mpsc::Sender<Request> {
         let mut tags = self.tags.lock();
         if let Some(orders) = tags.get(&of).filter(|orders| !orders.is_closed()) {
             return orders.clone();

@@ -3,7 +3,7 @@
 use crate::crowd::claim;
 use crate::redis::{Node, ask, audit, fresh_tag, nodes, offer_settings, open, seeds, seeds_of, start, start_alone, until};
 use bunho_domain::offer::settings::Kind;
-use bunho_engine::cluster::redis::{DecideError, DeciderOptions, Home, Patience};
+use bunho_engine::cluster::redis::{DecideError, DeciderOptions, Gathering, Home, Patience};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,4 +89,66 @@ async fn a_primary_that_was_cut_off_is_not_believed() {
     seeds.extend(seeds_of(nodes()));
     let (cluster, _) = open(DeciderOptions::new(seeds)).await;
     cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
+}
+
+/// A node that is told after a short while that the result is unknown.
+fn hasty(nodes: &[Node]) -> DeciderOptions {
+    DeciderOptions { durable_within: Duration::from_millis(500), ..DeciderOptions::new(seeds_of(nodes)) }
+}
+
+fn calls_of(nodes: &[Node], command: &str) -> u64 {
+    let named = format!("cmdstat_{command}:calls=");
+    let calls = |info: String| info.split_once(&named).map(|(_, rest)| rest.split(',').next().unwrap().parse::<u64>().unwrap());
+    nodes.iter().filter_map(|node| calls(ask(node.port, "INFO commandstats"))).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_is_out_keeps_redis_no_busier() {
+    const LEFT: u64 = 600;
+    let (nodes, home) = (start(), fresh_home());
+    let (one, one_journal) = open(hasty(&nodes)).await;
+    one.create(home, &offer_settings("drop", Kind::Coupon, 10_000), &audit()).await.unwrap();
+    one_journal.set_open(false);
+    let before = calls_of(&nodes, "evalsha");
+    let told = claim(&one, home, "a", None).await;
+    assert!(matches!(told, Err(DecideError::Indeterminate(_))));
+    let runs = calls_of(&nodes, "evalsha") - before;
+    assert!(runs < 10, "{runs} runs while a node waited for its own entry to be shipped");
+
+    let names: Vec<String> = (1..LEFT).map(|user| format!("u{user}")).collect();
+    futures_util::future::join_all(names.iter().map(|name| claim(&one, home, name, None))).await;
+    let (other, other_journal) = open(hasty(&nodes)).await;
+    other_journal.set_open(false);
+    let before = calls_of(&nodes, "evalsha");
+    for _ in 0..5 {
+        other.relay(home.tag).unwrap();
+        // Half a second, in which it waits for all of what it read.
+        assert!(matches!(claim(&other, home, "a", None).await, Ok(Err(_)) | Err(DecideError::Indeterminate(_))));
+    }
+    let runs = calls_of(&nodes, "evalsha") - before;
+    assert!(runs < 100, "{runs} runs of a node that relays");
+    other_journal.set_open(true);
+    until("all of it is shipped", || ask(owner(&nodes, home).port, &format!("XLEN {}", outbox(home))).starts_with(":0"));
+    assert_eq!(other_journal.entries().iter().filter(|entry| entry.version <= LEFT + 1).count() as u64, LEFT, "what is far behind too");
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_is_not_relayed_until_it_is_late() {
+    let home = fresh_home();
+    let (one, one_journal) = open(hasty(nodes())).await;
+    one.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
+    one_journal.set_open(false);
+    assert!(matches!(claim(&one, home, "a", None).await, Err(DecideError::Indeterminate(_))));
+    let other = |relay_after| {
+        let options = hasty(nodes());
+        DeciderOptions { gathering: Gathering { relay_after, ..options.gathering.clone() }, ..options }
+    };
+    let (patient, patients_journal) = open(other(Duration::from_secs(3_600))).await;
+    patient.relay(home.tag).unwrap();
+    assert!(matches!(patient.offer(home).await, Err(DecideError::Indeterminate(_))), "it waits for what it does not ship");
+    assert_eq!(patients_journal.entries().len(), 0);
+    let (late, lates_journal) = open(other(Duration::from_millis(100))).await;
+    late.relay(home.tag).unwrap();
+    assert_eq!(late.offer(home).await.unwrap().stock.confirmed, 1);
+    assert_eq!(lates_journal.entries().len(), 1);
 }

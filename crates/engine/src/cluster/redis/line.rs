@@ -169,6 +169,8 @@ pub enum Command<'a> {
         from: &'a str,
         /// At most so many.
         most: u32,
+        /// Only such as are at least so old.
+        age_ms: Option<u64>,
     },
 }
 
@@ -217,8 +219,8 @@ impl Command<'_> {
             Self::Reserve | Self::Minute | Self::Delete | Self::Resume | Self::Recover | Self::Standing | Self::Forget => 0,
             Self::Sweep { .. } | Self::Discard { .. } | Self::Suspend { .. } | Self::Status { .. } => 1,
             Self::Admitted(_) | Self::Left(_) | Self::Hold { .. } => 1,
-            Self::Define { .. } | Self::Outbox { .. } => 2,
-            Self::Create { .. } | Self::Join { .. } => 3,
+            Self::Define { .. } => 2,
+            Self::Create { .. } | Self::Join { .. } | Self::Outbox { .. } => 3,
             Self::Leave { .. } | Self::Shipped { .. } => 4,
             Self::Poll { .. } => 5,
             Self::Restore { .. } => 6,
@@ -250,7 +252,7 @@ impl Command<'_> {
                     .bool(draining)
             }
             Self::Hold { period_ms } => writer.int(period_ms.into()),
-            Self::Outbox { from, most } => writer.text(from).int(most.into()),
+            Self::Outbox { from, most, age_ms } => writer.text(from).int(most.into()).int_or_none(age_ms.map(u64::cast_signed)),
         }
     }
 }

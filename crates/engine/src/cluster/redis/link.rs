@@ -68,6 +68,17 @@ impl std::fmt::Display for EntryId {
     }
 }
 
+impl EntryId {
+    /// The first id after this one, as far as there is any.
+    pub(super) fn next(self) -> Self {
+        match (self.seq.checked_add(1), self.ms.checked_add(1)) {
+            (Some(seq), _) => Self { seq, ..self },
+            (None, Some(ms)) => Self { ms, seq: 0 },
+            (None, None) => self,
+        }
+    }
+}
+
 /// Commands whose keys are all in one slot.
 pub(super) struct Run<'a> {
     pub(super) script: &'a Script,
@@ -154,7 +165,8 @@ impl Link {
         loop {
             let again = match self.attempt(slot, asked.as_ref(), run.command(whole)).await {
                 Attempt::Done(Ok(value)) => {
-                    return Reply::parse(value).ok_or_else(|| RunError::MayHaveRun("an answer of another form".into()));
+                    let reply = Reply::parse(value).filter(|reply| reply.answers.len() == run.orders.len());
+                    return reply.ok_or_else(|| RunError::MayHaveRun("an answer of another form".into()));
                 }
                 Attempt::Done(Err(error)) => match error.code() {
                     Some("NOSCRIPT") => {
@@ -445,7 +457,7 @@ impl Reply {
             (true, _) => EntryId::default(),
             (false, Value::Int(1)) => entry_id(&at)?,
             // Empty: the last one that it gave is gone too.
-            (false, _) => entry_id(&at).map(|EntryId { ms, seq }| EntryId { ms, seq: seq + 1 })?,
+            (false, _) => entry_id(&at)?.next(),
         };
         let answers = pairs(answers)?.into_iter().map(|(id, answer)| (entry_id(&id), answer)).collect();
         let entries = pairs(entries)?.into_iter().map(|(id, entry)| Some((entry_id(&id)?, entry))).collect::<Option<_>>()?;
@@ -466,6 +478,17 @@ fn pairs(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_that_is_as_great_as_can_be_is_read_too() {
+        let reply = |last: &str| {
+            let nothing = || Value::Array(Vec::new());
+            Reply::parse(Value::Array(vec![Value::BulkString(last.into()), Value::Int(0), nothing(), nothing()])).expect("a reply").head
+        };
+        assert_eq!(reply("5-7"), EntryId { ms: 5, seq: 8 });
+        assert_eq!(reply(&format!("5-{}", u64::MAX)), EntryId { ms: 6, seq: 0 });
+        assert_eq!(reply(&format!("{0}-{0}", u64::MAX)), EntryId { ms: u64::MAX, seq: u64::MAX });
+    }
 
     #[test]
     fn slots_are_those_of_redis() {

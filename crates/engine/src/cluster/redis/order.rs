@@ -2,8 +2,9 @@
 
 use super::DecideError;
 use super::link::EntryId;
-use super::of::Of;
+use super::of::{ENTRIES_MOST, Of};
 use super::shipper::Entry;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// A packed answer, or why there is none.
@@ -25,6 +26,13 @@ pub(super) enum Until {
     Shipped,
 }
 
+/// What the task of a tag is asked for.
+pub(super) enum Request {
+    Decide(Order),
+    /// To ship what the outbox holds, whoever wrote it.
+    Relay(Left),
+}
+
 /// A command on its way.
 pub(super) struct Order {
     pub(super) command: Vec<u8>,
@@ -42,16 +50,16 @@ pub(super) enum To {
     Caller(oneshot::Sender<Answer>),
     /// The tag's task: these entries should be gone now.
     Removal(Vec<EntryId>),
-    /// The tag's task: entries to ship for others.
-    Relay(Left),
+    /// The tag's task: entries to ship for others, from this id on.
+    Relay(Left, EntryId),
 }
 
-/// What of the outbox a relay ships.
+/// What a relay does with what it finds in the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
-    /// What was decided under the epoch that the offer or zone still has.
+    /// Ships what its node should have shipped by now, and removes what was decided under the epoch that the offer or zone still has.
     Now,
-    /// What an earlier epoch left as well: before state is loaded anew.
+    /// Ships and removes everything, what an earlier epoch left as well: before state is loaded anew.
     Ever,
 }
 
@@ -70,8 +78,10 @@ impl Order {
         Self::of_the_task(of, of.removal(epoch, draining, entries), Repeat::Yes, to)
     }
 
-    pub(super) fn relay(tag: Of, from: EntryId, left: Left) -> Self {
-        Self::of_the_task(tag, tag.read_outbox(from), Repeat::Freely, To::Relay(left))
+    pub(super) fn relay(tag: Of, from: EntryId, left: Left, relay_after: Duration) -> Self {
+        // Younger ones are on their way, as a rule. Who drains is sure that they are not.
+        let age = (left == Left::Now).then_some(relay_after);
+        Self::of_the_task(tag, tag.read_outbox(from, ENTRIES_MOST, age), Repeat::Freely, To::Relay(left, from))
     }
 
     fn of_the_task(of: Of, command: Vec<u8>, repeat: Repeat, to: To) -> Self {

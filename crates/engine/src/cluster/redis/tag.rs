@@ -6,7 +6,7 @@
 use super::DecideError;
 use super::link::{EntryId, Link, Reply, Run, RunError, entry_id};
 use super::of::{ENTRIES_MOST, Of};
-use super::order::{Answer, Left, Order, Repeat, To, Until};
+use super::order::{Answer, Left, Order, Repeat, Request, To, Until};
 use super::shipper::{Entry, Shipper};
 use super::wire::{self, Written};
 use futures_util::future::BoxFuture;
@@ -37,6 +37,8 @@ const TRIES_MAX: u8 = 5;
 const QUEUE_MAX: usize = 4_096;
 /// How often the outbox is looked at while answers wait for what another node ships.
 const PEEK: Duration = Duration::from_millis(2);
+/// How often answers are thrown away that nobody waits for any more.
+const SWEEP: Duration = Duration::from_millis(100);
 /// Before entries are shipped again that the journal did not take.
 const SHIP_AGAIN: Duration = Duration::from_millis(100);
 
@@ -58,7 +60,7 @@ pub(super) struct Tag {
     link: Arc<Link>,
     shipper: Shipper,
     gathering: Gathering,
-    orders: mpsc::Receiver<Order>,
+    requests: mpsc::Receiver<Request>,
     queue: VecDeque<Order>,
     gathering_since: Option<Instant>,
     steps: FuturesUnordered<BoxFuture<'static, Step>>,
@@ -74,13 +76,20 @@ pub(super) struct Tag {
     head: EntryId,
     waiting: BTreeMap<EntryId, Vec<Waiting>>,
     looked: Instant,
+    swept: Instant,
+    /// When the outbox was last read for what others left, and up to which entry: what is before that this task has, or had.
     relayed: Instant,
+    read_to: EntryId,
+    /// Whether it is being read.
+    relaying: bool,
+    /// When to read it next: an answer was lost, and with it perhaps entries that nobody ships; or somebody asks for it.
+    relay_due: Option<Instant>,
+    /// What it then holds is all to be removed.
+    draining: bool,
     /// Redis had no memory for the last run.
     full: bool,
     /// The last run failed, and that was said.
     broken: bool,
-    /// An answer was lost, and with it perhaps entries that nobody ships.
-    relay_due: Option<Instant>,
 }
 
 impl Tag {
@@ -90,7 +99,7 @@ impl Tag {
         link: Arc<Link>,
         shipper: Shipper,
         gathering: Gathering,
-        orders: mpsc::Receiver<Order>,
+        requests: mpsc::Receiver<Request>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -100,7 +109,7 @@ impl Tag {
             link,
             shipper,
             gathering,
-            orders,
+            requests,
             queue: VecDeque::new(),
             gathering_since: None,
             steps: FuturesUnordered::new(),
@@ -113,10 +122,14 @@ impl Tag {
             head: EntryId::default(),
             waiting: BTreeMap::new(),
             looked: now,
+            swept: now,
             relayed: now,
+            read_to: EntryId::default(),
+            relaying: false,
+            relay_due: None,
+            draining: false,
             full: false,
             broken: false,
-            relay_due: None,
         }
     }
 
@@ -129,11 +142,11 @@ impl Tag {
             self.ship();
             let wake = tokio::time::Instant::from_std(self.wake());
             tokio::select! {
-                order = self.orders.recv(), if open && self.queue.len() < QUEUE_MAX => match order {
-                    Some(order) => {
-                        self.queue.push_back(order);
-                        while self.queue.len() < QUEUE_MAX && let Ok(order) = self.orders.try_recv() {
-                            self.queue.push_back(order);
+                request = self.requests.recv(), if open && self.queue.len() < QUEUE_MAX => match request {
+                    Some(request) => {
+                        self.take(request);
+                        while self.queue.len() < QUEUE_MAX && let Ok(request) = self.requests.try_recv() {
+                            self.take(request);
                         }
                     }
                     None => open = false,
@@ -150,6 +163,19 @@ impl Tag {
         }
     }
 
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Decide(order) => self.queue.push_back(order),
+            Request::Relay(left) => self.relay_at(Instant::now(), left),
+        }
+    }
+
+    /// Has the outbox read at that time, if it is not read before.
+    fn relay_at(&mut self, due: Instant, left: Left) {
+        self.relay_due = Some(self.relay_due.map_or(due, |before| before.min(due)));
+        self.draining |= left == Left::Ever;
+    }
+
     fn wake(&self) -> Instant {
         let mut wake = Instant::now() + Duration::from_secs(1);
         if let Some(since) = self.gathering_since
@@ -160,18 +186,20 @@ impl Tag {
         if !self.unshipped.is_empty() && !self.shipping {
             wake = wake.min(self.ship_from);
         }
-        if !self.waiting.is_empty() && self.runs == 0 {
+        if self.runs == 0 && self.held_up_since().is_some() {
             wake = wake.min(self.looked + PEEK);
         }
         match self.relay_due {
-            // One that is queued leaves with the next run; to look again before that would be to look all the time.
-            Some(due) if !self.has_relay_queued() => wake.min(due),
+            Some(due) if !self.relaying => wake.min(due),
             _ => wake,
         }
     }
 
-    fn has_relay_queued(&self) -> bool {
-        self.queue.iter().any(|order| matches!(order.to, To::Relay(_)))
+    /// Since when the first answer has waited for what another node ships, if it does. Of what waits for this node's own shipping there is
+    /// nothing new to be found in the outbox.
+    fn held_up_since(&self) -> Option<Instant> {
+        let (id, waiting) = self.waiting.first_key_value()?;
+        self.mine.first().is_none_or(|mine| id < mine).then(|| waiting[0].since)
     }
 
     /// Sends runs as long as one is due.
@@ -222,7 +250,7 @@ impl Tag {
             }
             Err(error @ RunError::MayHaveRun(_)) => {
                 self.say_broken(&error);
-                self.relay_due.get_or_insert(Instant::now() + self.gathering.relay_after);
+                self.relay_at(Instant::now() + self.gathering.relay_after, Left::Now);
                 for order in orders.into_iter().rev() {
                     self.ask_again(order, &error);
                 }
@@ -263,9 +291,12 @@ impl Tag {
             // The entries stay in the outbox, and whoever finds them there ships them again.
             To::Removal(ids) => {
                 self.give_up(&ids);
-                self.relay_due = Some(Instant::now() + self.gathering.relay_after);
+                self.relay_at(Instant::now() + self.gathering.relay_after, Left::Now);
             }
-            To::Relay(_) => self.relay_due = Some(Instant::now() + self.gathering.relay_after),
+            To::Relay(left, _) => {
+                self.relaying = false;
+                self.relay_at(Instant::now() + self.gathering.relay_after, left);
+            }
         }
     }
 
@@ -295,7 +326,7 @@ impl Tag {
         let in_doubt = order.may_have_run();
         match order.to {
             To::Removal(ids) => self.removed(ids, &answer),
-            To::Relay(left) => self.relay(&answer, left),
+            To::Relay(left, from) => self.relay(&answer, left, from),
             // More is due than one run may settle: its turn comes again.
             To::Caller(_) if wire::is_again(&answer) => self.queue.push_back(order),
             To::Caller(to) if in_doubt && !wire::is_decided(&answer) => {
@@ -365,6 +396,8 @@ impl Tag {
 
     /// Whoever waits for these entries cannot be told any more whether they stand.
     fn give_up(&mut self, ids: &[EntryId]) {
+        // They are to be found again: as what another node left.
+        self.read_to = EntryId::default();
         for id in ids {
             self.mine.remove(id);
             for waiting in self.waiting.remove(id).into_iter().flatten() {
@@ -376,45 +409,54 @@ impl Tag {
     /// Looks after answers that wait for what another node ships.
     fn look(&mut self) {
         let now = Instant::now();
-        // Nobody waits any more for an answer whose caller has gone away.
-        self.waiting.retain(|_, waiting| {
-            waiting.retain(|waiting| !waiting.to.is_closed());
-            !waiting.is_empty()
-        });
-        let foreign = self.waiting.iter().find(|(id, _)| !self.mine.contains(*id)).and_then(|(_, waiting)| waiting.first());
+        if now >= self.swept + SWEEP {
+            self.swept = now;
+            self.waiting.retain(|_, waiting| {
+                waiting.retain(|waiting| !waiting.to.is_closed());
+                !waiting.is_empty()
+            });
+        }
+        let held_up = self.held_up_since();
         let relay_after = self.gathering.relay_after;
-        let late = foreign.is_some_and(|waiting| now >= waiting.since + relay_after) && now >= self.relayed + relay_after;
-        if late || self.relay_due.is_some_and(|due| now >= due) {
-            if !self.has_relay_queued() {
-                self.relay_due = None;
-                self.relayed = now;
-                self.queue.push_front(Order::relay(self.of, self.head, Left::Now));
-            }
-        } else if !self.waiting.is_empty() && self.runs == 0 && self.queue.is_empty() && now >= self.looked + PEEK {
+        let late = held_up.is_some_and(|since| now >= since + relay_after) && now >= self.relayed + relay_after;
+        if (late || self.relay_due.is_some_and(|due| now >= due)) && !self.relaying {
+            (self.relaying, self.relay_due, self.relayed) = (true, None, now);
+            let left = if std::mem::take(&mut self.draining) { Left::Ever } else { Left::Now };
+            self.queue.push_front(Order::relay(self.of, self.read_to.next(), left, relay_after));
+        } else if held_up.is_some() && self.runs == 0 && self.queue.is_empty() && now >= self.looked + PEEK {
             self.run(Vec::new(), false);
         }
     }
 
-    fn relay(&mut self, answer: &[u8], left: Left) {
+    fn relay(&mut self, answer: &[u8], left: Left, from: EntryId) {
+        self.relaying = false;
+        // Unless some of what is before was given up meanwhile.
+        let goes_on = from <= self.read_to.next();
+        let mut last = self.read_to;
         let Some(mut reader) = wire::done(answer) else { return };
         let Ok(count) = reader.array() else { return };
         for _ in 0..count / 2 {
             let (Ok(id), Ok(packed)) = (reader.bytes(), reader.bytes()) else { return };
-            match (entry_id(id), wire::written(packed)) {
-                (Some(id), Ok(written)) => {
+            let Some(id) = entry_id(id) else { return };
+            match wire::written(packed) {
+                Ok(written) => {
                     if left == Left::Ever && !self.mine.contains(&id) {
                         self.give_up(&[id]);
                         self.drained.insert(id);
                     }
                     self.take_entry(id, written);
                 }
-                _ => tracing::error!(tag = %self.of, "an entry of the outbox cannot be read"),
+                Err(error) => tracing::error!(tag = %self.of, %id, %error, "an entry of the outbox cannot be read"),
             }
+            last = id;
+        }
+        if goes_on {
+            self.read_to = last;
         }
         // Entries of this node's own runs came with their answers and may be later than these.
         self.unshipped.sort_by_key(|entry| entry.id);
         if count / 2 >= ENTRIES_MOST {
-            self.relay_due = Some(Instant::now() + PEEK);
+            self.relay_at(Instant::now(), left);
         }
     }
 }

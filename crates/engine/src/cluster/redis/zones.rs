@@ -175,7 +175,7 @@ impl Decider {
     /// # Errors
     /// [`DecideError::Exists`] while it is neither; [`DecideError::Unavailable`] while its outbox is not empty.
     pub async fn forget_zone(&self, home: ZoneHome) -> Result<(), DecideError> {
-        let read = Of::Zone(home.number).read_outbox(EntryId::default());
+        let read = Of::Zone(home.number).read_outbox(EntryId::default(), 1, None);
         let answer = self.ask_about(Of::Zone(home.number), home.number, Vec::new(), read, Repeat::Freely, Until::Decided).await?;
         if wire::done(&answer).ok_or(Malformed("reading the outbox was refused"))?.array()? > 0 {
             return Err(DecideError::Unavailable("its outbox is not empty".into()));

@@ -323,10 +323,16 @@ function plain.shipped(_, c)
   return { OK }
 end
 
--- Entries of the outbox after an id, for whoever ships what its own node did not.
+-- Entries of the outbox from an id on, for whoever ships what its own node did not; with an age, those that are at least so many milliseconds
+-- old. Where ids are ahead of the clock, as that of the primary before this one may have been, nobody can tell.
 function plain.outbox(_, c)
+  local upto = '+'
+  if c[8] then
+    local newest = call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+    if newest and tonumber(string.match(newest[1], '^%d+')) <= run.now then upto = string.format('%d', run.now - c[8]) end
+  end
   local entries = {}
-  for _, row in ipairs(call('XRANGE', KEYS[1], c[6], '+', 'COUNT', c[7])) do
+  for _, row in ipairs(call('XRANGE', KEYS[1], c[6], upto, 'COUNT', c[7])) do
     entries[#entries + 1] = row[1]
     entries[#entries + 1] = row[2][2]
   end

@@ -152,3 +152,19 @@ async fn what_is_on_its_way_is_not_relayed_until_it_is_late() {
     assert_eq!(late.offer(home).await.unwrap().stock.confirmed, 1);
     assert_eq!(lates_journal.entries().len(), 1);
 }
+
+#[tokio::test]
+async fn replicas_are_not_waited_for_where_nothing_is_written() {
+    let (nodes, home) = (start(), fresh_home());
+    // None of no replicas is always there, so every run that waits does so.
+    let (cluster, _) = open(DeciderOptions { replicas: Some(0), ..DeciderOptions::new(seeds_of(&nodes)) }).await;
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 500), &audit()).await.unwrap();
+    let written = calls_of(&nodes, "wait");
+    assert!(written >= 2, "one for the entry, one for its removal");
+    for _ in 0..20 {
+        cluster.versions(home.tag, &[home.offer]).await.unwrap();
+    }
+    cluster.relay(home.tag).unwrap();
+    cluster.drain(home.tag).await.unwrap();
+    assert_eq!(calls_of(&nodes, "wait"), written);
+}

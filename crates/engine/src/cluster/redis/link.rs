@@ -88,6 +88,8 @@ pub(super) struct Run<'a> {
     pub(super) orders: &'a [Order],
     /// Whether it touches no key but these.
     pub(super) all_declared: bool,
+    /// Whether any of the commands may write: what replicas should have before it is answered.
+    pub(super) may_write: bool,
 }
 
 /// What a run answered.
@@ -163,7 +165,7 @@ impl Link {
         let give_up = Instant::now() + self.patience.cluster;
         let (slot, mut whole, mut asked) = (run.slot, false, None);
         loop {
-            let again = match self.attempt(slot, asked.as_ref(), run.command(whole)).await {
+            let again = match self.attempt(run, asked.as_ref(), whole).await {
                 Attempt::Done(Ok(value)) => {
                     let reply = Reply::parse(value).filter(|reply| reply.answers.len() == run.orders.len());
                     return reply.ok_or_else(|| RunError::MayHaveRun("an answer of another form".into()));
@@ -216,8 +218,8 @@ impl Link {
         }
     }
 
-    async fn attempt(&self, slot: u16, asked: Option<&Address>, command: Cmd) -> Attempt {
-        let address = asked.cloned().or_else(|| self.address_of(slot));
+    async fn attempt(&self, run: &Run<'_>, asked: Option<&Address>, whole: bool) -> Attempt {
+        let address = asked.cloned().or_else(|| self.address_of(run.slot));
         let Some(address) = address else { return Attempt::NoConnection(error("no node has this slot")) };
         let mut connection = match self.connection(&address).await {
             Ok(connection) => connection,
@@ -227,8 +229,8 @@ impl Link {
         if asked.is_some() {
             pipeline.cmd("ASKING");
         }
-        pipeline.add_command(command);
-        let wait_for = self.replicas.filter(|_| !self.known.lock().lags(&address));
+        pipeline.add_command(run.command(whole));
+        let wait_for = self.replicas.filter(|_| run.may_write && !self.known.lock().lags(&address));
         if let Some(replicas) = wait_for {
             pipeline.cmd("WAIT").arg(replicas).arg(REPLICAS_WITHIN.as_millis() as u64);
         }

@@ -73,6 +73,10 @@ impl Order {
         self.tries > 0 && self.repeat != Repeat::Freely
     }
 
+    pub(super) fn may_write(&self) -> bool {
+        self.repeat != Repeat::Freely
+    }
+
     pub(super) fn removal(of: Of, epoch: u32, draining: bool, entries: &[&Entry]) -> Self {
         let to = To::Removal(entries.iter().map(|entry| entry.id).collect());
         Self::of_the_task(of, of.removal(epoch, draining, entries), Repeat::Yes, to)

@@ -226,8 +226,9 @@ impl Tag {
         let keys = self.of.keys(&self.outbox, orders.iter().flat_map(Order::offers));
         let (link, slot, outbox_max) = (self.link.clone(), self.slot, self.gathering.outbox_max);
         let (script, all_declared) = (self.of.script(removals_alone), self.of.declares_all());
+        let may_write = orders.iter().any(Order::may_write);
         self.steps.push(Box::pin(async move {
-            let result = link.run(&Run { script, slot, keys, outbox_max, orders: &orders, all_declared }).await;
+            let result = link.run(&Run { script, slot, keys, outbox_max, orders: &orders, all_declared, may_write }).await;
             Step::Landed(orders, result)
         }));
     }

@@ -3,9 +3,10 @@
 use crate::crowd::claim;
 use crate::redis::{Node, ask, audit, fresh_tag, nodes, offer_settings, open, seeds, seeds_of, start, start_alone, until};
 use bunho_domain::offer::settings::Kind;
-use bunho_engine::cluster::redis::{DecideError, DeciderOptions, Gathering, Home, Patience};
+use bunho_engine::cluster::redis::{DecideError, DeciderOptions, Gathering, Home, Patience, Shipper};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// After which a connection counts as broken here.
 const RESPOND: Duration = Duration::from_millis(100);
@@ -167,4 +168,55 @@ async fn replicas_are_not_waited_for_where_nothing_is_written() {
     cluster.relay(home.tag).unwrap();
     cluster.drain(home.tag).await.unwrap();
     assert_eq!(calls_of(&nodes, "wait"), written);
+}
+
+/// As after a failover to a replica that did not have the last entries.
+fn loses_its_last_entries(node: &Node, home: Home) {
+    assert_eq!(ask(node.port, "DEBUG CHANGE-REPL-ID"), "+OK\r\n");
+    assert_eq!(ask(node.port, &format!("XTRIM {} MAXLEN 0", outbox(home))), ":1\r\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_node_wrote_and_redis_lost_is_not_answered_for() {
+    let (nodes, home) = (start(), fresh_home());
+    let options = DeciderOptions::new(seeds_of(&nodes));
+    // It never ships for others, as if there was no time to.
+    let gathering = Gathering { relay_after: Duration::from_secs(3_600), ..options.gathering.clone() };
+    let (cluster, _) = open(DeciderOptions { gathering, ..options.clone() }).await;
+    let cluster = Arc::new(cluster);
+    cluster.create(home, &offer_settings("one", Kind::Coupon, 1), &audit()).await.unwrap();
+    let (shipments, receiver) = mpsc::channel(1);
+    drop(receiver);
+    let dead = bunho_engine::cluster::redis::Decider::open(hasty(&nodes), Shipper::Channel(shipments)).await.unwrap();
+    assert!(matches!(claim(&dead, home, "a", Some("k")).await, Err(DecideError::Indeterminate(_))));
+    drop(dead);
+    let before = calls_of(&nodes, "evalsha");
+    let replayed = tokio::spawn({
+        let cluster = cluster.clone();
+        async move { claim(&cluster, home, "a", Some("k")).await }
+    });
+    until("it waits for the dead node's entry", || calls_of(&nodes, "evalsha") > before + 3);
+    loses_its_last_entries(owner(&nodes, home), home);
+    let told = replayed.await.unwrap();
+    assert!(matches!(&told, Err(DecideError::Indeterminate(reason)) if reason.contains("lost")), "{told:?}");
+}
+
+#[tokio::test]
+async fn entries_of_a_primary_whose_clock_is_behind_are_waited_for_too() {
+    let (nodes, home) = (start(), fresh_home());
+    let (cluster, journal) = open(hasty(&nodes)).await;
+    let outbox = outbox(home);
+    let node = owner(&nodes, home);
+    let ahead_ms = 3_600_000 + std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    ask(node.port, &format!("XADD {outbox} {ahead_ms}-1 r x"));
+    ask(node.port, &format!("XDEL {outbox} {ahead_ms}-1"));
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
+    // The replica that takes over has seen the removal and is an hour behind.
+    assert_eq!(ask(node.port, "DEBUG CHANGE-REPL-ID"), "+OK\r\n");
+    assert_eq!(ask(node.port, &format!("DEL {outbox}")), ":1\r\n");
+    cluster.resume(home).await.unwrap();
+    journal.set_open(false);
+    let told = claim(&cluster, home, "a", None).await;
+    assert!(matches!(told, Err(DecideError::Indeterminate(_))), "{told:?}");
+    assert_eq!(journal.entries().len(), 1, "it is in Redis alone");
 }

@@ -100,6 +100,8 @@ pub(super) struct Reply {
     pub(super) answers: Vec<(Option<EntryId>, Vec<u8>)>,
     /// What the run appended to the outbox.
     pub(super) entries: Vec<(EntryId, Vec<u8>)>,
+    /// Which life of which Redis process it was in.
+    pub(super) life: Vec<u8>,
 }
 
 pub(super) struct Link {
@@ -453,7 +455,7 @@ fn bytes(value: Value) -> Option<Vec<u8>> {
 impl Reply {
     fn parse(value: Value) -> Option<Self> {
         let Value::Array(parts) = value else { return None };
-        let [at, kept, answers, entries]: [Value; 4] = parts.try_into().ok()?;
+        let [at, kept, answers, entries, life]: [Value; 5] = parts.try_into().ok()?;
         let at = bytes(at)?;
         let head = match (at.is_empty(), kept) {
             (true, _) => EntryId::default(),
@@ -463,7 +465,7 @@ impl Reply {
         };
         let answers = pairs(answers)?.into_iter().map(|(id, answer)| (entry_id(&id), answer)).collect();
         let entries = pairs(entries)?.into_iter().map(|(id, entry)| Some((entry_id(&id)?, entry))).collect::<Option<_>>()?;
-        Some(Self { head, answers, entries })
+        Some(Self { head, answers, entries, life: bytes(life)? })
     }
 }
 
@@ -485,7 +487,15 @@ mod tests {
     fn an_id_that_is_as_great_as_can_be_is_read_too() {
         let reply = |last: &str| {
             let nothing = || Value::Array(Vec::new());
-            Reply::parse(Value::Array(vec![Value::BulkString(last.into()), Value::Int(0), nothing(), nothing()])).expect("a reply").head
+            Reply::parse(Value::Array(vec![
+                Value::BulkString(last.into()),
+                Value::Int(0),
+                nothing(),
+                nothing(),
+                Value::BulkString(Vec::new()),
+            ]))
+            .expect("a reply")
+            .head
         };
         assert_eq!(reply("5-7"), EntryId { ms: 5, seq: 8 });
         assert_eq!(reply(&format!("5-{}", u64::MAX)), EntryId { ms: 6, seq: 0 });

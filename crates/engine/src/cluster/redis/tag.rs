@@ -74,6 +74,8 @@ pub(super) struct Tag {
     drained: BTreeSet<EntryId>,
     /// Every entry of the outbox before this one is gone.
     head: EntryId,
+    /// In this life of Redis; empty until the first answer.
+    life: Vec<u8>,
     waiting: BTreeMap<EntryId, Vec<Waiting>>,
     looked: Instant,
     swept: Instant,
@@ -120,6 +122,7 @@ impl Tag {
             mine: BTreeSet::new(),
             drained: BTreeSet::new(),
             head: EntryId::default(),
+            life: Vec::new(),
             waiting: BTreeMap::new(),
             looked: now,
             swept: now,
@@ -309,11 +312,29 @@ impl Tag {
                 Err(error) => tracing::error!(tag = %self.of, %id, %error, "an entry of the outbox cannot be read"),
             }
         }
+        // An outbox that there was does not end, unless Redis has lost it.
+        if self.life != reply.life || (reply.head == EntryId::default() && self.head > reply.head) {
+            self.another_life(reply.life);
+        }
         self.head = self.head.max(reply.head);
         for (order, (depends, answer)) in orders.into_iter().zip(reply.answers) {
             self.answer(order, depends, answer);
         }
         self.release();
+    }
+
+    /// What was in the outbox may be lost, and later entries may have lower ids: that one is not there says nothing of whether the journal has it.
+    /// This node's own are another matter, since they leave when Redis says so to this node.
+    fn another_life(&mut self, life: Vec<u8>) {
+        self.life = life;
+        self.head = EntryId::default();
+        self.read_to = EntryId::default();
+        for (_, waiting) in self.waiting.extract_if(.., |id, _| !self.mine.contains(id)) {
+            for waiting in waiting {
+                let reason = "Redis may have lost what another node decided";
+                let _ = waiting.to.send(Err(DecideError::Indeterminate(reason.into())));
+            }
+        }
     }
 
     fn take_entry(&mut self, id: EntryId, written: Written) {
@@ -333,7 +354,7 @@ impl Tag {
             To::Caller(to) if in_doubt && !wire::is_decided(&answer) => {
                 let _ = to.send(Err(DecideError::Indeterminate("it may have run, and now Redis does not decide about it".into())));
             }
-            To::Caller(to) => match depends.filter(|id| order.until == Until::Shipped && *id >= self.head) {
+            To::Caller(to) => match depends.filter(|id| order.until == Until::Shipped && (*id >= self.head || self.mine.contains(id))) {
                 Some(id) => self.waiting.entry(id).or_default().push(Waiting { answer, to, since: Instant::now() }),
                 None => {
                     let _ = to.send(Ok(answer));

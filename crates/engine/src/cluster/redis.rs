@@ -53,6 +53,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tag::Tag;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// Where an offer lives, and as whom the node knows it.
@@ -115,6 +116,7 @@ impl DeciderOptions {
                 runs_max: 2,
                 outbox_max: 20_000,
                 relay_after: Duration::from_millis(100),
+                idle: Duration::from_secs(60),
             },
             patience: Patience { connect: Duration::from_secs(1), respond: Duration::from_secs(2), cluster: Duration::from_secs(3) },
             clock: DeciderClock::Redis,
@@ -184,7 +186,7 @@ pub struct Decider {
     options: DeciderOptions,
     link: Arc<Link>,
     shipper: Shipper,
-    tags: Mutex<HashMap<Of, mpsc::Sender<Request>>>,
+    tags: Arc<Mutex<HashMap<Of, mpsc::Sender<Request>>>>,
 }
 
 impl Decider {
@@ -194,7 +196,7 @@ impl Decider {
     /// [`DecideError::Unreachable`]: no node answers, or what answers is not a cluster.
     pub async fn open(options: DeciderOptions, shipper: Shipper) -> Result<Self, DecideError> {
         let link = Link::open(&options.seeds, options.patience.clone(), options.replicas).await.map_err(DecideError::Unreachable)?;
-        Ok(Self { options, link: Arc::new(link), shipper, tags: Mutex::default() })
+        Ok(Self { options, link: Arc::new(link), shipper, tags: Arc::default() })
     }
 
     /// Redis's clock.
@@ -257,7 +259,7 @@ impl Decider {
     }
 
     fn relay_left(&self, tag: Of, left: Left) -> Result<(), DecideError> {
-        self.tag(tag).try_send(Request::Relay(left)).map_err(|_| DecideError::Overloaded)
+        self.send(tag, Request::Relay(left))
     }
 
     /// The time that commands are given, where tests set it.
@@ -273,7 +275,7 @@ impl Decider {
         let until = if self.options.ack == Ack::Engine { Until::Decided } else { until };
         let (to, answer) = oneshot::channel();
         let order = Order { command, offer, others, repeat, until, tries: 0, to: To::Caller(to) };
-        self.tag(tag).try_send(Request::Decide(order)).map_err(|_| DecideError::Overloaded)?;
+        self.send(tag, Request::Decide(order))?;
         match tokio::time::timeout(self.options.durable_within, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(DecideError::Indeterminate("the task of its tag has ended".into())),
@@ -281,7 +283,19 @@ impl Decider {
         }
     }
 
-    /// The task of a tag, which is started at its first use.
+    fn send(&self, tag: Of, mut request: Request) -> Result<(), DecideError> {
+        // One that has just ended for want of work takes nothing more; the next one is new.
+        for _ in 0..2 {
+            match self.tag(tag).try_send(request) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(_)) => return Err(DecideError::Overloaded),
+                Err(TrySendError::Closed(back)) => request = back,
+            }
+        }
+        Err(DecideError::Unavailable("the task of its tag has ended".into()))
+    }
+
+    /// The task of a tag, which is started when there is none.
     fn tag(&self, of: Of) -> mpsc::Sender<Request> {
         let mut tags = self.tags.lock();
         if let Some(orders) = tags.get(&of).filter(|orders| !orders.is_closed()) {
@@ -289,7 +303,17 @@ impl Decider {
         }
         let (orders, queue) = mpsc::channel(self.options.in_flight_max);
         let (link, shipper, gathering) = (self.link.clone(), self.shipper.clone(), self.options.gathering.clone());
-        tokio::spawn(Tag::new(&self.options.prefix, of, link, shipper, gathering, queue).serve());
+        let tag = Tag::new(&self.options.prefix, of, link, shipper, gathering, queue);
+        // Not a handle that counts: when nobody decides any more the tasks end, and they do so when nobody can send.
+        let all = Arc::downgrade(&self.tags);
+        tokio::spawn(async move {
+            tag.serve().await;
+            let Some(tags) = all.upgrade() else { return };
+            let mut tags = tags.lock();
+            if tags.get(&of).is_some_and(mpsc::Sender::is_closed) {
+                tags.remove(&of);
+            }
+        });
         tags.insert(of, orders.clone());
         orders
     }

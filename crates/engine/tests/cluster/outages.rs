@@ -220,3 +220,29 @@ async fn entries_of_a_primary_whose_clock_is_behind_are_waited_for_too() {
     assert!(matches!(told, Err(DecideError::Indeterminate(_))), "{told:?}");
     assert_eq!(journal.entries().len(), 1, "it is in Redis alone");
 }
+
+#[tokio::test]
+async fn a_tag_without_work_has_no_task() {
+    let home = fresh_home();
+    let options = DeciderOptions::new(seeds());
+    let gathering = Gathering { idle: Duration::from_millis(1), ..options.gathering.clone() };
+    let (cluster, _) = open(DeciderOptions { gathering, ..options }).await;
+    cluster.create(home, &offer_settings("drop", Kind::Coupon, 1_000), &audit()).await.unwrap();
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let none = || async {
+        let given_up = std::time::Instant::now() + 10 * GIVEN_UP;
+        // One for the connection to each node.
+        while alive() > nodes().len() {
+            assert!(std::time::Instant::now() < given_up, "{} tasks", alive());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    none().await;
+    // While it is about to end, too, it takes what is asked, or another does.
+    for user in 0..300 {
+        claim(&cluster, home, &format!("u{user}"), None).await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_micros(10 * user)).await;
+    }
+    assert_eq!(cluster.offer(home).await.unwrap().stock.confirmed, 300);
+    none().await;
+}

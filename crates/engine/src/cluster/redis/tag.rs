@@ -29,6 +29,8 @@ pub struct Gathering {
     pub outbox_max: usize,
     /// Entries that another node should have shipped by now are shipped by this one.
     pub relay_after: Duration,
+    /// After so long with nothing to do a tag's task ends. The next command makes it anew.
+    pub idle: Duration,
 }
 
 /// Times a command that may be repeated is sent again after a connection broke.
@@ -138,8 +140,13 @@ impl Tag {
 
     /// Until nobody can send orders any more and all that were sent are answered.
     pub(super) async fn serve(mut self) {
-        let mut open = true;
-        while open || !self.queue.is_empty() || !self.steps.is_empty() || !self.unshipped.is_empty() {
+        let (mut open, mut used) = (true, Instant::now());
+        while open || self.has_work() {
+            let nobody_waits = self.waiting.is_empty() && self.relay_due.is_none();
+            if used.elapsed() >= self.gathering.idle && nobody_waits && !self.has_work() {
+                // Whoever sends from here on is told so, and makes a new task; what was sent before still comes.
+                self.requests.close();
+            }
             self.look();
             self.send();
             self.ship();
@@ -147,6 +154,7 @@ impl Tag {
             tokio::select! {
                 request = self.requests.recv(), if open && self.queue.len() < QUEUE_MAX => match request {
                     Some(request) => {
+                        used = Instant::now();
                         self.take(request);
                         while self.queue.len() < QUEUE_MAX && let Ok(request) = self.requests.try_recv() {
                             self.take(request);
@@ -164,6 +172,10 @@ impl Tag {
                 self.gathering_since = Some(Instant::now());
             }
         }
+    }
+
+    fn has_work(&self) -> bool {
+        !(self.queue.is_empty() && self.steps.is_empty() && self.unshipped.is_empty())
     }
 
     fn take(&mut self, request: Request) {

@@ -175,7 +175,7 @@ impl From<&RunError> for DecideError {
     fn from(error: &RunError) -> Self {
         match error {
             RunError::NotRun(reason) | RunError::Fault(reason) => Self::Unavailable(reason.clone()),
-            RunError::Full => Self::Overloaded,
+            RunError::Full(_) => Self::Overloaded,
             RunError::MayHaveRun(reason) | RunError::Broken(reason) => Self::Indeterminate(reason.clone()),
         }
     }

@@ -46,7 +46,7 @@ pub(super) enum RunError {
     /// It may have run.
     MayHaveRun(String),
     /// Redis has no memory for it, or cannot write; it did not run.
-    Full,
+    Full(String),
     /// It ran into a bug before it wrote anything.
     Fault(String),
     /// It ran into a bug after it had written: its offers have stopped.
@@ -196,8 +196,8 @@ impl Link {
                         error
                     }
                     Some("OOM" | "MISCONF") => {
-                        tracing::error!(%error, "Redis refuses to write");
-                        return Err(RunError::Full);
+                        // So that what is tried again at once is not tried all the time.
+                        return Err(RunError::Full(pause(error).await.to_string()));
                     }
                     Some("FAULT") => return Err(RunError::Fault(error.to_string())),
                     Some("BROKEN") => return Err(RunError::Broken(error.to_string())),

@@ -49,8 +49,8 @@ impl Of {
         }
     }
 
-    pub(super) fn script(self, removals_alone: bool) -> &'static Script {
-        match (self, removals_alone) {
+    pub(super) fn script(self, when_full: bool) -> &'static Script {
+        match (self, when_full) {
             (Self::Offer(_), false) => &super::script::SCRIPT,
             (Self::Offer(_), true) => &super::script::WHEN_FULL,
             (Self::Zone(_), false) => &line::script::RUN,

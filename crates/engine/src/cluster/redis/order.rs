@@ -73,6 +73,11 @@ impl Order {
         self.tries > 0 && self.repeat != Repeat::Freely
     }
 
+    /// Whether it can be done when Redis is full: it frees memory, or takes none.
+    pub(super) fn runs_when_full(&self) -> bool {
+        matches!(self.to, To::Removal(_)) || !self.may_write()
+    }
+
     pub(super) fn may_write(&self) -> bool {
         self.repeat != Repeat::Freely
     }

@@ -225,22 +225,28 @@ impl Tag {
             if self.runs > 0 && !full && !waited {
                 return;
             }
-            // Removals stand in front. When Redis is full they run alone, so that it need not stay so.
-            let removals = self.queue.iter().take_while(|order| matches!(order.to, To::Removal(_))).count();
-            let alone = self.full && removals > 0;
-            let most = if alone { removals } else { self.queue.len() };
-            let orders: Vec<Order> = self.queue.drain(..most.min(self.gathering.commands_max)).collect();
+            // When Redis is full, what needs no memory runs alone: removals, so that it need not stay full, and what finds something to remove.
+            let alone = self.full && self.queue.iter().any(Order::runs_when_full);
+            let later = if alone { self.set_aside_what_needs_memory() } else { VecDeque::new() };
+            let orders: Vec<Order> = self.queue.drain(..self.queue.len().min(self.gathering.commands_max)).collect();
+            self.queue.extend(later);
             self.gathering_since = (!self.queue.is_empty()).then(Instant::now);
             self.run(orders, alone);
         }
     }
 
-    fn run(&mut self, orders: Vec<Order>, removals_alone: bool) {
+    fn set_aside_what_needs_memory(&mut self) -> VecDeque<Order> {
+        let (left, aside) = std::mem::take(&mut self.queue).into_iter().partition(Order::runs_when_full);
+        self.queue = left;
+        aside
+    }
+
+    fn run(&mut self, orders: Vec<Order>, needs_no_memory: bool) {
         self.runs += 1;
         self.looked = Instant::now();
         let keys = self.of.keys(&self.outbox, orders.iter().flat_map(Order::offers));
         let (link, slot, outbox_max) = (self.link.clone(), self.slot, self.gathering.outbox_max);
-        let (script, all_declared) = (self.of.script(removals_alone), self.of.declares_all());
+        let (script, all_declared) = (self.of.script(needs_no_memory), self.of.declares_all());
         let may_write = orders.iter().any(Order::may_write);
         self.steps.push(Box::pin(async move {
             let result = link.run(&Run { script, slot, keys, outbox_max, orders: &orders, all_declared, may_write }).await;
@@ -252,18 +258,13 @@ impl Tag {
         self.runs -= 1;
         match result {
             Ok(reply) => {
-                self.full &= orders.iter().all(|order| matches!(order.to, To::Removal(_)));
+                self.full &= orders.iter().all(Order::runs_when_full);
                 if std::mem::take(&mut self.broken) {
                     tracing::info!(tag = %self.of, "runs of commands succeed again");
                 }
                 self.answered(orders, reply);
             }
-            Err(RunError::Full) => {
-                self.full = true;
-                let (removals, others): (Vec<Order>, Vec<Order>) = orders.into_iter().partition(|order| matches!(order.to, To::Removal(_)));
-                others.into_iter().for_each(|order| self.fail(order, &RunError::Full));
-                removals.into_iter().for_each(|order| self.queue.push_front(order));
-            }
+            Err(RunError::Full(reason)) => self.refused_for_memory(orders, reason),
             Err(error @ RunError::MayHaveRun(_)) => {
                 self.say_broken(&error);
                 self.relay_at(Instant::now() + self.gathering.relay_after, Left::Now);
@@ -276,6 +277,22 @@ impl Tag {
                 for order in orders {
                     self.fail(order, &error);
                 }
+            }
+        }
+    }
+
+    fn refused_for_memory(&mut self, orders: Vec<Order>, reason: String) {
+        let before = std::mem::replace(&mut self.full, true);
+        if !before {
+            tracing::error!(tag = %self.of, reason, "Redis refuses to write");
+        }
+        let error = RunError::Full(reason);
+        for order in orders.into_iter().rev() {
+            // Where even that is refused which needs no memory, only entries have nobody else to ask for them.
+            match order.to {
+                To::Removal(_) | To::Relay(..) => self.queue.push_front(order),
+                To::Caller(_) if !before && order.runs_when_full() => self.queue.push_front(order),
+                To::Caller(_) => self.fail(order, &error),
             }
         }
     }
@@ -458,7 +475,7 @@ impl Tag {
             let left = if std::mem::take(&mut self.draining) { Left::Ever } else { Left::Now };
             self.queue.push_front(Order::relay(self.of, self.read_to.next(), left, relay_after));
         } else if held_up.is_some() && self.runs == 0 && self.queue.is_empty() && now >= self.looked + PEEK {
-            self.run(Vec::new(), false);
+            self.run(Vec::new(), self.full);
         }
     }
 

@@ -77,8 +77,6 @@ pub enum Command<'a> {
         /// Unless the revision is another one: [`Hindered::Conflict`].
         if_revision: Option<u32>,
     },
-    /// Reserves numbers before the first one asks.
-    Reserve,
     /// See [`issue`].
     Join {
         /// Who wants a place.
@@ -190,7 +188,6 @@ impl Command<'_> {
         match self {
             Self::Create { .. } => "create",
             Self::Define { .. } => "define",
-            Self::Reserve => "reserve",
             Self::Join { .. } => "join",
             Self::Poll { .. } => "poll",
             Self::Leave { .. } => "leave",
@@ -216,7 +213,7 @@ impl Command<'_> {
     /// How many arguments.
     const fn fields(&self) -> usize {
         match self {
-            Self::Reserve | Self::Minute | Self::Delete | Self::Resume | Self::Recover | Self::Standing | Self::Forget => 0,
+            Self::Minute | Self::Delete | Self::Resume | Self::Recover | Self::Standing | Self::Forget => 0,
             Self::Sweep { .. } | Self::Discard { .. } | Self::Suspend { .. } | Self::Status { .. } => 1,
             Self::Admitted(_) | Self::Left(_) | Self::Hold { .. } => 1,
             Self::Define { .. } => 2,
@@ -231,7 +228,7 @@ impl Command<'_> {
         match *self {
             Self::Create { settings, test_clock, suspended } => writer.zone(settings).bool(test_clock).bool(suspended),
             Self::Define { settings, if_revision } => writer.zone(settings).int_or_none(if_revision.map(Into::into)),
-            Self::Reserve | Self::Minute | Self::Delete | Self::Resume | Self::Recover | Self::Standing | Self::Forget => writer,
+            Self::Minute | Self::Delete | Self::Resume | Self::Recover | Self::Standing | Self::Forget => writer,
             Self::Join { join, left } => writer.whole_nonce(join.nonce).bool(join.keyed).left(left),
             Self::Poll { poll, left } => writer.ticket(poll).left(left),
             Self::Leave { poll } => writer.ticket(poll),

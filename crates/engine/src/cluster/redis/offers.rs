@@ -163,16 +163,6 @@ impl Decider {
         Ok(OfferState { settings, stock, next_deadline })
     }
 
-    /// Settles what time alone has decided, and tells when to come back. For a node's background: every decision does so by itself.
-    ///
-    /// # Errors
-    /// [`DecideError`].
-    pub async fn settle(&self, home: Home) -> Result<Option<Millis>, DecideError> {
-        let command = start("settle", home.offer, home.epoch, 0).time(self.clock()).none();
-        let read: Decided<_> = read!(self, home, command.finish(), Repeat::Yes, reader => reader.int_or_none()?.map(Millis));
-        Ok(read?.map_err(|_| Malformed("settling was refused"))?)
-    }
-
     /// Creates an offer with its first event, under the epoch and tag of `home`; its number has been given to nothing else. The caller has
     /// checked the settings.
     ///

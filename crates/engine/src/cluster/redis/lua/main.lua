@@ -50,7 +50,6 @@ local function decide(c, room)
   if hindered then return hindered end
   local now = time_for(o, g, c[4])
   if settle_rounds(o, now) then return { AGAIN }, o, g end
-  if c[1] == 'settle' then return { OK, next_deadline(o) }, o, g end
   local answer = commands[c[1]](o, now, c)
   end_record(o, now, c[5])
   return answer, o, g

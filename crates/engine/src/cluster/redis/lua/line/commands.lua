@@ -12,14 +12,9 @@ local needs_room = { define = true, leave = true, minute = true, delete = true }
 -- Reserves more numbers if fewer than half a block of durable ones is left and no reservation is in flight.
 function line.reserve()
   local upto = min(U32, z.reserved + RESERVE_BLOCK)
-  if z.reserved - z.next >= RESERVE_BLOCK / 2 or z.reserving or upto == z.reserved or not line.room_in_outbox() then return false end
+  if z.reserved - z.next >= RESERVE_BLOCK / 2 or z.reserving or upto == z.reserved or not line.room_in_outbox() then return end
   z.reserving = upto
   line.note(E_RESERVED, 0, z.epoch, upto)
-  return true
-end
-
-function commands.reserve()
-  return { OK, line.reserve() }
 end
 
 -- Answers { OK, true, epoch, number, nonce, time of issue, ... as a poll }, or { OK, false, whether numbers are being reserved }.

@@ -1,8 +1,12 @@
-//! The way to Redis: which node has a slot, one connection to each, and what an error says about whether the script ran.
+//! The way to Redis: which node has a slot (`link/slots.rs`), one connection to each, and what an error says about whether the script ran.
 //!
 //! The last is the reason why this is written here. A client library's cluster mode asks again by itself after a broken connection, and a claim
 //! without a key that is asked twice may be taken twice. Here what certainly did not run is asked again, and what may have
 //! run is said to be so.
+
+mod slots;
+
+pub(super) use slots::slot_of;
 
 use super::order::Order;
 use super::script::Script;
@@ -11,21 +15,15 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use slots::{Address, Known, target};
 use std::time::{Duration, Instant};
 
-/// Slots of a cluster.
-const SLOTS: usize = 16_384;
 /// Between two attempts at what cannot run at the moment (a failover, a loading node, a slot on its way).
 const PAUSE: Duration = Duration::from_millis(20);
-
 /// How long a run waits for replicas to have what it wrote. The journal has it anyhow.
 const REPLICAS_WITHIN: Duration = Duration::from_millis(50);
 /// A primary whose replicas did not have it within that is not waited for again before this: it may have lost them.
 const REPLICAS_AGAIN: Duration = Duration::from_secs(1);
-
-/// How long a node that could not decide is asked last who has which slots: as long as a failover takes.
-const DOUBTED_FOR: Duration = Duration::from_secs(5);
 
 /// How long things may take.
 #[derive(Clone, Debug)]
@@ -113,41 +111,9 @@ pub(super) struct Link {
     refreshes: Rounds,
 }
 
-/// What is known of the cluster.
-#[derive(Default)]
-struct Known {
-    ranges: Ranges,
-    connections: BTreeMap<Address, MultiplexedConnection>,
-    /// Primaries whose replicas are not waited for, and until when.
-    lagging: BTreeMap<Address, Instant>,
-    /// Nodes that did not answer, or said that they cannot decide, and until when they are asked last: what they say of slots may be long past.
-    doubtful: BTreeMap<Address, Instant>,
-}
-
-/// First slot of each range and who has it, up to the next range; none: nobody.
-type Ranges = BTreeMap<u16, Option<Address>>;
-
-type Address = (String, u16);
-
 enum Attempt {
     Done(RedisResult<Value>),
     NoConnection(RedisError),
-}
-
-impl Known {
-    fn failed(&mut self, address: &Address) {
-        self.connections.remove(address);
-        self.doubtful.insert(address.clone(), Instant::now() + DOUBTED_FOR);
-    }
-
-    fn lags(&mut self, address: &Address) -> bool {
-        let Some(until) = self.lagging.get(address) else { return false };
-        let lags = Instant::now() < *until;
-        if !lags {
-            self.lagging.remove(address);
-        }
-        lags
-    }
 }
 
 impl Link {
@@ -270,10 +236,6 @@ impl Link {
         }
     }
 
-    fn address_of(&self, slot: u16) -> Option<Address> {
-        self.known.lock().ranges.range(..=slot).next_back().and_then(|(_, address)| address.clone())
-    }
-
     async fn connection(&self, address: &Address) -> RedisResult<MultiplexedConnection> {
         if let Some(connection) = self.known.lock().connections.get(address) {
             return Ok(connection.clone());
@@ -289,118 +251,6 @@ impl Link {
             .set_response_timeout(Some(self.patience.respond));
         Box::pin(async move { redis::Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await })
     }
-
-    /// A connection that failed is not used again.
-    fn forget(&self, slot: u16, asked: Option<&Address>) {
-        if let Some(address) = asked.cloned().or_else(|| self.address_of(slot)) {
-            self.known.lock().failed(&address);
-        }
-    }
-
-    fn doubt(&self, slot: u16, asked: Option<&Address>) {
-        if let Some(address) = asked.cloned().or_else(|| self.address_of(slot)) {
-            self.known.lock().doubtful.insert(address, Instant::now() + DOUBTED_FOR);
-        }
-    }
-
-    /// One slot has another node, at once; the rest is learnt by the next refresh.
-    fn moved(&self, slot: u16, error: &RedisError) {
-        let Some(target) = target(error) else { return };
-        let mut known = self.known.lock();
-        let after = known.ranges.range(..=slot).next_back().and_then(|(_, address)| address.clone());
-        if usize::from(slot) + 1 < SLOTS {
-            known.ranges.entry(slot + 1).or_insert(after);
-        }
-        known.ranges.insert(slot, Some(target));
-    }
-
-    /// Learns anew who has which slots, once for all that ask at the same time. What cannot be learnt now is asked for again by whoever needs it.
-    async fn refresh(&self) {
-        // The pause is part of the round, so that there are no more rounds than that however many tags meet an outage.
-        let round = async {
-            tokio::time::sleep(PAUSE).await;
-            self.find_slots().await
-        };
-        let _ = self.refreshes.after_now(round).await;
-    }
-
-    /// Asks one node after the other who has which slots, until one knows it of all. Those in doubt are asked last: a primary that was cut off
-    /// goes on saying that its slots are its own. And a node that has just started empty knows of no slots at all.
-    async fn find_slots(&self) -> RedisResult<()> {
-        let (nodes, doubtful): (Vec<Address>, BTreeSet<Address>) = {
-            let mut known = self.known.lock();
-            known.doubtful.retain(|_, until| Instant::now() < *until);
-            (known.connections.keys().cloned().collect(), known.doubtful.keys().cloned().collect())
-        };
-        let seeds = self.seeds.iter().filter_map(|seed| match seed.addr() {
-            ConnectionAddr::Tcp(host, port) => Some((host.clone(), *port)),
-            _ => None,
-        });
-        let (last, first): (Vec<Address>, Vec<Address>) = nodes.into_iter().chain(seeds).partition(|address| doubtful.contains(address));
-        let mut failure = error("no address of the cluster is set");
-        let mut best: Option<(usize, Ranges)> = None;
-        let mut asked = BTreeSet::new();
-        for address in first.into_iter().chain(last) {
-            if !asked.insert(address.clone()) {
-                continue;
-            }
-            match self.slots(&address).await {
-                Ok(ranges) => {
-                    let served = served(&ranges);
-                    if best.as_ref().is_none_or(|(most, _)| served > *most) {
-                        best = Some((served, ranges));
-                    }
-                    if served == SLOTS {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    self.known.lock().failed(&address);
-                    failure = error;
-                }
-            }
-        }
-        let Some((_, ranges)) = best else { return Err(failure) };
-        self.known.lock().ranges = ranges;
-        Ok(())
-    }
-
-    async fn slots(&self, from: &Address) -> RedisResult<Ranges> {
-        let mut connection = self.connection(from).await?;
-        let rows: Vec<Value> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
-        let mut ranges = BTreeMap::from([(0, None)]);
-        for row in rows {
-            let (first, last, host, port) = range_of(row).ok_or_else(|| error("CLUSTER SLOTS answered in another form"))?;
-            // A node that does not know its own name stands as the one that was asked.
-            let host = if host.is_empty() { from.0.clone() } else { host };
-            ranges.insert(first, Some((host, port)));
-            if usize::from(last) + 1 < SLOTS {
-                ranges.entry(last + 1).or_insert(None);
-            }
-        }
-        Ok(ranges)
-    }
-}
-
-/// Slots that somebody has.
-fn served(ranges: &Ranges) -> usize {
-    let ends = ranges.keys().skip(1).map(|first| usize::from(*first)).chain([SLOTS]);
-    ranges.iter().zip(ends).filter(|((_, address), _)| address.is_some()).map(|((first, _), end)| end - usize::from(*first)).sum()
-}
-
-/// First and last slot, and the host and port of the primary.
-fn range_of(row: Value) -> Option<(u16, u16, String, u16)> {
-    let (first, last, primary): (u16, u16, Vec<Value>) = match row {
-        Value::Array(mut row) if row.len() >= 3 => {
-            let primary = redis::from_redis_value(row.swap_remove(2)).ok()?;
-            let last = redis::from_redis_value(row.swap_remove(1)).ok()?;
-            (redis::from_redis_value(row.swap_remove(0)).ok()?, last, primary)
-        }
-        _ => return None,
-    };
-    let mut primary = primary.into_iter();
-    let host: Option<String> = redis::from_redis_value(primary.next()?).ok()?;
-    Some((first, last, host.unwrap_or_default(), redis::from_redis_value(primary.next()?).ok()?))
 }
 
 impl Run<'_> {
@@ -416,13 +266,6 @@ impl Run<'_> {
     }
 }
 
-fn target(error: &RedisError) -> Option<Address> {
-    error.redirect_node().and_then(|(node, _)| {
-        let (host, port) = node.rsplit_once(':')?;
-        Some((host.to_owned(), port.parse().ok()?))
-    })
-}
-
 fn error(reason: &'static str) -> RedisError {
     RedisError::from((redis::ErrorKind::Client, reason))
 }
@@ -430,14 +273,6 @@ fn error(reason: &'static str) -> RedisError {
 async fn pause(error: RedisError) -> RedisError {
     tokio::time::sleep(PAUSE).await;
     error
-}
-
-/// The slot of a key whose hash tag is `tag`: CRC-16/XMODEM, as the specification of Redis Cluster has it.
-pub(super) fn slot_of(tag: &str) -> u16 {
-    let crc = tag.bytes().fold(0_u16, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
-    });
-    crc % SLOTS as u16
 }
 
 pub(super) fn entry_id(text: &[u8]) -> Option<EntryId> {
@@ -500,12 +335,5 @@ mod tests {
         assert_eq!(reply("5-7"), EntryId { ms: 5, seq: 8 });
         assert_eq!(reply(&format!("5-{}", u64::MAX)), EntryId { ms: 6, seq: 0 });
         assert_eq!(reply(&format!("{0}-{0}", u64::MAX)), EntryId { ms: u64::MAX, seq: u64::MAX });
-    }
-
-    #[test]
-    fn slots_are_those_of_redis() {
-        // From the specification, and `CLUSTER KEYSLOT`.
-        assert_eq!(slot_of("123456789"), 0x31c3);
-        assert_eq!(slot_of("foo"), 12_182);
     }
 }

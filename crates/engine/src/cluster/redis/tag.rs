@@ -1,16 +1,21 @@
-//! One task for each tag: gathers commands into runs, ships what they wrote, and gives an answer when what it depends on is durable.
+//! One task for each tag: gathers commands into runs, ships what they wrote, and gives an answer when what it depends on is durable
+//! (`tag/outbox.rs`).
 //!
-//! A tag is of some offers or of one zone (`of.rs`), which makes no difference here. Everything about a tag is the state of its task, so there is no lock. While a run is under way the next one gathers: it
-//! leaves when the one before is back, when it is full, or when its oldest command has waited as long as it may.
+//! A tag is of some offers or of one zone (`of.rs`), which makes no difference here. Everything about a tag is the state of its task, so there
+//! is no lock. While a run is under way the next one gathers: it leaves when the one before is back, when it is full, or when its oldest
+//! command has waited as long as it may.
+
+mod outbox;
 
 use super::DecideError;
-use super::link::{EntryId, Link, Reply, Run, RunError, entry_id};
-use super::of::{ENTRIES_MOST, Of};
+use super::link::{EntryId, Link, Reply, Run, RunError};
+use super::of::Of;
 use super::order::{Answer, Left, Order, Repeat, Request, To, Until};
 use super::shipper::{Entry, Shipper};
-use super::wire::{self, Written};
+use super::wire;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use outbox::PEEK;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,12 +42,6 @@ pub struct Gathering {
 const TRIES_MAX: u8 = 5;
 /// Commands in memory before the task takes no more; what is beyond waits in the channel, which is bounded too.
 const QUEUE_MAX: usize = 4_096;
-/// How often the outbox is looked at while answers wait for what another node ships.
-const PEEK: Duration = Duration::from_millis(2);
-/// How often answers are thrown away that nobody waits for any more.
-const SWEEP: Duration = Duration::from_millis(100);
-/// Before entries are shipped again that the journal did not take.
-const SHIP_AGAIN: Duration = Duration::from_millis(100);
 
 struct Waiting {
     answer: Vec<u8>,
@@ -185,12 +184,6 @@ impl Tag {
         }
     }
 
-    /// Has the outbox read at that time, if it is not read before.
-    fn relay_at(&mut self, due: Instant, left: Left) {
-        self.relay_due = Some(self.relay_due.map_or(due, |before| before.min(due)));
-        self.draining |= left == Left::Ever;
-    }
-
     fn wake(&self) -> Instant {
         let mut wake = Instant::now() + Duration::from_secs(1);
         if let Some(since) = self.gathering_since
@@ -208,13 +201,6 @@ impl Tag {
             Some(due) if !self.relaying => wake.min(due),
             _ => wake,
         }
-    }
-
-    /// Since when the first answer has waited for what another node ships, if it does. Of what waits for this node's own shipping there is
-    /// nothing new to be found in the outbox.
-    fn held_up_since(&self) -> Option<Instant> {
-        let (id, waiting) = self.waiting.first_key_value()?;
-        self.mine.first().is_none_or(|mine| id < mine).then(|| waiting[0].since)
     }
 
     /// Sends runs as long as one is due.
@@ -352,27 +338,6 @@ impl Tag {
         self.release();
     }
 
-    /// What was in the outbox may be lost, and later entries may have lower ids: that one is not there says nothing of whether the journal has it.
-    /// This node's own are another matter, since they leave when Redis says so to this node.
-    fn another_life(&mut self, life: Vec<u8>) {
-        self.life = life;
-        self.head = EntryId::default();
-        self.read_to = EntryId::default();
-        for (_, waiting) in self.waiting.extract_if(.., |id, _| !self.mine.contains(id)) {
-            for waiting in waiting {
-                let reason = "Redis may have lost what another node decided";
-                let _ = waiting.to.send(Err(DecideError::Indeterminate(reason.into())));
-            }
-        }
-    }
-
-    fn take_entry(&mut self, id: EntryId, written: Written) {
-        if self.mine.insert(id) {
-            let Written { record, number, epoch, version } = written;
-            self.unshipped.push(Arc::new(Entry { id, tag: self.of, of: self.of.decider(number), epoch, version, record }));
-        }
-    }
-
     fn answer(&mut self, order: Order, depends: Option<EntryId>, answer: Vec<u8>) {
         let in_doubt = order.may_have_run();
         match order.to {
@@ -389,125 +354,6 @@ impl Tag {
                     let _ = to.send(Ok(answer));
                 }
             },
-        }
-    }
-
-    /// Gives the answers that depend on nothing that is still in the outbox. What this node wrote has left it only when Redis said so to
-    /// this node: an entry that is merely not there may have been lost with a primary.
-    fn release(&mut self) {
-        let head = self.mine.first().map_or(self.head, |first| self.head.min(*first));
-        let still = self.waiting.split_off(&head);
-        for waiting in std::mem::replace(&mut self.waiting, still).into_values().flatten() {
-            let _ = waiting.to.send(Ok(waiting.answer));
-        }
-    }
-
-    fn ship(&mut self) {
-        if self.shipping || self.unshipped.is_empty() || Instant::now() < self.ship_from {
-            return;
-        }
-        self.shipping = true;
-        let (entries, shipper) = (std::mem::take(&mut self.unshipped), self.shipper.clone());
-        self.steps.push(Box::pin(async move {
-            let done = shipper.ship(entries.clone()).await;
-            Step::Shipped(entries, done)
-        }));
-    }
-
-    fn shipped(&mut self, mut entries: Vec<Arc<Entry>>, done: bool) {
-        self.shipping = false;
-        if !done {
-            entries.append(&mut self.unshipped);
-            self.unshipped = entries;
-            self.ship_from = Instant::now() + SHIP_AGAIN;
-            return;
-        }
-        let mut by_decider: BTreeMap<(Of, u32, bool), Vec<&Entry>> = BTreeMap::new();
-        for entry in &entries {
-            let draining = self.drained.remove(&entry.id);
-            by_decider.entry((entry.of, entry.epoch, draining)).or_default().push(entry);
-        }
-        for ((of, epoch, draining), entries) in by_decider {
-            for entries in entries.chunks(ENTRIES_MOST) {
-                self.queue.push_front(Order::removal(of, epoch, draining, entries));
-            }
-        }
-    }
-
-    fn removed(&mut self, ids: Vec<EntryId>, answer: &[u8]) {
-        if wire::done(answer).is_some() {
-            for id in ids {
-                self.mine.remove(&id);
-            }
-        } else {
-            // It was suspended meanwhile, or Redis has stepped back: what these entries did may be undone.
-            self.give_up(&ids);
-        }
-    }
-
-    /// Whoever waits for these entries cannot be told any more whether they stand.
-    fn give_up(&mut self, ids: &[EntryId]) {
-        // They are to be found again: as what another node left.
-        self.read_to = EntryId::default();
-        for id in ids {
-            self.mine.remove(id);
-            for waiting in self.waiting.remove(id).into_iter().flatten() {
-                let _ = waiting.to.send(Err(DecideError::Indeterminate("it was suspended before its entry was removed".into())));
-            }
-        }
-    }
-
-    /// Looks after answers that wait for what another node ships.
-    fn look(&mut self) {
-        let now = Instant::now();
-        if now >= self.swept + SWEEP {
-            self.swept = now;
-            self.waiting.retain(|_, waiting| {
-                waiting.retain(|waiting| !waiting.to.is_closed());
-                !waiting.is_empty()
-            });
-        }
-        let held_up = self.held_up_since();
-        let relay_after = self.gathering.relay_after;
-        let late = held_up.is_some_and(|since| now >= since + relay_after) && now >= self.relayed + relay_after;
-        if (late || self.relay_due.is_some_and(|due| now >= due)) && !self.relaying {
-            (self.relaying, self.relay_due, self.relayed) = (true, None, now);
-            let left = if std::mem::take(&mut self.draining) { Left::Ever } else { Left::Now };
-            self.queue.push_front(Order::relay(self.of, self.read_to.next(), left, relay_after));
-        } else if held_up.is_some() && self.runs == 0 && self.queue.is_empty() && now >= self.looked + PEEK {
-            self.run(Vec::new(), self.full);
-        }
-    }
-
-    fn relay(&mut self, answer: &[u8], left: Left, from: EntryId) {
-        self.relaying = false;
-        // Unless some of what is before was given up meanwhile.
-        let goes_on = from <= self.read_to.next();
-        let mut last = self.read_to;
-        let Some(mut reader) = wire::done(answer) else { return };
-        let Ok(count) = reader.array() else { return };
-        for _ in 0..count / 2 {
-            let (Ok(id), Ok(packed)) = (reader.bytes(), reader.bytes()) else { return };
-            let Some(id) = entry_id(id) else { return };
-            match wire::written(packed) {
-                Ok(written) => {
-                    if left == Left::Ever && !self.mine.contains(&id) {
-                        self.give_up(&[id]);
-                        self.drained.insert(id);
-                    }
-                    self.take_entry(id, written);
-                }
-                Err(error) => tracing::error!(tag = %self.of, %id, %error, "an entry of the outbox cannot be read"),
-            }
-            last = id;
-        }
-        if goes_on {
-            self.read_to = last;
-        }
-        // Entries of this node's own runs came with their answers and may be later than these.
-        self.unshipped.sort_by_key(|entry| entry.id);
-        if count / 2 >= ENTRIES_MOST {
-            self.relay_at(Instant::now(), left);
         }
     }
 }

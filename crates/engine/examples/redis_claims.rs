@@ -13,7 +13,7 @@
 use bunho_domain::ids::{AppId, OfferId, UserId};
 use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_domain::offer::{ClaimRequest, Pass};
-use bunho_engine::cluster::redis::{Decider, DeciderOptions, Gathering, Home, Shipment, Shipper};
+use bunho_engine::cluster::redis::{Decider, DeciderOptions, Errand, Gathering, Home, Shipper};
 use bunho_journal::Audit;
 use std::error::Error;
 use std::sync::Arc;
@@ -81,14 +81,17 @@ fn print(way: &str, round: &Round) {
 
 async fn measure(options: DeciderOptions, tag: u32, callers: usize, length: Duration) -> Result<Round, Failure> {
     let seed = options.seeds[0].clone();
-    let (shipments, mut received) = mpsc::channel::<Shipment>(16);
+    let (errands, mut received) = mpsc::channel(16);
     let journal = tokio::spawn(async move {
-        while let Some(shipment) = received.recv().await {
+        while let Some(errand) = received.recv().await {
             // The tag's task may have ended.
-            let _ = shipment.done.send(true);
+            let _ = match errand {
+                Errand::Ship(shipment) => shipment.done.send(true),
+                Errand::Ask(question) => question.is_current.send(true),
+            };
         }
     });
-    let cluster = Arc::new(Decider::open(options, Shipper::Channel(shipments)).await?);
+    let cluster = Arc::new(Decider::open(options, Shipper::Channel(errands)).await?);
     let home = Home { tag, offer: tag, epoch: 1 };
     let settings = OfferSettings::new(OfferId::parse("drop")?, AppId::parse("default")?, Kind::Coupon, 1_000_000_000);
     let audit = Audit { actor: "bench".into(), action: "create".into(), target: "drop".into(), detail: None, request_id: None };

@@ -89,8 +89,8 @@ pub enum JoinError {
     Ledger(#[from] LedgerError),
 }
 
-/// Shipments that wait for the task that produces them; each is of one tag, and a tag has one under way.
-const SHIPMENTS_MAX: usize = 1_024;
+/// Errands that wait for the task that does them; each is of one tag, and a tag has one shipment under way.
+const ERRANDS_MAX: usize = 1_024;
 
 impl Cluster {
     /// Finds Redis, sets the producer up and reads the directory. [`Self::run`] does what happens when nobody asks.
@@ -101,9 +101,9 @@ impl Cluster {
         let producer = Arc::new(Producer::new(options.kafka.clone(), ProducerOptions::USUAL)?);
         let ends = Ends::of(&options.kafka)?;
         let directory = Arc::new(Directory::open(ledger.clone()).await?);
-        let (shipments, to_ship) = mpsc::channel(SHIPMENTS_MAX);
-        tokio::spawn(shipping::ship(producer.clone(), directory.clone(), to_ship));
-        let decider = Decider::open(options.decider.clone(), Shipper::Channel(shipments)).await?;
+        let (errands, to_do) = mpsc::channel(ERRANDS_MAX);
+        tokio::spawn(shipping::ship(producer.clone(), directory.clone(), to_do));
+        let decider = Decider::open(options.decider.clone(), Shipper::Channel(errands)).await?;
         Ok(Arc::new(Self {
             ticket_key: TicketKey::new(&options.ticket_secret),
             decider,

@@ -5,7 +5,7 @@
 //! offer that another node has just made is found; and a background task looks every second.
 
 use super::place::Place;
-use super::redis::ReadOffer;
+use super::redis::{Of, ReadOffer};
 use super::rounds::Rounds;
 use crate::error::EngineError;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -181,6 +181,21 @@ impl Directory {
         }
         self.refresh().await?;
         self.known.load().zones.get(id).cloned().ok_or(EngineError::UnknownZone)
+    }
+
+    /// Whether an offer or zone has this epoch and is decided on, as of some moment after this was asked.
+    pub(super) async fn is_current(&self, of: Of, epoch: u32) -> bool {
+        if self.refresh().await.is_err() {
+            return false;
+        }
+        let known = self.known.load();
+        let place = match of {
+            Of::Offer(number) => known.offers_by_number.get(&number).map(|cell| &cell.place),
+            Of::Zone(number) => known.zones_by_number.get(&number).map(|cell| &cell.place),
+        };
+        // One that is being made decides its first definition.
+        let is_made = place.is_some_and(|place| place.is_live() && place.entry().epoch == epoch);
+        is_made || known.making.iter().any(|entry| Of::from(entry) == of && entry.epoch == epoch)
     }
 
     /// The id of whatever has or had this number.

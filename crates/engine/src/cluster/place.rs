@@ -3,7 +3,7 @@
 use super::Cluster;
 use super::recovery::Doubt;
 use super::redis::line::ZoneHome;
-use super::redis::{DecideError, Home};
+use super::redis::{DecideError, Home, Of};
 use crate::bulkhead::InFlight;
 use crate::error::EngineError;
 use arc_swap::ArcSwap;
@@ -53,6 +53,15 @@ impl Place {
 impl From<&Entry> for Home {
     fn from(entry: &Entry) -> Self {
         Self { tag: entry.tag, offer: entry.number, epoch: entry.epoch }
+    }
+}
+
+impl From<&Entry> for Of {
+    fn from(entry: &Entry) -> Self {
+        match entry.kind {
+            Kind::Offer => Self::Offer(entry.number),
+            Kind::Zone => Self::Zone(entry.number),
+        }
     }
 }
 

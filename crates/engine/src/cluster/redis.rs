@@ -38,7 +38,7 @@ pub use link::{EntryId, Patience};
 pub use msgpack::Malformed;
 pub use of::Of;
 pub use offers::OfferState as ReadOffer;
-pub use shipper::{Entry, MemoryJournal, Shipment, Shipper};
+pub use shipper::{Entry, Errand, MemoryJournal, Question, Shipment, Shipper};
 pub use tag::Gathering;
 pub use wire::Standing;
 pub use zones::ZoneDeletion;
@@ -46,13 +46,14 @@ pub use zones::ZoneDeletion;
 use crate::types::Ack;
 use bunho_domain::time::Millis;
 use link::{Link, RunError};
-use order::{Answer, Left, Order, Repeat, To, Until};
+use order::{Answer, Left, Order, Repeat, Request, To, Until};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tag::Tag;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// Where an offer lives, and as whom the node knows it.
@@ -115,6 +116,7 @@ impl DeciderOptions {
                 runs_max: 2,
                 outbox_max: 20_000,
                 relay_after: Duration::from_millis(100),
+                idle: Duration::from_secs(60),
             },
             patience: Patience { connect: Duration::from_secs(1), respond: Duration::from_secs(2), cluster: Duration::from_secs(3) },
             clock: DeciderClock::Redis,
@@ -173,7 +175,7 @@ impl From<&RunError> for DecideError {
     fn from(error: &RunError) -> Self {
         match error {
             RunError::NotRun(reason) | RunError::Fault(reason) => Self::Unavailable(reason.clone()),
-            RunError::Full => Self::Overloaded,
+            RunError::Full(_) => Self::Overloaded,
             RunError::MayHaveRun(reason) | RunError::Broken(reason) => Self::Indeterminate(reason.clone()),
         }
     }
@@ -184,7 +186,7 @@ pub struct Decider {
     options: DeciderOptions,
     link: Arc<Link>,
     shipper: Shipper,
-    tags: Mutex<HashMap<Of, mpsc::Sender<Order>>>,
+    tags: Arc<Mutex<HashMap<Of, mpsc::Sender<Request>>>>,
 }
 
 impl Decider {
@@ -194,7 +196,7 @@ impl Decider {
     /// [`DecideError::Unreachable`]: no node answers, or what answers is not a cluster.
     pub async fn open(options: DeciderOptions, shipper: Shipper) -> Result<Self, DecideError> {
         let link = Link::open(&options.seeds, options.patience.clone(), options.replicas).await.map_err(DecideError::Unreachable)?;
-        Ok(Self { options, link: Arc::new(link), shipper, tags: Mutex::default() })
+        Ok(Self { options, link: Arc::new(link), shipper, tags: Arc::default() })
     }
 
     /// Redis's clock.
@@ -205,7 +207,7 @@ impl Decider {
         self.link.time().await.map(Millis).map_err(|error| DecideError::Unavailable(error.to_string()))
     }
 
-    /// Ships what a tag's outbox still holds, whoever wrote it, some hundred entries at a time. For a node's background.
+    /// Ships what a tag's outbox still holds although whoever wrote it should have shipped it by now. For a node's background.
     ///
     /// # Errors
     /// [`DecideError::Overloaded`].
@@ -242,8 +244,8 @@ impl Decider {
         let (Of::Offer(number) | Of::Zone(number)) = tag;
         let give_up = tokio::time::Instant::now() + self.options.durable_within;
         loop {
-            let read = tag.read_outbox(EntryId::default());
-            let answer = self.ask_about(tag, number, Vec::new(), read, Repeat::Yes, Until::Decided).await?;
+            let read = tag.read_outbox(EntryId::default(), 1, None);
+            let answer = self.ask_about(tag, number, Vec::new(), read, Repeat::Freely, Until::Decided).await?;
             let left = wire::done(&answer).ok_or(Malformed("reading the outbox was refused"))?.array()?;
             if left == 0 {
                 return Ok(());
@@ -257,7 +259,7 @@ impl Decider {
     }
 
     fn relay_left(&self, tag: Of, left: Left) -> Result<(), DecideError> {
-        self.tag(tag).try_send(Order::relay(tag, EntryId::default(), left)).map_err(|_| DecideError::Overloaded)
+        self.send(tag, Request::Relay(left))
     }
 
     /// The time that commands are given, where tests set it.
@@ -273,7 +275,7 @@ impl Decider {
         let until = if self.options.ack == Ack::Engine { Until::Decided } else { until };
         let (to, answer) = oneshot::channel();
         let order = Order { command, offer, others, repeat, until, tries: 0, to: To::Caller(to) };
-        self.tag(tag).try_send(order).map_err(|_| DecideError::Overloaded)?;
+        self.send(tag, Request::Decide(order))?;
         match tokio::time::timeout(self.options.durable_within, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(DecideError::Indeterminate("the task of its tag has ended".into())),
@@ -281,15 +283,37 @@ impl Decider {
         }
     }
 
-    /// The task of a tag, which is started at its first use.
-    fn tag(&self, of: Of) -> mpsc::Sender<Order> {
+    fn send(&self, tag: Of, mut request: Request) -> Result<(), DecideError> {
+        // One that has just ended for want of work takes nothing more; the next one is new.
+        for _ in 0..2 {
+            match self.tag(tag).try_send(request) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(_)) => return Err(DecideError::Overloaded),
+                Err(TrySendError::Closed(back)) => request = back,
+            }
+        }
+        Err(DecideError::Unavailable("the task of its tag has ended".into()))
+    }
+
+    /// The task of a tag, which is started when there is none.
+    fn tag(&self, of: Of) -> mpsc::Sender<Request> {
         let mut tags = self.tags.lock();
         if let Some(orders) = tags.get(&of).filter(|orders| !orders.is_closed()) {
             return orders.clone();
         }
         let (orders, queue) = mpsc::channel(self.options.in_flight_max);
         let (link, shipper, gathering) = (self.link.clone(), self.shipper.clone(), self.options.gathering.clone());
-        tokio::spawn(Tag::new(&self.options.prefix, of, link, shipper, gathering, queue).serve());
+        let tag = Tag::new(&self.options.prefix, of, link, shipper, gathering, queue);
+        // Not a handle that counts: when nobody decides any more the tasks end, and they do so when nobody can send.
+        let all = Arc::downgrade(&self.tags);
+        tokio::spawn(async move {
+            tag.serve().await;
+            let Some(tags) = all.upgrade() else { return };
+            let mut tags = tags.lock();
+            if tags.get(&of).is_some_and(mpsc::Sender::is_closed) {
+                tags.remove(&of);
+            }
+        });
         tags.insert(of, orders.clone());
         orders
     }

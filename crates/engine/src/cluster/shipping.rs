@@ -1,7 +1,7 @@
-//! Out of the outbox, into Kafka.
+//! Out of the outbox, into Kafka; and whose word counts.
 
 use super::directory::Directory;
-use super::redis::{Entry, Of, Shipment};
+use super::redis::{Entry, Errand, Of, Question, Shipment};
 use bunho_domain::event::Event;
 use bunho_journal::crash_point;
 use bunho_journal::kafka::{ProduceError, Producer, cloudevents};
@@ -10,34 +10,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 
-/// Produces what comes, until nobody can send any more. A tag sends its next shipment only after it knows of the one before, so its
-/// messages keep their order; the tags do not wait for one another.
-pub(super) async fn ship(producer: Arc<Producer>, directory: Arc<Directory>, mut shipments: mpsc::Receiver<Shipment>) {
+/// Does what comes, until nobody can send any more. A tag sends its next shipment only after it knows of the one before, so its messages
+/// keep their order; the tags do not wait for one another.
+pub(super) async fn ship(producer: Arc<Producer>, directory: Arc<Directory>, mut errands: mpsc::Receiver<Errand>) {
     let is_out = Arc::new(AtomicBool::new(false));
-    while let Some(Shipment { entries, done }) = shipments.recv().await {
+    while let Some(errand) = errands.recv().await {
         let (producer, directory, is_out) = (producer.clone(), directory.clone(), is_out.clone());
         tokio::spawn(async move {
-            let shipped = match all(&producer, &directory, &entries).await {
-                Ok(()) => {
-                    if is_out.swap(false, Ordering::Relaxed) {
-                        tracing::info!("Kafka acknowledges again");
-                    }
-                    true
-                }
-                // Said once an outage.
-                Err(error) => {
-                    if !is_out.swap(true, Ordering::Relaxed) {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "what was decided does not get into Kafka; it is sent until it does"
-                        );
-                    }
-                    false
-                }
-            };
             // Its tag may have ended; then another node's relay finds the entries.
-            let _ = done.send(shipped);
+            let _ = match errand {
+                Errand::Ship(Shipment { entries, done }) => done.send(is_shipped(&producer, &directory, &entries, &is_out).await),
+                Errand::Ask(Question { of, epoch, is_current }) => is_current.send(directory.is_current(of, epoch).await),
+            };
         });
+    }
+}
+
+async fn is_shipped(producer: &Producer, directory: &Directory, entries: &[Arc<Entry>], is_out: &AtomicBool) -> bool {
+    match all(producer, directory, entries).await {
+        Ok(()) => {
+            if is_out.swap(false, Ordering::Relaxed) {
+                tracing::info!("Kafka acknowledges again");
+            }
+            true
+        }
+        // Said once an outage.
+        Err(error) => {
+            if !is_out.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "what was decided does not get into Kafka; it is sent until it does"
+                );
+            }
+            false
+        }
     }
 }
 

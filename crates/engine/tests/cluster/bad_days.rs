@@ -83,9 +83,13 @@ async fn until_read(cluster: &Decider, home: Home) -> u32 {
 
 /// A node whose journal takes nothing, as one that dies between deciding and shipping.
 async fn dying() -> Decider {
+    dying_at(hasty()).await
+}
+
+async fn dying_at(options: DeciderOptions) -> Decider {
     let (shipments, receiver) = mpsc::channel(1);
     drop(receiver);
-    Decider::open(hasty(), Shipper::Channel(shipments)).await.unwrap()
+    Decider::open(options, Shipper::Channel(shipments)).await.unwrap()
 }
 
 #[tokio::test]
@@ -251,6 +255,15 @@ async fn a_full_redis_refuses_claims_and_still_lets_the_outbox_drain() {
     all("CONFIG SET maxmemory 0");
     assert_eq!(claim(&cluster, home, "b", None).await.unwrap().unwrap().user.as_str(), "b");
     assert_eq!(versions(&shipped(&journal, home.tag)), [1, 2, 3]);
+    // What a node left that died, too, although only reading shows that it is there.
+    let dead =
+        dying_at(DeciderOptions { durable_within: Duration::from_millis(300), ..DeciderOptions::new(crate::redis::seeds_of(&nodes)) })
+            .await;
+    assert!(matches!(claim(&dead, home, "c", None).await, Err(DecideError::Indeterminate(_))));
+    drop(dead);
+    all("CONFIG SET maxmemory 1");
+    cluster.drain(home.tag).await.unwrap();
+    assert_eq!(versions(&shipped(&journal, home.tag)), [1, 2, 3, 4]);
 }
 
 /// After a failover a primary may be without replicas for as long as somebody needs to bring one back.

@@ -306,7 +306,7 @@ impl<'a> History<'a> {
             }
             Command::Settle(offer) => {
                 let wanted = self.model.decide(*offer, now, None, |offer, _| offer.next_deadline());
-                match (self.cluster.settle(self.homes[*offer]).await, wanted) {
+                match (self.cluster.offer(self.homes[*offer]).await.map(|read| read.next_deadline), wanted) {
                     // The domain's may be that of a hold that ended early; Redis's is never later than the next that counts.
                     (Ok(told), Some(wanted)) => assert!(told.is_none() || wanted.is_some(), "{told:?} {wanted:?}"),
                     (Err(DecideError::UnknownOffer), None) => {}

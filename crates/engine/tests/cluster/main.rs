@@ -6,6 +6,7 @@ mod bad_days;
 mod conformance;
 mod crowd;
 mod lines;
+mod outages;
 mod pair;
 mod people;
 mod ports;

@@ -24,6 +24,29 @@ pub struct Node {
     _guard: Child,
 }
 
+impl Node {
+    /// Stops it as it stands; what is sent to it waits in its sockets. For less than its time limit, after which the others do not wait for it.
+    pub fn freeze(&self) -> Frozen {
+        let info = ask(self.port, "INFO server");
+        let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).unwrap().to_owned();
+        signal("STOP", &pid);
+        Frozen(pid)
+    }
+}
+
+/// A server that does nothing until this is dropped.
+pub struct Frozen(String);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal("CONT", &self.0);
+    }
+}
+
+fn signal(name: &str, pid: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), pid]).status().unwrap().success());
+}
+
 /// The cluster of this process.
 pub fn nodes() -> &'static [Node] {
     static NODES: OnceLock<Vec<Node>> = OnceLock::new();
@@ -41,20 +64,8 @@ pub fn seeds_of(nodes: &[Node]) -> Vec<String> {
 /// One more cluster, for a test that would disturb the others; it stops when it is dropped.
 pub fn start() -> Vec<Node> {
     let ports: Vec<(u16, u16)> = (0..3).map(|_| (ports::free(), ports::free())).collect();
-    let nodes: Vec<Node> = ports
-        .iter()
-        .map(|&(port, bus)| {
-            let dir = tempfile::tempdir().unwrap().keep();
-            let guard = Command::new("sh")
-                .args(["-c", GUARD, "sh", dir.to_str().unwrap(), &port.to_string(), &bus.to_string()])
-                .stdin(Stdio::piped())
-                .spawn()
-                .unwrap();
-            Node { port, _guard: guard }
-        })
-        .collect();
+    let nodes: Vec<Node> = ports.iter().map(|&(port, bus)| start_one(port, bus)).collect();
     for (i, &(port, _)) in ports.iter().enumerate() {
-        until("a server answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         let (first, last) = (i * 16_384 / 3, (i + 1) * 16_384 / 3 - 1);
         assert_eq!(ask(port, &format!("CLUSTER ADDSLOTSRANGE {first} {last}")), "+OK\r\n");
         assert_eq!(ask(port, &format!("CLUSTER SET-CONFIG-EPOCH {}", i + 1)), "+OK\r\n");
@@ -68,6 +79,22 @@ pub fn start() -> Vec<Node> {
     };
     until("the cluster is whole", || ports.iter().all(|&(port, _)| ready(port)));
     nodes
+}
+
+/// A node that knows of no other, and of no slots.
+pub fn start_alone() -> Node {
+    start_one(ports::free(), ports::free())
+}
+
+fn start_one(port: u16, bus: u16) -> Node {
+    let dir = tempfile::tempdir().unwrap().keep();
+    let guard = Command::new("sh")
+        .args(["-c", GUARD, "sh", dir.to_str().unwrap(), &port.to_string(), &bus.to_string()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("a server answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    Node { port, _guard: guard }
 }
 
 /// Sends one inline command; returns what came first.

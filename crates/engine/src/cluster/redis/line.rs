@@ -77,8 +77,6 @@ pub enum Command<'a> {
         /// Unless the revision is another one: [`Hindered::Conflict`].
         if_revision: Option<u32>,
     },
-    /// Reserves numbers before the first one asks.
-    Reserve,
     /// See [`issue`].
     Join {
         /// Who wants a place.
@@ -169,6 +167,8 @@ pub enum Command<'a> {
         from: &'a str,
         /// At most so many.
         most: u32,
+        /// Only such as are at least so old.
+        age_ms: Option<u64>,
     },
 }
 
@@ -188,7 +188,6 @@ impl Command<'_> {
         match self {
             Self::Create { .. } => "create",
             Self::Define { .. } => "define",
-            Self::Reserve => "reserve",
             Self::Join { .. } => "join",
             Self::Poll { .. } => "poll",
             Self::Leave { .. } => "leave",
@@ -214,11 +213,11 @@ impl Command<'_> {
     /// How many arguments.
     const fn fields(&self) -> usize {
         match self {
-            Self::Reserve | Self::Minute | Self::Delete | Self::Resume | Self::Recover | Self::Standing | Self::Forget => 0,
+            Self::Minute | Self::Delete | Self::Resume | Self::Recover | Self::Standing | Self::Forget => 0,
             Self::Sweep { .. } | Self::Discard { .. } | Self::Suspend { .. } | Self::Status { .. } => 1,
             Self::Admitted(_) | Self::Left(_) | Self::Hold { .. } => 1,
-            Self::Define { .. } | Self::Outbox { .. } => 2,
-            Self::Create { .. } | Self::Join { .. } => 3,
+            Self::Define { .. } => 2,
+            Self::Create { .. } | Self::Join { .. } | Self::Outbox { .. } => 3,
             Self::Leave { .. } | Self::Shipped { .. } => 4,
             Self::Poll { .. } => 5,
             Self::Restore { .. } => 6,
@@ -229,7 +228,7 @@ impl Command<'_> {
         match *self {
             Self::Create { settings, test_clock, suspended } => writer.zone(settings).bool(test_clock).bool(suspended),
             Self::Define { settings, if_revision } => writer.zone(settings).int_or_none(if_revision.map(Into::into)),
-            Self::Reserve | Self::Minute | Self::Delete | Self::Resume | Self::Recover | Self::Standing | Self::Forget => writer,
+            Self::Minute | Self::Delete | Self::Resume | Self::Recover | Self::Standing | Self::Forget => writer,
             Self::Join { join, left } => writer.whole_nonce(join.nonce).bool(join.keyed).left(left),
             Self::Poll { poll, left } => writer.ticket(poll).left(left),
             Self::Leave { poll } => writer.ticket(poll),
@@ -250,7 +249,7 @@ impl Command<'_> {
                     .bool(draining)
             }
             Self::Hold { period_ms } => writer.int(period_ms.into()),
-            Self::Outbox { from, most } => writer.text(from).int(most.into()),
+            Self::Outbox { from, most, age_ms } => writer.text(from).int(most.into()).int_or_none(age_ms.map(u64::cast_signed)),
         }
     }
 }

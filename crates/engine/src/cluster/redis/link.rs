@@ -1,23 +1,25 @@
-//! The way to Redis: which node has a slot, one connection to each, and what an error says about whether the script ran.
+//! The way to Redis: which node has a slot (`link/slots.rs`), one connection to each, and what an error says about whether the script ran.
 //!
 //! The last is the reason why this is written here. A client library's cluster mode asks again by itself after a broken connection, and a claim
 //! without a key that is asked twice may be taken twice. Here what certainly did not run is asked again, and what may have
 //! run is said to be so.
 
+mod slots;
+
+pub(super) use slots::slot_of;
+
 use super::order::Order;
 use super::script::Script;
+use crate::cluster::rounds::Rounds;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, Value};
-use std::collections::BTreeMap;
+use slots::{Address, Known, target};
 use std::time::{Duration, Instant};
 
-/// Slots of a cluster.
-const SLOTS: usize = 16_384;
 /// Between two attempts at what cannot run at the moment (a failover, a loading node, a slot on its way).
 const PAUSE: Duration = Duration::from_millis(20);
-
 /// How long a run waits for replicas to have what it wrote. The journal has it anyhow.
 const REPLICAS_WITHIN: Duration = Duration::from_millis(50);
 /// A primary whose replicas did not have it within that is not waited for again before this: it may have lost them.
@@ -42,7 +44,7 @@ pub(super) enum RunError {
     /// It may have run.
     MayHaveRun(String),
     /// Redis has no memory for it, or cannot write; it did not run.
-    Full,
+    Full(String),
     /// It ran into a bug before it wrote anything.
     Fault(String),
     /// It ran into a bug after it had written: its offers have stopped.
@@ -64,6 +66,17 @@ impl std::fmt::Display for EntryId {
     }
 }
 
+impl EntryId {
+    /// The first id after this one, as far as there is any.
+    pub(super) fn next(self) -> Self {
+        match (self.seq.checked_add(1), self.ms.checked_add(1)) {
+            (Some(seq), _) => Self { seq, ..self },
+            (None, Some(ms)) => Self { ms, seq: 0 },
+            (None, None) => self,
+        }
+    }
+}
+
 /// Commands whose keys are all in one slot.
 pub(super) struct Run<'a> {
     pub(super) script: &'a Script,
@@ -73,6 +86,8 @@ pub(super) struct Run<'a> {
     pub(super) orders: &'a [Order],
     /// Whether it touches no key but these.
     pub(super) all_declared: bool,
+    /// Whether any of the commands may write: what replicas should have before it is answered.
+    pub(super) may_write: bool,
 }
 
 /// What a run answered.
@@ -83,6 +98,10 @@ pub(super) struct Reply {
     pub(super) answers: Vec<(Option<EntryId>, Vec<u8>)>,
     /// What the run appended to the outbox.
     pub(super) entries: Vec<(EntryId, Vec<u8>)>,
+    /// Which life of which Redis process it was in.
+    pub(super) life: Vec<u8>,
+    /// As many replicas as are wanted have what it wrote.
+    pub(super) replicated: bool,
 }
 
 pub(super) struct Link {
@@ -91,34 +110,13 @@ pub(super) struct Link {
     /// Replicas that should have what a run wrote before it is answered; none: no waiting.
     replicas: Option<usize>,
     known: Mutex<Known>,
+    refreshes: Rounds,
 }
-
-/// What is known of the cluster.
-#[derive(Default)]
-struct Known {
-    /// First slot of each range and who has it, up to the next range; none: nobody.
-    ranges: BTreeMap<u16, Option<Address>>,
-    connections: BTreeMap<Address, MultiplexedConnection>,
-    /// Primaries whose replicas are not waited for, and until when.
-    lagging: BTreeMap<Address, Instant>,
-}
-
-type Address = (String, u16);
 
 enum Attempt {
-    Done(RedisResult<Value>),
+    /// The answer, and whether as many replicas as are wanted have what was written.
+    Done(RedisResult<(Value, bool)>),
     NoConnection(RedisError),
-}
-
-impl Known {
-    fn lags(&mut self, address: &Address) -> bool {
-        let Some(until) = self.lagging.get(address) else { return false };
-        let lags = Instant::now() < *until;
-        if !lags {
-            self.lagging.remove(address);
-        }
-        lags
-    }
 }
 
 impl Link {
@@ -128,8 +126,8 @@ impl Link {
     /// No seed answers, or what answers is not a cluster.
     pub(super) async fn open(seeds: &[String], patience: Patience, replicas: Option<usize>) -> RedisResult<Self> {
         let seeds = seeds.iter().map(|seed| seed.as_str().into_connection_info()).collect::<RedisResult<_>>()?;
-        let link = Self { seeds, patience, replicas, known: Mutex::default() };
-        link.refresh().await?;
+        let link = Self { seeds, patience, replicas, known: Mutex::default(), refreshes: Rounds::default() };
+        link.find_slots().await?;
         Ok(link)
     }
 
@@ -138,9 +136,10 @@ impl Link {
         let give_up = Instant::now() + self.patience.cluster;
         let (slot, mut whole, mut asked) = (run.slot, false, None);
         loop {
-            let again = match self.attempt(slot, asked.as_ref(), run.command(whole)).await {
-                Attempt::Done(Ok(value)) => {
-                    return Reply::parse(value).ok_or_else(|| RunError::MayHaveRun("an answer of another form".into()));
+            let again = match self.attempt(run, asked.as_ref(), whole).await {
+                Attempt::Done(Ok((value, replicated))) => {
+                    let reply = Reply::parse(value, replicated).filter(|reply| reply.answers.len() == run.orders.len());
+                    return reply.ok_or_else(|| RunError::MayHaveRun("an answer of another form".into()));
                 }
                 Attempt::Done(Err(error)) => match error.code() {
                     Some("NOSCRIPT") => {
@@ -160,14 +159,14 @@ impl Link {
                     }
                     Some("TRYAGAIN" | "BUSY" | "NOREPLICAS") => pause(error).await,
                     Some("CLUSTERDOWN" | "MASTERDOWN" | "LOADING" | "READONLY") => {
+                        self.doubt(slot, asked.as_ref());
                         asked = None;
-                        let error = pause(error).await;
-                        let _ = self.refresh().await;
+                        self.refresh().await;
                         error
                     }
                     Some("OOM" | "MISCONF") => {
-                        tracing::error!(%error, "Redis refuses to write");
-                        return Err(RunError::Full);
+                        // So that what is tried again at once is not tried all the time.
+                        return Err(RunError::Full(pause(error).await.to_string()));
                     }
                     Some("FAULT") => return Err(RunError::Fault(error.to_string())),
                     Some("BROKEN") => return Err(RunError::Broken(error.to_string())),
@@ -178,9 +177,9 @@ impl Link {
                     }
                 },
                 Attempt::NoConnection(error) => {
+                    self.doubt(slot, asked.as_ref());
                     asked = None;
-                    let error = pause(error).await;
-                    let _ = self.refresh().await;
+                    self.refresh().await;
                     error
                 }
             };
@@ -190,8 +189,8 @@ impl Link {
         }
     }
 
-    async fn attempt(&self, slot: u16, asked: Option<&Address>, command: Cmd) -> Attempt {
-        let address = asked.cloned().or_else(|| self.address_of(slot));
+    async fn attempt(&self, run: &Run<'_>, asked: Option<&Address>, whole: bool) -> Attempt {
+        let address = asked.cloned().or_else(|| self.address_of(run.slot));
         let Some(address) = address else { return Attempt::NoConnection(error("no node has this slot")) };
         let mut connection = match self.connection(&address).await {
             Ok(connection) => connection,
@@ -201,8 +200,8 @@ impl Link {
         if asked.is_some() {
             pipeline.cmd("ASKING");
         }
-        pipeline.add_command(command);
-        let wait_for = self.replicas.filter(|_| !self.known.lock().lags(&address));
+        pipeline.add_command(run.command(whole));
+        let wait_for = self.replicas.filter(|_| run.may_write && !self.known.lock().lags(&address));
         if let Some(replicas) = wait_for {
             pipeline.cmd("WAIT").arg(replicas).arg(REPLICAS_WITHIN.as_millis() as u64);
         }
@@ -211,12 +210,12 @@ impl Link {
         Attempt::Done(answers.and_then(|answers| {
             let mut answers = answers.into_iter();
             let answer = answers.next().ok_or_else(|| error("no answer"))?;
-            if let (Some(wanted), Some(Value::Int(had))) = (wait_for, answers.next())
-                && had < wanted as i64
-            {
+            let had = answers.next();
+            let replicated = self.replicas.is_none_or(|wanted| matches!(had, Some(Value::Int(had)) if had >= wanted as i64));
+            if wait_for.is_some() && !replicated {
                 self.known.lock().lagging.insert(address, Instant::now() + REPLICAS_AGAIN);
             }
-            answer.extract_error()
+            answer.extract_error().map(|answer| (answer, replicated))
         }))
     }
 
@@ -234,14 +233,10 @@ impl Link {
             Ok((seconds, micros)) => Ok(seconds * 1_000 + micros / 1_000),
             Err(error) => {
                 self.forget(0, None);
-                let _ = self.refresh().await;
+                self.refresh().await;
                 Err(error)
             }
         }
-    }
-
-    fn address_of(&self, slot: u16) -> Option<Address> {
-        self.known.lock().ranges.range(..=slot).next_back().and_then(|(_, address)| address.clone())
     }
 
     async fn connection(&self, address: &Address) -> RedisResult<MultiplexedConnection> {
@@ -259,78 +254,6 @@ impl Link {
             .set_response_timeout(Some(self.patience.respond));
         Box::pin(async move { redis::Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await })
     }
-
-    /// A connection that failed is not used again.
-    fn forget(&self, slot: u16, asked: Option<&Address>) {
-        if let Some(address) = asked.cloned().or_else(|| self.address_of(slot)) {
-            self.known.lock().connections.remove(&address);
-        }
-    }
-
-    /// One slot has another node, at once; the rest is learnt by the next refresh.
-    fn moved(&self, slot: u16, error: &RedisError) {
-        let Some(target) = target(error) else { return };
-        let mut known = self.known.lock();
-        let after = known.ranges.range(..=slot).next_back().and_then(|(_, address)| address.clone());
-        if usize::from(slot) + 1 < SLOTS {
-            known.ranges.entry(slot + 1).or_insert(after);
-        }
-        known.ranges.insert(slot, Some(target));
-    }
-
-    /// Asks any node who has which slots.
-    pub(super) async fn refresh(&self) -> RedisResult<()> {
-        let nodes: Vec<Address> = self.known.lock().connections.keys().cloned().collect();
-        let seeds = self.seeds.iter().filter_map(|seed| match seed.addr() {
-            ConnectionAddr::Tcp(host, port) => Some((host.clone(), *port)),
-            _ => None,
-        });
-        let mut last = error("no address of the cluster is set");
-        for address in nodes.into_iter().chain(seeds) {
-            match self.slots(&address).await {
-                Ok(ranges) => {
-                    self.known.lock().ranges = ranges;
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.known.lock().connections.remove(&address);
-                    last = error;
-                }
-            }
-        }
-        Err(last)
-    }
-
-    async fn slots(&self, from: &Address) -> RedisResult<BTreeMap<u16, Option<Address>>> {
-        let mut connection = self.connection(from).await?;
-        let rows: Vec<Value> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
-        let mut ranges = BTreeMap::from([(0, None)]);
-        for row in rows {
-            let (first, last, host, port) = range_of(row).ok_or_else(|| error("CLUSTER SLOTS answered in another form"))?;
-            // A node that does not know its own name stands as the one that was asked.
-            let host = if host.is_empty() { from.0.clone() } else { host };
-            ranges.insert(first, Some((host, port)));
-            if usize::from(last) + 1 < SLOTS {
-                ranges.entry(last + 1).or_insert(None);
-            }
-        }
-        Ok(ranges)
-    }
-}
-
-/// First and last slot, and the host and port of the primary.
-fn range_of(row: Value) -> Option<(u16, u16, String, u16)> {
-    let (first, last, primary): (u16, u16, Vec<Value>) = match row {
-        Value::Array(mut row) if row.len() >= 3 => {
-            let primary = redis::from_redis_value(row.swap_remove(2)).ok()?;
-            let last = redis::from_redis_value(row.swap_remove(1)).ok()?;
-            (redis::from_redis_value(row.swap_remove(0)).ok()?, last, primary)
-        }
-        _ => return None,
-    };
-    let mut primary = primary.into_iter();
-    let host: Option<String> = redis::from_redis_value(primary.next()?).ok()?;
-    Some((first, last, host.unwrap_or_default(), redis::from_redis_value(primary.next()?).ok()?))
 }
 
 impl Run<'_> {
@@ -346,13 +269,6 @@ impl Run<'_> {
     }
 }
 
-fn target(error: &RedisError) -> Option<Address> {
-    error.redirect_node().and_then(|(node, _)| {
-        let (host, port) = node.rsplit_once(':')?;
-        Some((host.to_owned(), port.parse().ok()?))
-    })
-}
-
 fn error(reason: &'static str) -> RedisError {
     RedisError::from((redis::ErrorKind::Client, reason))
 }
@@ -360,14 +276,6 @@ fn error(reason: &'static str) -> RedisError {
 async fn pause(error: RedisError) -> RedisError {
     tokio::time::sleep(PAUSE).await;
     error
-}
-
-/// The slot of a key whose hash tag is `tag`: CRC-16/XMODEM, as the specification of Redis Cluster has it.
-pub(super) fn slot_of(tag: &str) -> u16 {
-    let crc = tag.bytes().fold(0_u16, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
-    });
-    crc % SLOTS as u16
 }
 
 pub(super) fn entry_id(text: &[u8]) -> Option<EntryId> {
@@ -383,19 +291,19 @@ fn bytes(value: Value) -> Option<Vec<u8>> {
 }
 
 impl Reply {
-    fn parse(value: Value) -> Option<Self> {
+    fn parse(value: Value, replicated: bool) -> Option<Self> {
         let Value::Array(parts) = value else { return None };
-        let [at, kept, answers, entries]: [Value; 4] = parts.try_into().ok()?;
+        let [at, kept, answers, entries, life]: [Value; 5] = parts.try_into().ok()?;
         let at = bytes(at)?;
         let head = match (at.is_empty(), kept) {
             (true, _) => EntryId::default(),
             (false, Value::Int(1)) => entry_id(&at)?,
             // Empty: the last one that it gave is gone too.
-            (false, _) => entry_id(&at).map(|EntryId { ms, seq }| EntryId { ms, seq: seq + 1 })?,
+            (false, _) => entry_id(&at)?.next(),
         };
         let answers = pairs(answers)?.into_iter().map(|(id, answer)| (entry_id(&id), answer)).collect();
         let entries = pairs(entries)?.into_iter().map(|(id, entry)| Some((entry_id(&id)?, entry))).collect::<Option<_>>()?;
-        Some(Self { head, answers, entries })
+        Some(Self { head, answers, entries, life: bytes(life)?, replicated })
     }
 }
 
@@ -414,9 +322,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_are_those_of_redis() {
-        // From the specification, and `CLUSTER KEYSLOT`.
-        assert_eq!(slot_of("123456789"), 0x31c3);
-        assert_eq!(slot_of("foo"), 12_182);
+    fn an_id_that_is_as_great_as_can_be_is_read_too() {
+        let reply = |last: &str| {
+            let nothing = || Value::Array(Vec::new());
+            Reply::parse(
+                Value::Array(vec![Value::BulkString(last.into()), Value::Int(0), nothing(), nothing(), Value::BulkString(Vec::new())]),
+                true,
+            )
+            .expect("a reply")
+            .head
+        };
+        assert_eq!(reply("5-7"), EntryId { ms: 5, seq: 8 });
+        assert_eq!(reply(&format!("5-{}", u64::MAX)), EntryId { ms: 6, seq: 0 });
+        assert_eq!(reply(&format!("{0}-{0}", u64::MAX)), EntryId { ms: u64::MAX, seq: u64::MAX });
     }
 }

@@ -2,12 +2,13 @@
 //! that a run declares, and the commands about the outbox itself.
 
 use super::line::{self, ZoneHome};
-use super::link::slot_of;
+use super::link::{EntryId, slot_of};
 use super::script::Script;
 use super::shipper::Entry;
 use super::wire::start;
 use bunho_domain::event::{Event, ZoneChange};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Entries that a relay reads at once, and ids in one command that removes them: below Lua's limit for unpack.
 pub(super) const ENTRIES_MOST: usize = 256;
@@ -48,8 +49,8 @@ impl Of {
         }
     }
 
-    pub(super) fn script(self, removals_alone: bool) -> &'static Script {
-        match (self, removals_alone) {
+    pub(super) fn script(self, when_full: bool) -> &'static Script {
+        match (self, when_full) {
             (Self::Offer(_), false) => &super::script::SCRIPT,
             (Self::Offer(_), true) => &super::script::WHEN_FULL,
             (Self::Zone(_), false) => &line::script::RUN,
@@ -96,12 +97,16 @@ impl Of {
         }
     }
 
-    /// The command that reads entries from an id on.
-    pub(super) fn read_outbox(self, from: super::EntryId) -> Vec<u8> {
+    /// The command that reads entries from an id on; with an age, only such as are at least so old.
+    pub(super) fn read_outbox(self, from: EntryId, most: usize, age: Option<Duration>) -> Vec<u8> {
+        let age_ms = age.map(|age| age.as_millis() as u64);
         match self {
-            Self::Offer(tag) => start("outbox", tag, 0, 2).none().none().text(&from.to_string()).int(ENTRIES_MOST as i64).finish(),
+            Self::Offer(tag) => {
+                let command = start("outbox", tag, 0, 3).none().none().text(&from.to_string()).int(most as i64);
+                command.int_or_none(age_ms.map(u64::cast_signed)).finish()
+            }
             Self::Zone(number) => {
-                let command = line::Command::Outbox { from: &from.to_string(), most: ENTRIES_MOST as u32 };
+                let command = line::Command::Outbox { from: &from.to_string(), most: most as u32, age_ms };
                 line::packed(ZoneHome { number, epoch: 0 }, None, None, command)
             }
         }

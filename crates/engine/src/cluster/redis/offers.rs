@@ -163,16 +163,6 @@ impl Decider {
         Ok(OfferState { settings, stock, next_deadline })
     }
 
-    /// Settles what time alone has decided, and tells when to come back. For a node's background: every decision does so by itself.
-    ///
-    /// # Errors
-    /// [`DecideError`].
-    pub async fn settle(&self, home: Home) -> Result<Option<Millis>, DecideError> {
-        let command = start("settle", home.offer, home.epoch, 0).time(self.clock()).none();
-        let read: Decided<_> = read!(self, home, command.finish(), Repeat::Yes, reader => reader.int_or_none()?.map(Millis));
-        Ok(read?.map_err(|_| Malformed("settling was refused"))?)
-    }
-
     /// Creates an offer with its first event, under the epoch and tag of `home`; its number has been given to nothing else. The caller has
     /// checked the settings.
     ///
@@ -290,7 +280,7 @@ impl Decider {
     /// [`DecideError`].
     pub async fn claims_from(&self, home: Home, from: u32, most: u32) -> Result<(Vec<Claim>, Option<u32>), DecideError> {
         let command = start("claims", home.offer, home.epoch, 2).none().none().int(from.into()).int(most.min(CLAIMS_MOST).into());
-        let read: Decided<_> = read!(self, home, command.finish(), Repeat::Yes, reader => wire::claims_answer(reader, home.offer)?);
+        let read: Decided<_> = read!(self, home, command.finish(), Repeat::Freely, reader => wire::claims_answer(reader, home.offer)?);
         Ok(read?.map_err(|_| Malformed("reading claims was refused"))?)
     }
 
@@ -301,7 +291,7 @@ impl Decider {
     pub async fn versions(&self, tag: u32, offers: &[u32]) -> Result<Vec<Option<Standing>>, DecideError> {
         let command = start("standings", tag, 0, 1).none().none().array(offers.len());
         let command = offers.iter().fold(command, |command, offer| command.int((*offer).into())).finish();
-        let answer = self.ask_about(Of::Offer(tag), tag, offers.to_vec(), command, Repeat::Yes, Until::Decided).await?;
+        let answer = self.ask_about(Of::Offer(tag), tag, offers.to_vec(), command, Repeat::Freely, Until::Decided).await?;
         let mut reader = done(&answer, tag)?.map_err(|_| Malformed("reading standings was refused"))?;
         Ok((0..reader.array()?).map(|_| reader.standing()).collect::<Result<_, _>>()?)
     }

@@ -2,8 +2,9 @@
 
 use super::DecideError;
 use super::link::EntryId;
-use super::of::Of;
+use super::of::{ENTRIES_MOST, Of};
 use super::shipper::Entry;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// A packed answer, or why there is none.
@@ -12,6 +13,8 @@ pub(super) type Answer = Result<Vec<u8>, DecideError>;
 /// Whether a command that may have run can be asked again without doing it twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeat {
+    /// It never writes anything, so there is nothing to do twice. (Most reads do: they settle what is due.)
+    Freely,
     Yes,
     No,
 }
@@ -21,6 +24,13 @@ pub(super) enum Repeat {
 pub(super) enum Until {
     Decided,
     Shipped,
+}
+
+/// What the task of a tag is asked for.
+pub(super) enum Request {
+    Decide(Order),
+    /// To ship what the outbox holds, whoever wrote it.
+    Relay(Left),
 }
 
 /// A command on its way.
@@ -39,17 +49,28 @@ pub(super) struct Order {
 pub(super) enum To {
     Caller(oneshot::Sender<Answer>),
     /// The tag's task: these entries should be gone now.
-    Removal(Vec<EntryId>),
-    /// The tag's task: entries to ship for others.
-    Relay(Left),
+    Removal(Removal),
+    /// The tag's task: entries to ship for others, from this id on.
+    Relay(Left, EntryId),
 }
 
-/// What of the outbox a relay ships.
+/// Entries that the journal has.
+#[derive(Clone, Debug)]
+pub(super) struct Removal {
+    /// Who decided them, and its epoch then.
+    pub(super) of: Of,
+    pub(super) epoch: u32,
+    /// Whoever waits for them was told that nobody knows.
+    pub(super) draining: bool,
+    pub(super) ids: Vec<EntryId>,
+}
+
+/// What a relay does with what it finds in the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
-    /// What was decided under the epoch that the offer or zone still has.
+    /// Ships what its node should have shipped by now, and removes what was decided under the epoch that the offer or zone still has.
     Now,
-    /// What an earlier epoch left as well: before state is loaded anew.
+    /// Ships and removes everything, what an earlier epoch left as well: before state is loaded anew.
     Ever,
 }
 
@@ -58,17 +79,33 @@ impl Order {
         std::iter::once(self.offer).chain(self.others.iter().copied())
     }
 
+    /// Whether an earlier try may have done what it asks for: after that no answer may say that nothing happened.
+    pub(super) fn may_have_run(&self) -> bool {
+        self.tries > 0 && self.repeat != Repeat::Freely
+    }
+
+    /// Whether it can be done when Redis is full: it frees memory, or takes none.
+    pub(super) fn runs_when_full(&self) -> bool {
+        matches!(self.to, To::Removal(_)) || !self.may_write()
+    }
+
+    pub(super) fn may_write(&self) -> bool {
+        self.repeat != Repeat::Freely
+    }
+
     pub(super) fn removal(of: Of, epoch: u32, draining: bool, entries: &[&Entry]) -> Self {
-        let to = To::Removal(entries.iter().map(|entry| entry.id).collect());
-        Self::of_the_task(of, of.removal(epoch, draining, entries), to)
+        let removal = Removal { of, epoch, draining, ids: entries.iter().map(|entry| entry.id).collect() };
+        Self::of_the_task(of, of.removal(epoch, draining, entries), Repeat::Yes, To::Removal(removal))
     }
 
-    pub(super) fn relay(tag: Of, from: EntryId, left: Left) -> Self {
-        Self::of_the_task(tag, tag.read_outbox(from), To::Relay(left))
+    pub(super) fn relay(tag: Of, from: EntryId, left: Left, relay_after: Duration) -> Self {
+        // Younger ones are on their way, as a rule. Who drains is sure that they are not.
+        let age = (left == Left::Now).then_some(relay_after);
+        Self::of_the_task(tag, tag.read_outbox(from, ENTRIES_MOST, age), Repeat::Freely, To::Relay(left, from))
     }
 
-    fn of_the_task(of: Of, command: Vec<u8>, to: To) -> Self {
+    fn of_the_task(of: Of, command: Vec<u8>, repeat: Repeat, to: To) -> Self {
         let (Of::Offer(offer) | Of::Zone(offer)) = of;
-        Self { command, offer, others: Vec::new(), repeat: Repeat::Yes, until: Until::Decided, tries: 0, to }
+        Self { command, offer, others: Vec::new(), repeat, until: Until::Decided, tries: 0, to }
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Script {
 /// without that line would be stopped in the middle.
 pub(super) static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(with_first_line!("#!lua").into()));
 
-/// For removals alone, when Redis is full: they free memory, and without them it would stay full.
+/// For what needs no memory, when Redis is full: removals free some, and without them it would stay full.
 pub(super) static WHEN_FULL: LazyLock<Script> = LazyLock::new(|| Script::new(with_first_line!("#!lua flags=allow-oom").into()));
 
 impl Script {

@@ -4,11 +4,15 @@
 //! once the journal has them they are removed under a check of the epoch; and only when they are gone from the outbox are the
 //! answers that depend on them given. What a node did not ship itself, since it died or lost the answer, any other node reads from the
 //! outbox and ships. So an entry may be shipped twice, never not at all: whoever reads the journal goes by versions.
+//!
+//! A primary that was cut off may go on for a moment after its replica was promoted, and its removals say nothing. Its replicas do not
+//! confirm them either; then the directory is asked before an answer is given: the epoch that it has was there before any fence of the next.
 
 use super::link::EntryId;
 use super::of::Of;
 use bunho_journal::Record;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -37,11 +41,29 @@ pub struct Shipment {
     pub done: oneshot::Sender<bool>,
 }
 
+/// Something that was decided by a Redis node which may not be the one any more whose word counts.
+pub struct Question {
+    /// The offer or zone that decided.
+    pub of: Of,
+    /// Its epoch then.
+    pub epoch: u32,
+    /// Whether that is still its epoch. Dropped: nobody knows.
+    pub is_current: oneshot::Sender<bool>,
+}
+
+/// What the task of a tag has for the rest of the node.
+pub enum Errand {
+    /// To be made durable.
+    Ship(Shipment),
+    /// To be asked of whoever says which epoch counts.
+    Ask(Question),
+}
+
 /// What makes entries durable.
 #[derive(Clone)]
 pub enum Shipper {
     /// Whoever receives, such as the writer to Kafka.
-    Channel(mpsc::Sender<Shipment>),
+    Channel(mpsc::Sender<Errand>),
     /// A list in memory, for tests.
     Memory(Arc<MemoryJournal>),
 }
@@ -50,11 +72,13 @@ pub enum Shipper {
 pub struct MemoryJournal {
     entries: Mutex<Vec<Arc<Entry>>>,
     open: watch::Sender<bool>,
+    /// Epochs before these have ended.
+    ended: Mutex<BTreeMap<Of, u32>>,
 }
 
 impl Default for MemoryJournal {
     fn default() -> Self {
-        Self { entries: Mutex::default(), open: watch::Sender::new(true) }
+        Self { entries: Mutex::default(), open: watch::Sender::new(true), ended: Mutex::default() }
     }
 }
 
@@ -63,6 +87,15 @@ impl MemoryJournal {
     #[must_use]
     pub fn entries(&self) -> Vec<Arc<Entry>> {
         self.entries.lock().clone()
+    }
+
+    /// Says from which epoch on an offer or zone counts: another Redis node decides by now.
+    pub fn end_before(&self, of: Of, epoch: u32) {
+        self.ended.lock().insert(of, epoch);
+    }
+
+    fn is_current(&self, of: Of, epoch: u32) -> bool {
+        self.ended.lock().get(&of).is_none_or(|counts| epoch >= *counts)
     }
 
     /// Stops acknowledging, or goes on. What came meanwhile has not been written.
@@ -75,9 +108,9 @@ impl Shipper {
     /// True once the journal has the entries.
     pub(super) async fn ship(&self, entries: Vec<Arc<Entry>>) -> bool {
         match self {
-            Self::Channel(shipments) => {
+            Self::Channel(errands) => {
                 let (done, has) = oneshot::channel();
-                shipments.send(Shipment { entries, done }).await.is_ok() && has.await.unwrap_or(false)
+                errands.send(Errand::Ship(Shipment { entries, done })).await.is_ok() && has.await.unwrap_or(false)
             }
             Self::Memory(journal) => {
                 let mut open = journal.open.subscribe();
@@ -87,6 +120,17 @@ impl Shipper {
                 journal.entries.lock().extend(entries);
                 true
             }
+        }
+    }
+
+    /// Whether the epoch still counts, as of some moment after this was asked.
+    pub(super) async fn is_current(&self, of: Of, epoch: u32) -> bool {
+        match self {
+            Self::Channel(errands) => {
+                let (is_current, answer) = oneshot::channel();
+                errands.send(Errand::Ask(Question { of, epoch, is_current })).await.is_ok() && answer.await.unwrap_or(false)
+            }
+            Self::Memory(journal) => journal.is_current(of, epoch),
         }
     }
 }

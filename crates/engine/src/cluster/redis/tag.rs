@@ -1,17 +1,21 @@
-//! One task for each tag: gathers commands into runs, ships what they wrote, and gives an answer when what it depends on is durable.
+//! One task for each tag: gathers commands into runs, ships what they wrote, and gives an answer when what it depends on is durable
+//! (`tag/outbox.rs`).
 //!
-//! A tag is of some offers or of one zone (`of.rs`), which makes no difference here. Everything about a tag is the state of its task, so there is no lock. While a run is under way the next one gathers: it
-//! leaves when the one before is back, when it is full, or when its oldest command has waited as long as it may.
+//! A tag is of some offers or of one zone (`of.rs`), which makes no difference here. Everything about a tag is the state of its task, so there
+//! is no lock. While a run is under way the next one gathers: it leaves when the one before is back, when it is full, or when its oldest
+//! command has waited as long as it may.
+
+mod outbox;
 
 use super::DecideError;
-use super::link::{EntryId, Link, Reply, Run, RunError, entry_id};
-use super::of::{ENTRIES_MOST, Of};
-use super::order::{Answer, Left, Order, Repeat, To, Until};
+use super::link::{EntryId, Link, Reply, Run, RunError};
+use super::of::Of;
+use super::order::{Answer, Left, Order, Repeat, Request, To, Until};
 use super::shipper::{Entry, Shipper};
-use super::wire::{self, Written};
-use bunho_journal::crash_point;
+use super::wire;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use outbox::PEEK;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,16 +34,14 @@ pub struct Gathering {
     pub outbox_max: usize,
     /// Entries that another node should have shipped by now are shipped by this one.
     pub relay_after: Duration,
+    /// After so long with nothing to do a tag's task ends. The next command makes it anew.
+    pub idle: Duration,
 }
 
 /// Times a command that may be repeated is sent again after a connection broke.
 const TRIES_MAX: u8 = 5;
 /// Commands in memory before the task takes no more; what is beyond waits in the channel, which is bounded too.
 const QUEUE_MAX: usize = 4_096;
-/// How often the outbox is looked at while answers wait for what another node ships.
-const PEEK: Duration = Duration::from_millis(2);
-/// Before entries are shipped again that the journal did not take.
-const SHIP_AGAIN: Duration = Duration::from_millis(100);
 
 struct Waiting {
     answer: Vec<u8>,
@@ -50,6 +52,8 @@ struct Waiting {
 enum Step {
     Landed(Vec<Order>, Result<Reply, RunError>),
     Shipped(Vec<Arc<Entry>>, bool),
+    /// Whether what was removed counts.
+    Asked(Vec<EntryId>, bool),
 }
 
 pub(super) struct Tag {
@@ -59,7 +63,7 @@ pub(super) struct Tag {
     link: Arc<Link>,
     shipper: Shipper,
     gathering: Gathering,
-    orders: mpsc::Receiver<Order>,
+    requests: mpsc::Receiver<Request>,
     queue: VecDeque<Order>,
     gathering_since: Option<Instant>,
     steps: FuturesUnordered<BoxFuture<'static, Step>>,
@@ -73,15 +77,24 @@ pub(super) struct Tag {
     drained: BTreeSet<EntryId>,
     /// Every entry of the outbox before this one is gone.
     head: EntryId,
+    /// In this life of Redis; empty until the first answer.
+    life: Vec<u8>,
     waiting: BTreeMap<EntryId, Vec<Waiting>>,
     looked: Instant,
+    swept: Instant,
+    /// When the outbox was last read for what others left, and up to which entry: what is before that this task has, or had.
     relayed: Instant,
+    read_to: EntryId,
+    /// Whether it is being read.
+    relaying: bool,
+    /// When to read it next: an answer was lost, and with it perhaps entries that nobody ships; or somebody asks for it.
+    relay_due: Option<Instant>,
+    /// What it then holds is all to be removed.
+    draining: bool,
     /// Redis had no memory for the last run.
     full: bool,
     /// The last run failed, and that was said.
     broken: bool,
-    /// An answer was lost, and with it perhaps entries that nobody ships.
-    relay_due: Option<Instant>,
 }
 
 impl Tag {
@@ -91,7 +104,7 @@ impl Tag {
         link: Arc<Link>,
         shipper: Shipper,
         gathering: Gathering,
-        orders: mpsc::Receiver<Order>,
+        requests: mpsc::Receiver<Request>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -101,7 +114,7 @@ impl Tag {
             link,
             shipper,
             gathering,
-            orders,
+            requests,
             queue: VecDeque::new(),
             gathering_since: None,
             steps: FuturesUnordered::new(),
@@ -112,29 +125,40 @@ impl Tag {
             mine: BTreeSet::new(),
             drained: BTreeSet::new(),
             head: EntryId::default(),
+            life: Vec::new(),
             waiting: BTreeMap::new(),
             looked: now,
+            swept: now,
             relayed: now,
+            read_to: EntryId::default(),
+            relaying: false,
+            relay_due: None,
+            draining: false,
             full: false,
             broken: false,
-            relay_due: None,
         }
     }
 
     /// Until nobody can send orders any more and all that were sent are answered.
     pub(super) async fn serve(mut self) {
-        let mut open = true;
-        while open || !self.queue.is_empty() || !self.steps.is_empty() || !self.unshipped.is_empty() {
+        let (mut open, mut used) = (true, Instant::now());
+        while open || self.has_work() {
+            let nobody_waits = self.waiting.is_empty() && self.relay_due.is_none();
+            if used.elapsed() >= self.gathering.idle && nobody_waits && !self.has_work() {
+                // Whoever sends from here on is told so, and makes a new task; what was sent before still comes.
+                self.requests.close();
+            }
             self.look();
             self.send();
             self.ship();
             let wake = tokio::time::Instant::from_std(self.wake());
             tokio::select! {
-                order = self.orders.recv(), if open && self.queue.len() < QUEUE_MAX => match order {
-                    Some(order) => {
-                        self.queue.push_back(order);
-                        while self.queue.len() < QUEUE_MAX && let Ok(order) = self.orders.try_recv() {
-                            self.queue.push_back(order);
+                request = self.requests.recv(), if open && self.queue.len() < QUEUE_MAX => match request {
+                    Some(request) => {
+                        used = Instant::now();
+                        self.take(request);
+                        while self.queue.len() < QUEUE_MAX && let Ok(request) = self.requests.try_recv() {
+                            self.take(request);
                         }
                     }
                     None => open = false,
@@ -142,12 +166,24 @@ impl Tag {
                 Some(step) = self.steps.next(), if !self.steps.is_empty() => match step {
                     Step::Landed(orders, result) => self.landed(orders, result),
                     Step::Shipped(entries, done) => self.shipped(entries, done),
+                    Step::Asked(ids, counts) => self.are_gone(&ids, counts),
                 },
                 () = tokio::time::sleep_until(wake) => {}
             }
             if self.gathering_since.is_none() && !self.queue.is_empty() {
                 self.gathering_since = Some(Instant::now());
             }
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        !(self.queue.is_empty() && self.steps.is_empty() && self.unshipped.is_empty())
+    }
+
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Decide(order) => self.queue.push_back(order),
+            Request::Relay(left) => self.relay_at(Instant::now(), left),
         }
     }
 
@@ -161,18 +197,13 @@ impl Tag {
         if !self.unshipped.is_empty() && !self.shipping {
             wake = wake.min(self.ship_from);
         }
-        if !self.waiting.is_empty() && self.runs == 0 {
+        if self.runs == 0 && self.held_up_since().is_some() {
             wake = wake.min(self.looked + PEEK);
         }
         match self.relay_due {
-            // One that is queued leaves with the next run; to look again before that would be to look all the time.
-            Some(due) if !self.has_relay_queued() => wake.min(due),
+            Some(due) if !self.relaying => wake.min(due),
             _ => wake,
         }
-    }
-
-    fn has_relay_queued(&self) -> bool {
-        self.queue.iter().any(|order| matches!(order.to, To::Relay(_)))
     }
 
     /// Sends runs as long as one is due.
@@ -183,24 +214,31 @@ impl Tag {
             if self.runs > 0 && !full && !waited {
                 return;
             }
-            // Removals stand in front. When Redis is full they run alone, so that it need not stay so.
-            let removals = self.queue.iter().take_while(|order| matches!(order.to, To::Removal(_))).count();
-            let alone = self.full && removals > 0;
-            let most = if alone { removals } else { self.queue.len() };
-            let orders: Vec<Order> = self.queue.drain(..most.min(self.gathering.commands_max)).collect();
+            // When Redis is full, what needs no memory runs alone: removals, so that it need not stay full, and what finds something to remove.
+            let alone = self.full && self.queue.iter().any(Order::runs_when_full);
+            let later = if alone { self.set_aside_what_needs_memory() } else { VecDeque::new() };
+            let orders: Vec<Order> = self.queue.drain(..self.queue.len().min(self.gathering.commands_max)).collect();
+            self.queue.extend(later);
             self.gathering_since = (!self.queue.is_empty()).then(Instant::now);
             self.run(orders, alone);
         }
     }
 
-    fn run(&mut self, orders: Vec<Order>, removals_alone: bool) {
+    fn set_aside_what_needs_memory(&mut self) -> VecDeque<Order> {
+        let (left, aside) = std::mem::take(&mut self.queue).into_iter().partition(Order::runs_when_full);
+        self.queue = left;
+        aside
+    }
+
+    fn run(&mut self, orders: Vec<Order>, needs_no_memory: bool) {
         self.runs += 1;
         self.looked = Instant::now();
         let keys = self.of.keys(&self.outbox, orders.iter().flat_map(Order::offers));
         let (link, slot, outbox_max) = (self.link.clone(), self.slot, self.gathering.outbox_max);
-        let (script, all_declared) = (self.of.script(removals_alone), self.of.declares_all());
+        let (script, all_declared) = (self.of.script(needs_no_memory), self.of.declares_all());
+        let may_write = orders.iter().any(Order::may_write);
         self.steps.push(Box::pin(async move {
-            let result = link.run(&Run { script, slot, keys, outbox_max, orders: &orders, all_declared }).await;
+            let result = link.run(&Run { script, slot, keys, outbox_max, orders: &orders, all_declared, may_write }).await;
             Step::Landed(orders, result)
         }));
     }
@@ -209,21 +247,16 @@ impl Tag {
         self.runs -= 1;
         match result {
             Ok(reply) => {
-                self.full &= orders.iter().all(|order| matches!(order.to, To::Removal(_)));
+                self.full &= orders.iter().all(Order::runs_when_full);
                 if std::mem::take(&mut self.broken) {
                     tracing::info!(tag = %self.of, "runs of commands succeed again");
                 }
                 self.answered(orders, reply);
             }
-            Err(RunError::Full) => {
-                self.full = true;
-                let (removals, others): (Vec<Order>, Vec<Order>) = orders.into_iter().partition(|order| matches!(order.to, To::Removal(_)));
-                others.into_iter().for_each(|order| self.fail(order, &RunError::Full));
-                removals.into_iter().for_each(|order| self.queue.push_front(order));
-            }
+            Err(RunError::Full(reason)) => self.refused_for_memory(orders, reason),
             Err(error @ RunError::MayHaveRun(_)) => {
                 self.say_broken(&error);
-                self.relay_due.get_or_insert(Instant::now() + self.gathering.relay_after);
+                self.relay_at(Instant::now() + self.gathering.relay_after, Left::Now);
                 for order in orders.into_iter().rev() {
                     self.ask_again(order, &error);
                 }
@@ -237,6 +270,22 @@ impl Tag {
         }
     }
 
+    fn refused_for_memory(&mut self, orders: Vec<Order>, reason: String) {
+        let before = std::mem::replace(&mut self.full, true);
+        if !before {
+            tracing::error!(tag = %self.of, reason, "Redis refuses to write");
+        }
+        let error = RunError::Full(reason);
+        for order in orders.into_iter().rev() {
+            // Where even that is refused which needs no memory, only entries have nobody else to ask for them.
+            match order.to {
+                To::Removal(_) | To::Relay(..) => self.queue.push_front(order),
+                To::Caller(_) if !before && order.runs_when_full() => self.queue.push_front(order),
+                To::Caller(_) => self.fail(order, &error),
+            }
+        }
+    }
+
     /// Said once an outage: a crowd that meets it is many runs.
     fn say_broken(&mut self, error: &RunError) {
         if !std::mem::replace(&mut self.broken, true) {
@@ -246,7 +295,7 @@ impl Tag {
 
     fn ask_again(&mut self, mut order: Order, error: &RunError) {
         order.tries += 1;
-        if order.repeat == Repeat::Yes && order.tries < TRIES_MAX {
+        if order.repeat != Repeat::No && order.tries < TRIES_MAX {
             self.queue.push_front(order);
         } else {
             self.fail(order, error);
@@ -254,17 +303,22 @@ impl Tag {
     }
 
     fn fail(&mut self, order: Order, error: &RunError) {
+        let in_doubt = order.may_have_run();
         match order.to {
             To::Caller(to) => {
+                let error = DecideError::from(error);
                 // Whoever asked may be gone.
-                let _ = to.send(Err(DecideError::from(error)));
+                let _ = to.send(Err(if in_doubt { DecideError::Indeterminate(error.to_string()) } else { error }));
             }
             // The entries stay in the outbox, and whoever finds them there ships them again.
-            To::Removal(ids) => {
-                self.give_up(&ids);
-                self.relay_due = Some(Instant::now() + self.gathering.relay_after);
+            To::Removal(removal) => {
+                self.give_up(&removal.ids);
+                self.relay_at(Instant::now() + self.gathering.relay_after, Left::Now);
             }
-            To::Relay(_) => self.relay_due = Some(Instant::now() + self.gathering.relay_after),
+            To::Relay(left, _) => {
+                self.relaying = false;
+                self.relay_at(Instant::now() + self.gathering.relay_after, left);
+            }
         }
     }
 
@@ -276,143 +330,33 @@ impl Tag {
                 Err(error) => tracing::error!(tag = %self.of, %id, %error, "an entry of the outbox cannot be read"),
             }
         }
+        // An outbox that there was does not end, unless Redis has lost it.
+        if self.life != reply.life || (reply.head == EntryId::default() && self.head > reply.head) {
+            self.another_life(reply.life);
+        }
         self.head = self.head.max(reply.head);
         for (order, (depends, answer)) in orders.into_iter().zip(reply.answers) {
-            self.answer(order, depends, answer);
+            self.answer(order, depends, answer, reply.replicated);
         }
         self.release();
     }
 
-    fn take_entry(&mut self, id: EntryId, written: Written) {
-        if self.mine.insert(id) {
-            crash_point!("cluster::decided");
-            let Written { record, number, epoch, version } = written;
-            self.unshipped.push(Arc::new(Entry { id, tag: self.of, of: self.of.decider(number), epoch, version, record }));
-        }
-    }
-
-    fn answer(&mut self, order: Order, depends: Option<EntryId>, answer: Vec<u8>) {
+    fn answer(&mut self, order: Order, depends: Option<EntryId>, answer: Vec<u8>, replicated: bool) {
+        let in_doubt = order.may_have_run();
         match order.to {
-            To::Removal(ids) => self.removed(ids, &answer),
-            To::Relay(left) => self.relay(&answer, left),
+            To::Removal(removal) => self.removed(removal, &answer, replicated),
+            To::Relay(left, from) => self.relay(&answer, left, from),
             // More is due than one run may settle: its turn comes again.
             To::Caller(_) if wire::is_again(&answer) => self.queue.push_back(order),
-            To::Caller(to) => match depends.filter(|id| order.until == Until::Shipped && *id >= self.head) {
+            To::Caller(to) if in_doubt && !wire::is_decided(&answer) => {
+                let _ = to.send(Err(DecideError::Indeterminate("it may have run, and now Redis does not decide about it".into())));
+            }
+            To::Caller(to) => match depends.filter(|id| order.until == Until::Shipped && (*id >= self.head || self.mine.contains(id))) {
                 Some(id) => self.waiting.entry(id).or_default().push(Waiting { answer, to, since: Instant::now() }),
                 None => {
                     let _ = to.send(Ok(answer));
                 }
             },
-        }
-    }
-
-    /// Gives the answers that depend on nothing that is still in the outbox. What this node wrote has left it only when Redis said so to
-    /// this node: an entry that is merely not there may have been lost with a primary.
-    fn release(&mut self) {
-        let head = self.mine.first().map_or(self.head, |first| self.head.min(*first));
-        let still = self.waiting.split_off(&head);
-        for waiting in std::mem::replace(&mut self.waiting, still).into_values().flatten() {
-            let _ = waiting.to.send(Ok(waiting.answer));
-        }
-    }
-
-    fn ship(&mut self) {
-        if self.shipping || self.unshipped.is_empty() || Instant::now() < self.ship_from {
-            return;
-        }
-        self.shipping = true;
-        let (entries, shipper) = (std::mem::take(&mut self.unshipped), self.shipper.clone());
-        self.steps.push(Box::pin(async move {
-            let done = shipper.ship(entries.clone()).await;
-            Step::Shipped(entries, done)
-        }));
-    }
-
-    fn shipped(&mut self, mut entries: Vec<Arc<Entry>>, done: bool) {
-        self.shipping = false;
-        if !done {
-            entries.append(&mut self.unshipped);
-            self.unshipped = entries;
-            self.ship_from = Instant::now() + SHIP_AGAIN;
-            return;
-        }
-        let mut by_decider: BTreeMap<(Of, u32, bool), Vec<&Entry>> = BTreeMap::new();
-        for entry in &entries {
-            let draining = self.drained.remove(&entry.id);
-            by_decider.entry((entry.of, entry.epoch, draining)).or_default().push(entry);
-        }
-        for ((of, epoch, draining), entries) in by_decider {
-            for entries in entries.chunks(ENTRIES_MOST) {
-                self.queue.push_front(Order::removal(of, epoch, draining, entries));
-            }
-        }
-    }
-
-    fn removed(&mut self, ids: Vec<EntryId>, answer: &[u8]) {
-        if wire::done(answer).is_some() {
-            crash_point!("cluster::removed");
-            for id in ids {
-                self.mine.remove(&id);
-            }
-        } else {
-            // It was suspended meanwhile, or Redis has stepped back: what these entries did may be undone.
-            self.give_up(&ids);
-        }
-    }
-
-    /// Whoever waits for these entries cannot be told any more whether they stand.
-    fn give_up(&mut self, ids: &[EntryId]) {
-        for id in ids {
-            self.mine.remove(id);
-            for waiting in self.waiting.remove(id).into_iter().flatten() {
-                let _ = waiting.to.send(Err(DecideError::Indeterminate("it was suspended before its entry was removed".into())));
-            }
-        }
-    }
-
-    /// Looks after answers that wait for what another node ships.
-    fn look(&mut self) {
-        let now = Instant::now();
-        // Nobody waits any more for an answer whose caller has gone away.
-        self.waiting.retain(|_, waiting| {
-            waiting.retain(|waiting| !waiting.to.is_closed());
-            !waiting.is_empty()
-        });
-        let foreign = self.waiting.iter().find(|(id, _)| !self.mine.contains(*id)).and_then(|(_, waiting)| waiting.first());
-        let relay_after = self.gathering.relay_after;
-        let late = foreign.is_some_and(|waiting| now >= waiting.since + relay_after) && now >= self.relayed + relay_after;
-        if late || self.relay_due.is_some_and(|due| now >= due) {
-            if !self.has_relay_queued() {
-                self.relay_due = None;
-                self.relayed = now;
-                self.queue.push_front(Order::relay(self.of, self.head, Left::Now));
-            }
-        } else if !self.waiting.is_empty() && self.runs == 0 && self.queue.is_empty() && now >= self.looked + PEEK {
-            self.run(Vec::new(), false);
-        }
-    }
-
-    fn relay(&mut self, answer: &[u8], left: Left) {
-        let Some(mut reader) = wire::done(answer) else { return };
-        let Ok(count) = reader.array() else { return };
-        for _ in 0..count / 2 {
-            let (Ok(id), Ok(packed)) = (reader.bytes(), reader.bytes()) else { return };
-            match (entry_id(id), wire::written(packed)) {
-                (Some(id), Ok(written)) => {
-                    if left == Left::Ever && !self.mine.contains(&id) {
-                        self.give_up(&[id]);
-                        self.drained.insert(id);
-                    }
-                    self.take_entry(id, written);
-                }
-                _ => tracing::error!(tag = %self.of, "an entry of the outbox cannot be read"),
-            }
-        }
-        crash_point!("cluster::relayed");
-        // Entries of this node's own runs came with their answers and may be later than these.
-        self.unshipped.sort_by_key(|entry| entry.id);
-        if count / 2 >= ENTRIES_MOST {
-            self.relay_due = Some(Instant::now() + PEEK);
         }
     }
 }

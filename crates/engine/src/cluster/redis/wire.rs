@@ -4,7 +4,7 @@
 
 mod answers;
 
-pub(super) use answers::{Verdict, claim_answer, claims_answer, done, is_again, offer_answer, verdict, view_answer};
+pub(super) use answers::{Verdict, claim_answer, claims_answer, done, is_again, is_decided, offer_answer, verdict, view_answer};
 
 use super::line::wire as line;
 use super::msgpack::{Malformed, Reader, Writer};

@@ -96,7 +96,7 @@ impl Decider {
     /// [`DecideError`].
     pub async fn zone_version(&self, number: u32) -> Result<Option<Standing>, DecideError> {
         let command = line::packed(ZoneHome { number, epoch: 0 }, None, None, Command::Standing);
-        let answer = self.ask_about(Of::Zone(number), number, Vec::new(), command, Repeat::Yes, Until::Decided).await?;
+        let answer = self.ask_about(Of::Zone(number), number, Vec::new(), command, Repeat::Freely, Until::Decided).await?;
         told(standing(&answer)?)
     }
 
@@ -175,8 +175,8 @@ impl Decider {
     /// # Errors
     /// [`DecideError::Exists`] while it is neither; [`DecideError::Unavailable`] while its outbox is not empty.
     pub async fn forget_zone(&self, home: ZoneHome) -> Result<(), DecideError> {
-        let read = Of::Zone(home.number).read_outbox(EntryId::default());
-        let answer = self.ask_about(Of::Zone(home.number), home.number, Vec::new(), read, Repeat::Yes, Until::Decided).await?;
+        let read = Of::Zone(home.number).read_outbox(EntryId::default(), 1, None);
+        let answer = self.ask_about(Of::Zone(home.number), home.number, Vec::new(), read, Repeat::Freely, Until::Decided).await?;
         if wire::done(&answer).ok_or(Malformed("reading the outbox was refused"))?.array()? > 0 {
             return Err(DecideError::Unavailable("its outbox is not empty".into()));
         }

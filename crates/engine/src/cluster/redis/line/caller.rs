@@ -48,7 +48,7 @@ impl LineCaller {
         }
         let value: Value = call.query_async(&mut self.connection).await?;
         let Value::Array(parts) = value else { return Err(strange()) };
-        let [_, _, answers, entries]: [Value; 4] = parts.try_into().map_err(|_| strange())?;
+        let [_, _, answers, entries, _]: [Value; 5] = parts.try_into().map_err(|_| strange())?;
         Ok(Reply { answers: pairs(answers)?, entries: pairs(entries)? })
     }
 }

@@ -28,7 +28,7 @@ pub static SCRIPT: LazyLock<String> = LazyLock::new(|| with_numbers(SOURCE));
 /// For every command.
 pub(in crate::cluster::redis) static RUN: LazyLock<Script> = LazyLock::new(|| Script::new(SCRIPT.as_str().into()));
 
-/// For removals alone, when Redis is full: they free memory, and without them it would stay full.
+/// For what needs no memory, when Redis is full: removals free some, and without them it would stay full.
 pub(in crate::cluster::redis) static WHEN_FULL: LazyLock<Script> =
     LazyLock::new(|| Script::new(SCRIPT.replacen("#!lua", "#!lua flags=allow-oom", 1).into()));
 

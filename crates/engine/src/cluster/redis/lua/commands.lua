@@ -239,9 +239,15 @@ function plain.shipped(o, _, c)
   return { OK }
 end
 
--- Entries of the outbox after an id, for whoever ships what its own node did not.
+-- Entries of the outbox from an id on, for whoever ships what its own node did not; with an age, those that are at least so many milliseconds
+-- old. Where ids are ahead of the clock, as that of the primary before this one may have been, nobody can tell.
 function plain.outbox(_, _, c)
-  local rows = call('XRANGE', run.outbox, c[6], '+', 'COUNT', c[7])
+  local upto = '+'
+  if c[8] then
+    local newest = call('XREVRANGE', run.outbox, '+', '-', 'COUNT', 1)[1]
+    if newest and tonumber(string.match(newest[1], '^%d+')) <= run.now then upto = string.format('%d', run.now - c[8]) end
+  end
+  local rows = call('XRANGE', run.outbox, c[6], upto, 'COUNT', c[7])
   local entries = {}
   for _, row in ipairs(rows) do
     entries[#entries + 1] = row[1]

@@ -2,7 +2,7 @@
 -- first argument is the outbox's bound, the rest are commands, each { name, offer, epoch, clock or false, audit or false, ... }.
 --
 -- The reply: where the outbox begins (its first entry, or after it is empty the last id that it gave; and which of the two), the answers
--- each after the id of the entry that it depends on, and the entries that this run wrote.
+-- each after the id of the entry that it depends on, the entries that this run wrote, and in which life of Redis all this was.
 
 -- The later of two ids of stream entries.
 local function later(one, other)
@@ -52,7 +52,6 @@ local function decide(c, room)
   if hindered then return hindered end
   local now = time_for(o, g, c[4])
   if settle_rounds(o, now) then return { AGAIN }, o, g end
-  if c[1] == 'settle' then return { OK, next_deadline(o) }, o, g end
   local answer = commands[c[1]](o, now, c)
   end_record(o, now, c[5])
   return answer, o, g
@@ -76,7 +75,7 @@ local function decided()
     replies[2 * i] = answer[3]
   end
   local head = call('XRANGE', run.outbox, '-', '+', 'COUNT', 1)[1]
-  if head then return { head[1], 1, replies, entries } end
+  if head then return { head[1], 1, replies, entries, life() } end
   local last = ''
   if call('EXISTS', run.outbox) == 1 then
     local info = call('XINFO', 'STREAM', run.outbox)
@@ -84,7 +83,7 @@ local function decided()
       if info[i] == 'last-generated-id' then last = info[i + 1] end
     end
   end
-  return { last, 0, replies, entries }
+  return { last, 0, replies, entries, life() }
 end
 
 for _, key in ipairs(KEYS) do run.declared[key] = true end

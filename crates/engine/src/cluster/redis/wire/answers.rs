@@ -10,6 +10,8 @@ use bunho_domain::time::Millis;
 
 /// Done, with what follows, or done with nothing.
 const DONE: i64 = 0;
+/// Refused by a rule, with which.
+const REFUSED: i64 = 1;
 /// More is due than one run may settle.
 const AGAIN: i64 = 6;
 
@@ -23,6 +25,11 @@ fn said(packed: &[u8]) -> Result<(i64, Reader<'_>), Malformed> {
 /// The command's own part, if it was done.
 pub(in crate::cluster::redis) fn done(packed: &[u8]) -> Option<Reader<'_>> {
     said(packed).ok().filter(|(number, _)| *number == DONE).map(|(_, reader)| reader)
+}
+
+/// Whether the rules had their say: it was done or refused, and not that nothing could be decided.
+pub(in crate::cluster::redis) fn is_decided(packed: &[u8]) -> bool {
+    said(packed).is_ok_and(|(number, _)| matches!(number, DONE | REFUSED))
 }
 
 /// Whether it is to be asked again.
@@ -55,7 +62,7 @@ pub(in crate::cluster::redis) fn verdict(packed: &[u8], offer: u32) -> Result<Ve
     let (number, mut reader) = said(packed)?;
     Ok(match number {
         DONE => Verdict::Done(reader),
-        1 => Verdict::Refused(refusal(&mut reader, offer)?),
+        REFUSED => Verdict::Refused(refusal(&mut reader, offer)?),
         2 => Verdict::Unknown,
         3 => Verdict::Suspended,
         4 => Verdict::Epoch(reader.number_as()?),

@@ -12,14 +12,9 @@ local needs_room = { define = true, leave = true, minute = true, delete = true }
 -- Reserves more numbers if fewer than half a block of durable ones is left and no reservation is in flight.
 function line.reserve()
   local upto = min(U32, z.reserved + RESERVE_BLOCK)
-  if z.reserved - z.next >= RESERVE_BLOCK / 2 or z.reserving or upto == z.reserved or not line.room_in_outbox() then return false end
+  if z.reserved - z.next >= RESERVE_BLOCK / 2 or z.reserving or upto == z.reserved or not line.room_in_outbox() then return end
   z.reserving = upto
   line.note(E_RESERVED, 0, z.epoch, upto)
-  return true
-end
-
-function commands.reserve()
-  return { OK, line.reserve() }
 end
 
 -- Answers { OK, true, epoch, number, nonce, time of issue, ... as a poll }, or { OK, false, whether numbers are being reserved }.
@@ -325,10 +320,16 @@ function plain.shipped(_, c)
   return { OK }
 end
 
--- Entries of the outbox after an id, for whoever ships what its own node did not.
+-- Entries of the outbox from an id on, for whoever ships what its own node did not; with an age, those that are at least so many milliseconds
+-- old. Where ids are ahead of the clock, as that of the primary before this one may have been, nobody can tell.
 function plain.outbox(_, c)
+  local upto = '+'
+  if c[8] then
+    local newest = call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+    if newest and tonumber(string.match(newest[1], '^%d+')) <= run.now then upto = string.format('%d', run.now - c[8]) end
+  end
   local entries = {}
-  for _, row in ipairs(call('XRANGE', KEYS[1], c[6], '+', 'COUNT', c[7])) do
+  for _, row in ipairs(call('XRANGE', KEYS[1], c[6], upto, 'COUNT', c[7])) do
     entries[#entries + 1] = row[1]
     entries[#entries + 1] = row[2][2]
   end

@@ -2,7 +2,7 @@
 -- { name, zone, epoch of the state, clock or false, audit or false, ... }.
 --
 -- The reply has the form of a run over offers: where the outbox begins (its first entry, or after it is empty the last id that it gave; and which
--- of the two), the answers each after the id of the entry that it depends on, and the entries that this run wrote.
+-- of the two), the answers each after the id of the entry that it depends on, the entries that this run wrote, and in which life of Redis all this was.
 
 line.binding = { create = true, define = true, leave = true, delete = true }
 
@@ -87,10 +87,11 @@ function line.decided()
     told[2 * i - 1] = ids[answer[1]] or answer[1]
     told[2 * i] = answer[2]
   end
+  local life = run.life or line.life()
   local head = call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-  if head then return { head[1], 1, told, entries } end
+  if head then return { head[1], 1, told, entries, life } end
   -- Every entry is gone, so the last one that this zone wrote is the last id there was.
-  return { z and z.last or '', 0, told, entries }
+  return { z and z.last or '', 0, told, entries, life }
 end
 
 local clock = call('TIME')

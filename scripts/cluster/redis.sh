@@ -50,6 +50,7 @@ appendfsync ${REDIS_FSYNC:-everysec}
 save ""
 repl-diskless-sync-delay 0
 repl-backlog-size 16mb
+repl-backlog-ttl 0
 EOF
 }
 

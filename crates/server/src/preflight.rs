@@ -2,7 +2,7 @@
 
 use crate::config::ClusterConfig;
 use crate::exit::{Failure, chain};
-use crate::node::random_name;
+use crate::node::installation;
 use bunho_engine::cluster::preflight::{self as redis, LookError};
 use bunho_journal::kafka::{Ends, KafkaError, topic};
 use bunho_ledger::Ledger;
@@ -50,7 +50,7 @@ impl Look {
         let seen = redis::look(&cluster.redis_nodes).await.map_err(redis_failure)?;
         self.findings.extend(seen.findings.into_iter().map(|finding| Finding { name: finding.name.into(), what: finding.what }));
         let owner = redis::owner(&cluster.redis_nodes, &cluster.redis_prefix, None).await.map_err(redis_failure)?;
-        if owner.is_some() && owner != ledger.agreed(INSTALLATION).await? {
+        if owner.is_some() && owner != ledger.installation().await? {
             return Err(foreign_keys(cluster));
         }
         Ok(seen.seen)
@@ -69,7 +69,7 @@ impl Look {
         let ends = async { Ends::of(&cluster.kafka)?.read().await }.await.map_err(|error| kafka_failure(cluster, &error))?;
         let messages: i64 = ends.iter().map(|end| end.end).sum();
         // Whoever was first says which installation this is before anything is decided.
-        if messages > 0 && ledger.agreed(INSTALLATION).await?.is_none() {
+        if messages > 0 && ledger.installation().await?.is_none() {
             return Err(Failure::configuration(format_args!(
                 "topic {name} has had {messages} messages, and {} knows nothing of the installation that they are of\n  mend: bring that installation's database back from its copy; or begin anew with a topic of its own: kafka.topic",
                 ledger.place()
@@ -79,6 +79,9 @@ impl Look {
     }
 
     async fn ledger(&mut self, ledger: &Ledger) -> Result<String, Failure> {
+        if let Some(installation) = ledger.installation().await? {
+            installation::check_is_cluster(&installation, ledger)?;
+        }
         let check = ledger.check().await?;
         self.findings.extend(check.findings.into_iter().map(|finding| Finding { name: finding.name.into(), what: finding.to_string() }));
         Ok(format!("{}, schema {}", check.database, check.schema_version))
@@ -94,16 +97,13 @@ impl Look {
     }
 }
 
-/// What the database calls the installation that it is of.
-const INSTALLATION: &str = "installation";
-
 /// Says which installation the database and the keys in Redis are of, if nobody has yet: both know its name from here on.
 ///
 /// # Errors
 /// The keys are another one's, or one of the two cannot be used.
 pub async fn sign(cluster: &ClusterConfig, ledger: &Ledger) -> Result<(), Failure> {
-    let drawn = random_name()?;
-    let installation = ledger.agree(INSTALLATION, &drawn).await?.unwrap_or(drawn);
+    let installation = ledger.join(&installation::cluster_id()?).await?;
+    installation::check_is_cluster(&installation, ledger)?;
     let owner = redis::owner(&cluster.redis_nodes, &cluster.redis_prefix, Some(&installation)).await.map_err(redis_failure)?;
     if owner == Some(installation) { Ok(()) } else { Err(foreign_keys(cluster)) }
 }

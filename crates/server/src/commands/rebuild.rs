@@ -26,7 +26,7 @@ pub fn run(place: &Place, accept_loss: bool, accept_clock: bool) -> Result<ExitC
     }
     super::block_on(async {
         prepare(&config.data)?;
-        let accepted = Accepted { missing_ledger: accept_loss, earlier_clock: accept_clock };
+        let accepted = Accepted { missing_ledger: accept_loss, other_folder: accept_loss, earlier_clock: accept_clock };
         if accept_loss {
             for made in [secrets::make_missing(&config.secrets)?, Passes::make_missing(&config.secrets)?].into_iter().flatten() {
                 eprintln!("bunho: {} was missing; a new one was made", made.display());
@@ -47,7 +47,6 @@ pub fn run(place: &Place, accept_loss: bool, accept_clock: bool) -> Result<ExitC
     })
 }
 
-/// Carries what the journal has into the ledger.
 /// A cluster's nodes may go on meanwhile: each offer is suspended only while it is loaded.
 async fn rebuild_cluster(config: &Config, cluster: &ClusterConfig) -> Result<ExitCode, Failure> {
     prepare(&config.data)?;
@@ -59,6 +58,7 @@ async fn rebuild_cluster(config: &Config, cluster: &ClusterConfig) -> Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
+/// Carries what the journal has into the ledger.
 async fn project(config: &Config, accepted: Accepted) -> Result<(), Failure> {
     let node = EmbeddedNode::open_accepting(config, accepted).await?;
     let caught_up = node.catch_up().await;

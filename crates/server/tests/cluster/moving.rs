@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-fn bunho(environment: &[(&str, String)], arguments: &[&str]) -> Output {
+pub fn bunho(environment: &[(&str, String)], arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
     command.args(arguments).env("BUNHO_ADMIN_KEY", ADMIN_KEY).envs(environment.iter().map(|(name, value)| (*name, value.as_str())));
     command.output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

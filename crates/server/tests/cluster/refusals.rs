@@ -2,6 +2,7 @@
 
 use crate::components::{self, environment};
 use crate::harness::{ADMIN_KEY, Server, try_launch};
+use crate::moving::{bunho, said};
 use bunho_journal::kafka::{Connection, Ends, KafkaError, Retention, TopicSettings, topic};
 use reqwest::StatusCode;
 use serde_json::json;
@@ -238,6 +239,44 @@ async fn a_new_database_does_not_take_up_what_another_left() {
     assert_eq!(server.stop(), 0);
     server.restart().await;
     assert_eq!(server.offer("drop").await["confirmed"], 1);
+}
+
+/// What one installation sells, another must not sell again because its configuration names the wrong database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_does_not_take_up_what_another_or_a_cluster_has() {
+    for database in ["postgres", "mariadb"] {
+        let cluster = environment(database);
+        let pairs: Vec<(&str, &str)> = cluster.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        drop(Server::start_nodes(1, &pairs, &[]).await);
+        // Somebody forgot to say that it is a cluster.
+        let url = ("BUNHO_LEDGER__URL", of(&cluster, "BUNHO_LEDGER__URL"));
+        run("serve", &[], &[url]).is(64, &["engine.shape", "ledger.url", "mend:"]);
+        run("rebuild", &[], &[url]).is(64, &["engine.shape", "mend:"]);
+
+        let mut server = components::embedded(database).await;
+        server.put_offer("drop", json!({"kind": "coupon", "quantity": 5})).await;
+        assert_eq!(server.claim("drop", "u", None, json!({"quantity": 1})).await.0, StatusCode::CREATED);
+        server.until_projected().await;
+        let own = server.setting("BUNHO_LEDGER__URL");
+        let url = ("BUNHO_LEDGER__URL", own.as_str());
+        run("serve", &[], &[url]).is(65, &["another installation", "--data", "mend:"]);
+        run("serve", &cluster, &[url]).is(64, &["embedded", "bunho export", "mend:"]);
+        assert_eq!(server.stop(), 0);
+        server.restart().await;
+        assert_eq!(server.offer("drop").await["confirmed"], 1);
+        server.kill();
+
+        // A folder that is gone for good: the ledger has what was projected.
+        let folder = TempDir::new().unwrap();
+        let data = folder.path().to_str().unwrap();
+        let rebuilt = bunho(&[("BUNHO_LEDGER__URL", own.clone())], &["rebuild", "--accept-loss", "--data", data]);
+        assert!(rebuilt.status.success(), "{}", said(&rebuilt));
+        let mut new = Server::on(folder);
+        new.set_environment(&[url]);
+        new.restart().await;
+        assert_eq!(new.offer("drop").await["confirmed"], 1);
+        assert_eq!(server.try_launch().expect_err("the ledger is the other's").0.code(), Some(65));
+    }
 }
 
 /// A Redis of one's own, which ends with this.

@@ -79,9 +79,7 @@ impl Look {
     }
 
     async fn ledger(&mut self, ledger: &Ledger) -> Result<String, Failure> {
-        if let Some(installation) = ledger.installation().await? {
-            installation::check_is_cluster(&installation, ledger)?;
-        }
+        check_installation(ledger).await?;
         let check = ledger.check().await?;
         self.findings.extend(check.findings.into_iter().map(|finding| Finding { name: finding.name.into(), what: finding.to_string() }));
         Ok(format!("{}, schema {}", check.database, check.schema_version))
@@ -95,6 +93,14 @@ impl Look {
         self.components.into_iter().try_for_each(|(_, seen)| seen.map(drop))?;
         refuse_or_waive(&self.findings, waived)
     }
+}
+
+/// Refuses the database of an embedded installation.
+///
+/// # Errors
+/// It is one, or cannot be read.
+pub async fn check_installation(ledger: &Ledger) -> Result<(), Failure> {
+    ledger.installation().await?.map_or(Ok(()), |id| installation::check_is_cluster(&id, ledger))
 }
 
 /// Says which installation the database and the keys in Redis are of, if nobody has yet: both know its name from here on.

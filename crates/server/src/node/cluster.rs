@@ -35,6 +35,7 @@ impl ClusterNode {
     pub async fn open(config: &Config, cluster: &ClusterConfig) -> Result<Self, Failure> {
         let id = NodeId::of(&config.data)?;
         let ledger = Ledger::open(&config.ledger).await?;
+        preflight::check_installation(&ledger).await?;
         let ticket_secret = secrets::ticket_secret(&config.secrets)?;
         // What another installation has is not looked into, and nothing is said or made before all of it will do.
         let facts = facts(config, cluster, &ticket_secret).await?;

@@ -335,6 +335,66 @@ async fn what_is_heard_too_early_fits_in_later(backend: Backend) {
     assert_eq!(scene.sql("SELECT count(*) FROM parked_events WHERE resolved_at IS NOT NULL").await, ["2"]);
 }
 
+async fn more_than_is_tried_at_once_is_mended_too(backend: Backend) {
+    let scene = Scene::of(backend, "many-early", 1).await;
+    let projector = scene.projector(&scene.ledger);
+    let running = Running::of(&projector);
+    let say = async |offer: u32, events: Vec<Event>| {
+        scene.say(events.into_iter().map(|event| (format!("o{offer}"), message(1, event)))).await;
+        scene.all_is_there().await;
+    };
+    let parked = async |wanted: u64| {
+        let end = Instant::now() + LONG;
+        while projector.parked() != wanted {
+            assert!(Instant::now() < end, "{} are parked, not {wanted}", projector.parked());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let edit = |offer: u32, version| defined(offer, version, OfferSettings { revision: 2, ..goods(&format!("o{offer}"), 9_000) });
+    // All of them fit once the edit is here, and nothing follows it.
+    say(1, vec![defined(1, 1, goods("o1", 1))]).await;
+    say(1, (0..2_301).map(|seq| now(u64::from(seq) + 2, &held(1, seq, &format!("u{seq}")))).collect()).await;
+    parked(2_300).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    say(1, vec![edit(1, 5_000)]).await;
+    parked(0).await;
+    // One user's place, more than a thousand times; behind them somebody who has waited for the edit.
+    say(2, vec![defined(2, 1, goods("o2", 1))]).await;
+    let places = (0..1_100).map(|seq| now(u64::from(seq) + 2, &place(held(2, seq, "greedy"), 1)));
+    say(2, places.chain([now(2_000, &held(2, 1_100, "patient"))]).collect()).await;
+    parked(1_100).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    say(2, vec![edit(2, 5_000)]).await;
+    parked(1_099).await;
+    running.end().await;
+    assert_eq!(scene.sql("SELECT user_id FROM claims WHERE offer_id = 'o2' ORDER BY id").await, ["greedy", "patient"]);
+}
+
+/// Another member has that partition and has counted without it.
+async fn what_is_parked_of_another_partition_is_left_to_its_owner(backend: Backend) {
+    let scene = Scene::of(backend, "owners", 1).await;
+    let projector = scene.projector(&scene.ledger);
+    let running = Running::of(&projector);
+    let say = async |events: Vec<Event>| {
+        scene.say(events.into_iter().map(|event| ("a".to_owned(), message(1, event)))).await;
+        scene.all_is_there().await;
+    };
+    say(vec![defined(1, 1, goods("a", 1)), now(2, &held(1, 0, "u0")), now(3, &held(1, 1, "u1"))]).await;
+    running.end().await;
+    let unresolved = "SELECT count(*) FROM parked_events WHERE resolved_at IS NULL";
+    assert_eq!(scene.sql(unresolved).await, ["1"]);
+    let mut shell = Shell::to(scene.ledger.place()).await;
+    shell.run("UPDATE parked_events SET journal_offset = 7 * 281474976710656").await;
+    let projector = scene.projector(&scene.ledger);
+    let running = Running::of(&projector);
+    say(vec![defined(1, 4, OfferSettings { revision: 2, ..goods("a", 5) }), now(5, &held(1, 2, "u2"))]).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    say(vec![now(6, &held(1, 3, "u3"))]).await;
+    running.end().await;
+    assert_eq!(scene.sql("SELECT user_id FROM claims ORDER BY id").await, ["u0", "u2", "u3"]);
+    assert_eq!(scene.sql(unresolved).await, ["1"]);
+}
+
 async fn what_nobody_can_read_is_parked_and_the_rest_goes_on(backend: Backend) {
     let scene = Scene::of(backend, "poison", 2).await;
     let projector = scene.projector(&scene.ledger);
@@ -394,6 +454,8 @@ crate::backend::on_servers!(
     two_members_apply_every_message_once_though_one_hangs,
     a_fence_drops_what_comes_late_and_nothing_else,
     what_is_heard_too_early_fits_in_later,
+    more_than_is_tried_at_once_is_mended_too,
+    what_is_parked_of_another_partition_is_left_to_its_owner,
     what_nobody_can_read_is_parked_and_the_rest_goes_on,
     a_database_that_dies_is_waited_for,
 );

@@ -173,6 +173,36 @@ fn a_redis_that_forgets_is_refused_and_can_be_waived() {
     run("doctor", &environment, &[here[0], here[1], ("BUNHO_CLUSTER__WAIVE", &all)]).is(0, &["WAIVED"]);
 }
 
+/// What is promoted decides with its own settings, and has only what it has copied.
+#[test]
+fn a_replica_that_forgets_or_copies_nothing_is_refused() {
+    let environment = environment("postgres");
+    let password = ["--requirepass", "word", "--cluster-enabled", "yes", "--appendonly"];
+    let primary = Redis::start(&[&password[..], &["yes"]].concat());
+    let replica = Redis::start(&[&password[..], &["no", "--maxmemory-policy", "allkeys-lru"]].concat());
+    let ask = |redis: &Redis, arguments: &[&str]| redis.ask(&[&["-a", "word"], arguments].concat()).unwrap();
+    let until = |redis: &Redis, arguments: &[&str], says| redis.until(&[&["-a", "word"], arguments].concat(), says);
+    ask(&primary, &["cluster", "addslotsrange", "0", "16383"]);
+    ask(&replica, &["cluster", "meet", "127.0.0.1", &primary.port.to_string(), &primary.bus.to_string()]);
+    let id = ask(&primary, &["cluster", "myid"]);
+    until(&replica, &["cluster", "nodes"], "0-16383");
+    until(&replica, &["cluster", "replicate", id.trim()], "OK");
+    until(&primary, &["cluster", "nodes"], "slave");
+    until(&primary, &["cluster", "info"], "cluster_state:ok");
+    let nodes = format!("[\"redis://:word@127.0.0.1:{}\"]", primary.port);
+    let here = [("BUNHO_REDIS__NODES", nodes.as_str()), ("BUNHO_REDIS__REPLICAS", "1")];
+    let doctor = run("doctor", &environment, &here);
+    doctor.is(65, &["FAIL  redis.replicas: ", "masterauth", "FAIL  redis.maxmemory-policy: ", "FAIL  redis.appendonly: "]);
+    assert!(doctor.said.contains(&format!("redis.appendonly: 127.0.0.1:{}", replica.port)), "{}", doctor.said);
+    for (setting, value) in [("masterauth", "word"), ("maxmemory-policy", "noeviction"), ("appendonly", "yes")] {
+        ask(&replica, &["config", "set", setting, value]);
+    }
+    until(&primary, &["info", "replication"], "state=online");
+    let doctor = run("doctor", &environment, &here);
+    doctor.is(65, &["FAIL  redis.primaries: ", "1 of them replicated"]);
+    assert!(!doctor.said.contains("redis.replicas") && !doctor.said.contains("redis.appendonly"), "{}", doctor.said);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_with_other_settings_is_refused_and_can_be_waived() {
     let environment = environment("postgres");
@@ -283,6 +313,7 @@ async fn a_folder_does_not_take_up_what_another_or_a_cluster_has() {
 struct Redis {
     process: Child,
     port: u16,
+    bus: u16,
     _dir: TempDir,
 }
 
@@ -295,7 +326,7 @@ impl Redis {
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(dir.path());
         command.args(["--cluster-port", &bus.to_string(), "--cluster-announce-ip", "127.0.0.1"]).args(arguments);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        let redis = Self { process, port, _dir: dir };
+        let redis = Self { process, port, bus, _dir: dir };
         // Also one that wants a password first answers.
         redis.until(&["ping"], "");
         redis

@@ -287,6 +287,25 @@ async fn a_fence_drops_what_comes_late_and_nothing_else(backend: Backend) {
     assert_eq!(scene.sql("SELECT id FROM zones").await, ["gate"]);
 }
 
+/// Whoever shipped it died before it was removed from the outbox, and another node shipped it again.
+async fn who_did_something_is_said_once(backend: Backend) {
+    let scene = Scene::of(backend, "audited", 1).await;
+    let projector = scene.projector(&scene.ledger);
+    let running = Running::of(&projector);
+    let done_by = |action: &str, event| Message { audit: Some(audit(action)), ..message(1, event) };
+    let restocked = done_by("offer.restock", defined(1, 2, OfferSettings { revision: 2, ..goods("a", 9) }));
+    let paused = done_by("zone.pause", zoned(1, ZoneChange::Defined(Box::new(zone("gate")))));
+    scene.say([("a".into(), done_by("offer.new", defined(1, 1, goods("a", 1))))]).await;
+    scene.say([("a".into(), restocked.clone()), ("a".into(), restocked.clone()), ("gate".into(), paused.clone())]).await;
+    scene.all_is_there().await;
+    scene.say([("a".into(), restocked), ("gate".into(), paused)]).await;
+    scene.say([("a".into(), done_by("offer.close", defined(1, 3, OfferSettings { revision: 3, ..goods("a", 9) })))]).await;
+    scene.all_is_there().await;
+    running.end().await;
+    let said = scene.sql("SELECT action, event FROM audit_log ORDER BY id").await;
+    assert_eq!(said, ["offer.new|offer-1.1", "offer.restock|offer-1.2", "zone.pause|zone-1.settings.1", "offer.close|offer-1.3"]);
+}
+
 /// Two nodes decide in one order and are heard in another.
 async fn what_is_heard_too_early_fits_in_later(backend: Backend) {
     let scene = Scene::of(backend, "early", 1).await;
@@ -453,6 +472,7 @@ async fn a_database_that_dies_is_waited_for(backend: Backend) {
 crate::backend::on_servers!(
     two_members_apply_every_message_once_though_one_hangs,
     a_fence_drops_what_comes_late_and_nothing_else,
+    who_did_something_is_said_once,
     what_is_heard_too_early_fits_in_later,
     more_than_is_tried_at_once_is_mended_too,
     what_is_parked_of_another_partition_is_left_to_its_owner,

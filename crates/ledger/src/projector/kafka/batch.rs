@@ -205,7 +205,7 @@ fn sift<'a>(records: &'a [Received], stored: &Positions, fences: &Fences) -> Sif
                     Content::Event(_) if message.epoch < counts => *sifted.fenced.entry((kind, number, counts)).or_default() += 1,
                     Content::Event(event) => {
                         let place = Place { offset, index: 0, at: message.at };
-                        sifted.batch.add_audit(place, message.audit.as_ref());
+                        sifted.batch.add_audit(place, message.audit.as_ref(), Some(event));
                         sifted.batch.add(place, event);
                     }
                 }

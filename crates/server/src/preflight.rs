@@ -156,6 +156,9 @@ pub fn kafka_failure(cluster: &ClusterConfig, error: &KafkaError) -> Failure {
             "{what}\n  mend: set kafka.partitions and kafka.replication ({} copies need as many brokers) to what the brokers can give, or make the topic yourself",
             cluster.topic.replication
         )),
+        KafkaError::Setting { .. } => Failure::configuration(format_args!(
+            "{what}\n  mend: write in kafka.properties what librdkafka's CONFIGURATION.md has; encryption to the brokers (ssl) is not built in"
+        )),
         _ => Failure::unavailable(format_args!(
             "{what}\n  mend: start the brokers, or name others in kafka.brokers; what they want to know of a client stands in kafka.properties"
         )),

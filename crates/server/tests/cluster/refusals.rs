@@ -116,6 +116,9 @@ async fn what_cannot_be_reached_is_named() {
         doctor.is(65, &[named, "FAIL", "ok    configuration"]);
     }
     run("serve", &environment, &[("BUNHO_REDIS__NODES", &format!("[\"redis//:{SECRET}@127.0.0.1:1\"]"))]).is(64, &["redis.nodes", "mend:"]);
+    let misspelt = ("BUNHO_KAFKA__PROPERTIES", format!("{{\"sasl.pasword\" = \"{SECRET}\"}}"));
+    run("serve", &environment, &[(misspelt.0, &misspelt.1)]).is(64, &["kafka.properties", "sasl.pasword", "mend:"]);
+    run("doctor", &environment, &[(misspelt.0, &misspelt.1)]).is(65, &["FAIL  Kafka", "sasl.pasword"]);
     nothing_was_done(&environment).await;
     run("doctor", &environment, &[]).is(0, &["ok    Redis", "ok    Kafka", "ok    SQL"]);
     nothing_was_done(&environment).await;

@@ -439,6 +439,24 @@ async fn what_nobody_can_read_is_parked_and_the_rest_goes_on(backend: Backend) {
     assert_eq!((offer.version, offer.is_whole, offer.events), (3, true, vec![]));
 }
 
+/// More than a database takes in one statement, from somebody who writes to the wrong topic.
+async fn large_messages_of_others_stop_nobody(backend: Backend) {
+    let scene = Scene::of(backend, "large", 1).await;
+    let poison = vec![b'x'; 250 * 1_024];
+    for _ in 0..80 {
+        scene.producer.produce_encoded("a", &poison).expect("room").await.expect("written");
+    }
+    scene.say([("a".into(), message(1, defined(1, 1, goods("a", 10)))), ("a".into(), message(1, now(2, &held(1, 0, "u1"))))]).await;
+    let projector = scene.projector(&scene.ledger);
+    let running = Running::of(&projector);
+    scene.all_is_there().await;
+    running.end().await;
+    assert_eq!((projector.parked(), projector.healthy()), (80, true));
+    assert_eq!(scene.sql("SELECT user_id FROM claims").await, ["u1"]);
+    let parked = scene.ledger.parked_events(None, 1).await.expect("read").remove(0);
+    assert!(parked.payload.contains(r#""length":256000"#) && parked.payload.len() < 140_000, "{}", parked.payload.len());
+}
+
 async fn a_database_that_dies_is_waited_for(backend: Backend) {
     let server = Server::start(backend);
     let place = crate::backend::new_database(&server.url).await;
@@ -477,5 +495,6 @@ crate::backend::on_servers!(
     more_than_is_tried_at_once_is_mended_too,
     what_is_parked_of_another_partition_is_left_to_its_owner,
     what_nobody_can_read_is_parked_and_the_rest_goes_on,
+    large_messages_of_others_stop_nobody,
     a_database_that_dies_is_waited_for,
 );

@@ -211,10 +211,8 @@ impl<'a> Reconciliation<'a> {
     }
 
     async fn mend(&mut self, number: u32, at: Millis, differences: &[Difference<'_>]) -> Result<(), LedgerError> {
-        let wrong: Vec<Wrong<'_>> = differences
-            .iter()
-            .filter_map(|difference| Some(Wrong { engine: difference.engine()?, ledger: difference.ledger() }))
-            .collect();
+        let wrong: Vec<Wrong<'_>> =
+            differences.iter().filter_map(|difference| Some(Wrong { engine: difference.engine()?, ledger: difference.ledger() })).collect();
         if !wrong.is_empty() {
             let written = self.ledger.write_claims(number, &wrong, at).await?;
             self.report.repaired += written.claims;

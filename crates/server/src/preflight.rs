@@ -3,10 +3,13 @@
 use crate::config::ClusterConfig;
 use crate::exit::{Failure, chain};
 use crate::node::installation;
-use bunho_engine::cluster::preflight::{self as redis, LookError};
+use bunho_engine::cluster::preflight::{self as redis, LookError, Owner};
 use bunho_journal::kafka::{Ends, KafkaError, topic};
 use bunho_ledger::Ledger;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// Something that a promise rests on and that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +52,14 @@ impl Look {
     async fn redis(&mut self, cluster: &ClusterConfig, ledger: &Ledger) -> Result<String, Failure> {
         let seen = redis::look(&cluster.redis_nodes).await.map_err(redis_failure)?;
         self.findings.extend(seen.findings.into_iter().map(|finding| Finding { name: finding.name.into(), what: finding.what }));
-        let owner = redis::owner(&cluster.redis_nodes, &cluster.redis_prefix, None).await.map_err(redis_failure)?;
-        if owner.is_some() && owner != ledger.installation().await? {
-            return Err(foreign_keys(cluster));
+        let owner = owner(cluster, None).await?;
+        let installation = ledger.installation().await?;
+        match &owner.installation {
+            Some(_) if owner.installation != installation => return Err(foreign_keys(cluster)),
+            None if installation.is_some() && !is_known(&owner, ledger.agreed(REDIS_NODES).await?) => {
+                self.findings.push(Finding { name: REDIS_INSTALLATION.into(), what: OTHER_REDIS.into() });
+            }
+            _ => {}
         }
         Ok(seen.seen)
     }
@@ -106,12 +114,83 @@ pub async fn check_installation(ledger: &Ledger) -> Result<(), Failure> {
 /// Says which installation the database and the keys in Redis are of, if nobody has yet: both know its name from here on.
 ///
 /// # Errors
-/// The keys are another one's, or one of the two cannot be used.
-pub async fn sign(cluster: &ClusterConfig, ledger: &Ledger) -> Result<(), Failure> {
+/// The keys are another one's, they would be in another Redis than those of the other nodes, or one of the two cannot be used.
+pub async fn sign(cluster: &ClusterConfig, ledger: &Ledger) -> Result<Signature, Failure> {
     let installation = ledger.join(&installation::cluster_id()?).await?;
     installation::check_is_cluster(&installation, ledger)?;
-    let owner = redis::owner(&cluster.redis_nodes, &cluster.redis_prefix, Some(&installation)).await.map_err(redis_failure)?;
-    if owner == Some(installation) { Ok(()) } else { Err(foreign_keys(cluster)) }
+    let found = owner(cluster, None).await?;
+    if found.installation.is_none() {
+        // Two nodes that start together, each with a Redis of its own, agree on one.
+        let agreed = ledger.agree(REDIS_NODES, &list(&found.nodes)).await?;
+        if !is_known(&found, agreed) {
+            refuse_or_waive(&[Finding { name: REDIS_INSTALLATION.into(), what: OTHER_REDIS.into() }], &cluster.waive)?;
+        }
+    }
+    let mut signature = Signature { cluster: cluster.clone(), ledger: ledger.clone(), installation, said: None };
+    signature.renew().await?;
+    Ok(signature)
+}
+
+/// What says in Redis whose keys it has, and in the database which Redis it is. A Redis that was emptied loses it and one that is replaced node by node
+/// makes it out of date, so whoever runs renews it: a node that starts is then let in, and one that was given another Redis by mistake is not.
+pub struct Signature {
+    cluster: ClusterConfig,
+    ledger: Ledger,
+    installation: String,
+    /// The nodes that the database was told of.
+    said: Option<BTreeSet<String>>,
+}
+
+/// How soon after Redis was emptied a node can be started that has not been told that this may be.
+const RENEWED_EVERY: Duration = Duration::from_secs(5);
+
+impl Signature {
+    async fn renew(&mut self) -> Result<(), Failure> {
+        let found = owner(&self.cluster, Some(&self.installation)).await?;
+        if found.installation.as_ref() != Some(&self.installation) {
+            return Err(foreign_keys(&self.cluster));
+        }
+        if self.said.as_ref() != Some(&found.nodes) {
+            self.ledger.agree_anew(REDIS_NODES, &list(&found.nodes)).await?;
+            self.said = Some(found.nodes);
+        }
+        Ok(())
+    }
+
+    /// Renews it until it is told to stop. What goes wrong meanwhile is said by those who need Redis more.
+    pub async fn keep(mut self, mut stopped: watch::Receiver<bool>) {
+        loop {
+            let renewed = async {
+                tokio::time::sleep(RENEWED_EVERY).await;
+                self.renew().await
+            };
+            tokio::select! {
+                renewed = renewed => if let Err(failure) = renewed {
+                    tracing::debug!("the installation's name could not be renewed in Redis: {failure}");
+                },
+                _ = stopped.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+}
+
+/// What the database calls the nodes of Redis Cluster.
+const REDIS_NODES: &str = "redis nodes";
+const REDIS_INSTALLATION: &str = "redis.installation";
+const OTHER_REDIS: &str = "Redis has no keys of this installation and none of the nodes that the others knew last: two nodes with a Redis each would sell everything \
+    twice; name the others' in redis.nodes, or accept this once if all of Redis was replaced";
+
+async fn owner(cluster: &ClusterConfig, own: Option<&str>) -> Result<Owner, Failure> {
+    redis::owner(&cluster.redis_nodes, &cluster.redis_prefix, own).await.map_err(redis_failure)
+}
+
+/// Whether it is the Redis that was there before: emptied perhaps, and some of its nodes others. One of which nobody has said anything is.
+fn is_known(found: &Owner, agreed: Option<String>) -> bool {
+    agreed.is_none_or(|agreed| agreed.split(' ').any(|node| found.nodes.contains(node)))
+}
+
+fn list(nodes: &BTreeSet<String>) -> String {
+    nodes.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
 fn foreign_keys(cluster: &ClusterConfig) -> Failure {

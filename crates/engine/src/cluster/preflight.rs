@@ -129,11 +129,20 @@ async fn look_once(nodes: &[String]) -> Result<Look, LookError> {
     Ok(look)
 }
 
-/// Which installation has the keys with this prefix. None: none has said so. With `own` it is that one unless another has said so before.
+/// Whose keys they are, and on which cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The installation; none: none has said so, or the keys are gone.
+    pub installation: Option<String>,
+    /// Ids of the cluster's nodes. They keep them when their keys are lost; another cluster has others.
+    pub nodes: BTreeSet<String>,
+}
+
+/// Which installation has the keys with this prefix. With `own` it is that one unless another has said so before.
 ///
 /// # Errors
 /// As [`look`].
-pub async fn owner(nodes: &[String], prefix: &str, own: Option<&str>) -> Result<Option<String>, LookError> {
+pub async fn owner(nodes: &[String], prefix: &str, own: Option<&str>) -> Result<Owner, LookError> {
     let (seed, mut connection) = first(nodes).await?;
     let listed: String = redis::cmd("CLUSTER").arg("NODES").query_async(&mut connection).await?;
     let key = format!("{prefix}:installation");
@@ -149,7 +158,10 @@ pub async fn owner(nodes: &[String], prefix: &str, own: Option<&str>) -> Result<
             Err(error) => Err(error),
         };
         match asked {
-            Ok(owner) => return Ok(owner.or_else(|| own.map(str::to_owned))),
+            Ok(owner) => {
+                let nodes = listed.lines().filter_map(|line| line.split(' ').next()).map(ToOwned::to_owned).collect();
+                return Ok(Owner { installation: owner.or_else(|| own.map(str::to_owned)), nodes });
+            }
             // One of the primaries has it.
             Err(error) if error.code() == Some("MOVED") => {}
             Err(error) => last = error,

@@ -275,9 +275,7 @@ fn encode_offer(at: Millis, epoch: u32, event: &OfferEvent, audit: Option<&Audit
     let (id, source) = (offer_id(event), format!("/bunho/offers/{}", event.offer));
     let around = |of| Around { at, epoch, of };
     match &event.change {
-        OfferChange::Claim(claim) => {
-            written(around(CLAIM), &id, &source, OfferData::of(at, event, ClaimJson::from(&**claim), audit))
-        }
+        OfferChange::Claim(claim) => written(around(CLAIM), &id, &source, OfferData::of(at, event, ClaimJson::from(&**claim), audit)),
         OfferChange::Standby(standby) => {
             written(around(STANDBY), &id, &source, OfferData::of(at, event, StandbyJson::from(&**standby), audit))
         }

@@ -141,7 +141,7 @@ async fn what_the_ledger_has_newer_is_not_written_over() {
 /// Between the last look and the writing the projector goes on.
 async fn what_is_projected_before_a_repair_writes_stays() {
     let (edited, late) = (held(1, 0, "u0"), held(1, 1, "u1"));
-    let world = sold(&[edited.clone()]).await;
+    let world = sold(std::slice::from_ref(&edited)).await;
     world.shell().await.run("UPDATE claims SET version = 9 WHERE user_id = 'u0'").await;
     let engine = [edited, late.clone()];
     let (world, engine) = (&world, &engine);

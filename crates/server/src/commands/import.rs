@@ -81,8 +81,8 @@ impl Plan {
             }
             Ok(())
         })?;
-        plan.source =
-            source.ok_or_else(|| Failure::data(format_args!("{} does not say where it comes from\n  mend: export again", file.display())))?;
+        plan.source = source
+            .ok_or_else(|| Failure::data(format_args!("{} does not say where it comes from\n  mend: export again", file.display())))?;
         Ok(plan)
     }
 

@@ -16,7 +16,8 @@ impl Settings {
     pub fn without_secrets(&self) -> Self {
         let mut shown = self.clone();
         if let Some(url) = &mut shown.ledger.url {
-            *url = Place::parse(url).map_or_else(|_| without_password(url.split('?').next().unwrap_or_default()), |place| place.to_string());
+            *url =
+                Place::parse(url).map_or_else(|_| without_password(url.split('?').next().unwrap_or_default()), |place| place.to_string());
         }
         for url in shown.redis.nodes.iter_mut().chain(&mut shown.auth.jwt.jwks_url) {
             *url = without_password(url);

@@ -51,7 +51,7 @@ impl ClusterNode {
         for fact in &facts {
             fact.same_as(&ledger, ledger.agree(fact.name, &fact.own).await?)?;
         }
-        preflight::sign(cluster, &ledger).await?;
+        let signature = preflight::sign(cluster, &ledger).await?;
         let options = ClusterOptions {
             decider: DeciderOptions {
                 prefix: cluster.redis_prefix.clone(),
@@ -70,7 +70,7 @@ impl ClusterNode {
         how.consumer.instance = Some(format!("bunho-{id}"));
         let projector = Arc::new(KafkaProjector::new(ledger.clone(), cluster.kafka.clone(), how));
         let (stop, stopped) = watch::channel(false);
-        let tasks = vec![tokio::spawn(engine.clone().run(stopped.clone())), {
+        let tasks = vec![tokio::spawn(engine.clone().run(stopped.clone())), tokio::spawn(signature.keep(stopped.clone())), {
             let projector = projector.clone();
             let mut stopped = stopped;
             tokio::spawn(async move {

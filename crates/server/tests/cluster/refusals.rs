@@ -274,6 +274,42 @@ async fn a_new_database_does_not_take_up_what_another_left() {
     assert_eq!(server.offer("drop").await["confirmed"], 1);
 }
 
+/// Two nodes with a database in common and a Redis each would sell everything twice; a Redis that was emptied is no other one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_another_redis_than_the_others_is_refused() {
+    let environment = environment("postgres");
+    let alone = || {
+        let redis = Redis::start(&["--cluster-enabled", "yes", "--appendonly", "yes"]);
+        redis.ask(&["cluster", "addslotsrange", "0", "16383"]);
+        redis.until(&["cluster", "info"], "cluster_state:ok");
+        redis
+    };
+    let (one, two) = (alone(), alone());
+    let nodes = |redis: &Redis| format!("[\"redis://127.0.0.1:{}\"]", redis.port);
+    let (of_one, of_two) = (nodes(&one), nodes(&two));
+    let replicas = ("BUNHO_REDIS__REPLICAS", "0");
+    let usual = ("BUNHO_CLUSTER__WAIVE", "[\"redis.replicas\", \"redis.primaries\"]");
+    let also = ("BUNHO_CLUSTER__WAIVE", "[\"redis.replicas\", \"redis.primaries\", \"redis.installation\"]");
+    let with = |nodes: &'static str| [("BUNHO_REDIS__NODES", nodes), replicas, usual];
+    let (of_one, of_two): (&'static str, &'static str) = (of_one.leak(), of_two.leak());
+    let mut pairs: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    pairs.extend(with(of_one));
+    let mut server = Server::start_nodes(1, &pairs, &[]).await;
+    run("serve", &environment, &with(of_two)).is(64, &["redis.installation", "redis.nodes"]);
+    run("doctor", &environment, &with(of_two)).is(65, &["FAIL  redis.installation: "]);
+    // Emptied, it is signed again by whoever runs; and with nobody there it is still the same Redis.
+    one.ask(&["flushall"]);
+    let key = format!("{}:installation", of(&environment, "BUNHO_REDIS__PREFIX"));
+    one.until(&["get", &key], "cluster-");
+    starts(&environment, &with(of_one));
+    server.kill();
+    one.ask(&["flushall"]);
+    starts(&environment, &with(of_one));
+    // All of Redis was replaced, and an operator says so once.
+    starts(&environment, &[with(of_two)[0], replicas, also]);
+    starts(&environment, &with(of_two));
+}
+
 /// What one installation sells, another must not sell again because its configuration names the wrong database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_does_not_take_up_what_another_or_a_cluster_has() {

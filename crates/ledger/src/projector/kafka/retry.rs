@@ -178,7 +178,8 @@ async fn each(
             }
             Ok(())
         };
-        let parked = query(PARKED).bind(journal_offset(partition, 0).cast_signed()).bind(journal_offset(partition, OFFSET_MAX).cast_signed());
+        let parked =
+            query(PARKED).bind(journal_offset(partition, 0).cast_signed()).bind(journal_offset(partition, OFFSET_MAX).cast_signed());
         parked.for_each(connection, LedgerError::sql("read parked events"), on_row).await?;
     }
     Ok(())

@@ -66,6 +66,8 @@ const VERSION: &str = "SELECT value FROM directory_counters WHERE name = 'versio
 /// The first statement of every change: whoever changes something has the row's lock until the end, so changes are one after the other.
 const RAISE_VERSION: &str = "UPDATE directory_counters SET value = value + 1 WHERE name = 'version'";
 const ENTRIES: &str = "SELECT kind, number, id, tag, epoch, standing, changed_ms FROM directory ORDER BY kind, number";
+const LIVING: &str = "SELECT 'offer', number, id FROM offers WHERE deleted_at IS NULL
+    UNION ALL SELECT 'zone', number, id FROM zones WHERE deleted_at IS NULL";
 const INSERT: &str = "INSERT INTO directory (kind, number, id, tag, epoch, standing, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?)";
 /// Milliseconds since 1970 by the clock that all nodes share.
 const NOW: Text = Text {
@@ -161,12 +163,28 @@ impl Ledger {
         Ok(changed > 0)
     }
 
-    /// Takes over entries of another installation with their numbers, all or none, and never gives those numbers again. One that is
+    /// Kind, number and id of every offer and zone that the tables have and that is not deleted: also of those of which the directory knows
+    /// nothing, as after an import that was cut off.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn living(&self) -> Result<Vec<(Kind, u32, String)>, LedgerError> {
+        let rows = query(LIVING).fetch_all(&mut self.reader().await?.connection()).await;
+        let rows = rows.map_err(LedgerError::sql("list what is there"))?;
+        let read = |row: &Row| {
+            let mut columns = Columns::of(row, "offers");
+            Ok((columns.parsed("kind", words::parse_directory_kind)?, columns.take()?, columns.take()?))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Takes over entries of another installation with their numbers, all or none, and never gives those numbers again, nor any up to
+    /// `used`: the highest numbers of its offers and its zones, of which the last may be deleted. One that is
     /// there already with the same id is left as it is, so an import that was cut off can be repeated.
     ///
     /// # Errors
     /// The database cannot be written, or has another offer or zone with a number or an id of these.
-    pub async fn directory_import(&self, entries: &[Entry]) -> Result<(), LedgerError> {
+    pub async fn directory_import(&self, entries: &[Entry], used: (u32, u32)) -> Result<(), LedgerError> {
         let action = LedgerError::sql("import into the directory");
         let mut writing = self.begin_write().await?;
         let connection = &mut writing.connection();
@@ -179,8 +197,11 @@ impl Ledger {
                 Some(_) => return Err(LedgerError::Imported { kind, number: entry.number, id: entry.id.clone() }),
                 None => insert(connection, entry).await?,
             }
+        }
+        let highest = |kind, used: u32| entries.iter().filter(|entry| entry.kind == kind).map(|entry| entry.number).fold(used, u32::max);
+        for (kind, used) in [(Kind::Offer, used.0), (Kind::Zone, used.1)] {
             let raised = query("UPDATE directory_counters SET value = ?1 WHERE name = ?2 AND value < ?1");
-            raised.bind(entry.number).bind(kind).execute(connection).await.map_err(&action)?;
+            raised.bind(highest(kind, used)).bind(words::directory_kind(kind)).execute(connection).await.map_err(&action)?;
         }
         writing.commit().await.map_err(&action)
     }

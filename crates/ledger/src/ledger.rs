@@ -8,7 +8,7 @@ mod network;
 mod sqlite;
 
 use crate::error::{BEGIN, BEGIN_READ, GET_READER, GET_WRITER, LedgerError};
-use crate::sql::{Dialect, Place, Pool, Pooled, Transaction, query};
+use crate::sql::{Connection, Dialect, Place, Pool, Pooled, Transaction, query};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,24 +66,48 @@ impl Ledger {
         self.shared.place.file()
     }
 
+    /// Which installation's database this is, where one has said so.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn installation(&self) -> Result<Option<String>, LedgerError> {
+        read_installation(&mut self.reader().await?.connection()).await
+    }
+
     /// Says that this database is the one of installation `id`, for good; any id but "" will do.
     ///
     /// # Errors
     /// Another installation said so before, or the database cannot be used.
     pub async fn belongs_to(&self, id: &str) -> Result<(), LedgerError> {
+        match self.join(id).await? {
+            found if found == id => Ok(()),
+            found => Err(LedgerError::OtherInstallation { place: self.shared.place.clone(), found, own: id.to_owned() }),
+        }
+    }
+
+    /// As [`Self::belongs_to`] for whoever goes along with what another said before: whose it is from here on.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn join(&self, id: &str) -> Result<String, LedgerError> {
         let action = LedgerError::sql("say whose it is");
         let mut writing = self.begin_write().await?;
         let mut connection = writing.connection();
         query("UPDATE installation SET id = ? WHERE id = ''").bind(id).execute(&mut connection).await.map_err(&action)?;
-        let row = query("SELECT id FROM installation").fetch_one(&mut connection).await.map_err(&action)?;
-        let found = row.text(0).map_err(&action)?.unwrap_or_default().to_owned();
-        drop(row);
+        let found = read_installation(&mut connection).await?;
         writing.commit().await.map_err(&action)?;
-        if found == id {
-            Ok(())
-        } else {
-            Err(LedgerError::OtherInstallation { place: self.shared.place.clone(), found, own: id.to_owned() })
-        }
+        Ok(found.unwrap_or_default())
+    }
+
+    /// Says that this database is the one of installation `id` from here on, whose ever it was; that one is refused then.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn take_over(&self, id: &str) -> Result<(), LedgerError> {
+        let action = LedgerError::sql("say whose it is");
+        let mut writing = self.begin_write().await?;
+        query("UPDATE installation SET id = ?").bind(id).execute(&mut writing.connection()).await.map_err(&action)?;
+        writing.commit().await.map_err(&action)
     }
 
     /// Follows the journal offset up to which everything is committed here.
@@ -168,4 +192,10 @@ impl Ledger {
     pub(crate) fn schema_version(&self) -> i64 {
         migrations::newest(self.dialect())
     }
+}
+
+async fn read_installation(connection: &mut Connection<'_>) -> Result<Option<String>, LedgerError> {
+    let action = LedgerError::sql("read whose it is");
+    let row = query("SELECT id FROM installation").fetch_one(connection).await.map_err(&action)?;
+    Ok(row.text(0).map_err(&action)?.filter(|id| !id.is_empty()).map(ToOwned::to_owned))
 }

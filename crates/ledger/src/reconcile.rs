@@ -14,6 +14,7 @@ use bunho_domain::claim::{Claim, Status};
 use bunho_domain::ids::{ClaimId, OfferId};
 use bunho_domain::time::Millis;
 use merge::Difference;
+use repair::Wrong;
 use std::time::Duration;
 
 /// Claims of a page. Two pages of some 300 bytes a claim are all that is kept: 0.6 MB.
@@ -148,6 +149,12 @@ impl<'a> Reconciliation<'a> {
                 differences = merge::differences(&page.engine, &page.ledger);
                 differences.retain(|difference| seen.binary_search(&difference.id()).is_ok());
             }
+            if differences.iter().any(Difference::is_ledger_newer) {
+                // The engine was read first: what it has got to since is no difference.
+                let again = engine(after, PAGE).await;
+                let now = |id| again.binary_search_by_key(&id, |claim| claim.id).ok().map(|index| &again[index]);
+                differences.retain(|difference| !difference.is_ledger_newer() || now(difference.id()) == difference.engine());
+            }
             self.report.compared += merge::shared(&page.engine, &page.ledger);
             self.note(&differences);
             if let Repair::Ledger { at } = self.repair {
@@ -204,13 +211,13 @@ impl<'a> Reconciliation<'a> {
     }
 
     async fn mend(&mut self, number: u32, at: Millis, differences: &[Difference<'_>]) -> Result<(), LedgerError> {
-        let claims: Vec<&Claim> = differences.iter().filter_map(Difference::engine).collect();
-        if claims.is_empty() {
-            return Ok(());
+        let wrong: Vec<Wrong<'_>> =
+            differences.iter().filter_map(|difference| Some(Wrong { engine: difference.engine()?, ledger: difference.ledger() })).collect();
+        if !wrong.is_empty() {
+            let written = self.ledger.write_claims(number, &wrong, at).await?;
+            self.report.repaired += written.claims;
+            self.report.unrepaired += written.refused;
         }
-        let unrepaired = self.ledger.write_claims(number, &claims, at).await?;
-        self.report.unrepaired += unrepaired;
-        self.report.repaired += claims.len() as u64 - unrepaired;
         Ok(())
     }
 }

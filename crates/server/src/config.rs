@@ -6,6 +6,7 @@
 
 mod cluster;
 mod settings;
+mod shown;
 
 pub use cluster::ClusterConfig;
 pub use settings::{
@@ -385,6 +386,7 @@ mod tests {
             (&[("BUNHO_SERVER__", "1")], "BUNHO_SERVER__"),
             (&[("BUNHO___LISTEN", "1")], "BUNHO___LISTEN"),
             (&[("BUNHO_AUTH__USER", "jwt")], "auth.jwt"),
+            (&[("BUNHO_ENGINE__SHAPE", "cluster"), ("BUNHO_REDIS__NODES", "[\"rediss://a:1\"]")], "redis.nodes"),
             (&[("BUNHO_AUTH__TRUSTED_PROXIES", "[\"x\"]")], "auth.trusted_proxies"),
         ] {
             assert_eq!(check(pairs), setting, "{pairs:?}");

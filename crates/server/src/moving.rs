@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! {"bunho_export": 1}                            first: what this is, in which form
+//! {"source": {"installation": "…", "offers": 3, "zones": 1}}   whose it is, and the highest numbers that it gave to offers and zones
 //! {"secret": {"name": "keys/ticket.key", "base64": "…"}}
 //! {"key": {"id": "…", "role": "…", "name": "…", "key_hash": "…"}}
 //! {"event": {…}}                                 a CloudEvent, as on the topic
@@ -33,6 +34,8 @@ const FORM: u32 = 1;
 pub enum Line {
     /// The first.
     BunhoExport(u32),
+    /// Where it comes from.
+    Source(Source),
     /// A file of keys.
     Secret(Secret),
     /// A key of a service or an operator.
@@ -41,6 +44,17 @@ pub enum Line {
     Event(Box<RawValue>),
     /// The last.
     End(Counts),
+}
+
+/// Where an export comes from.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// The installation's id.
+    pub installation: String,
+    /// The highest number of an offer that it ever gave; offers that were deleted had one too, and ids of claims begin with it.
+    pub offers: u32,
+    /// The same of zones.
+    pub zones: u32,
 }
 
 /// A file of keys.
@@ -99,6 +113,14 @@ impl Writer {
     fn line(&mut self, line: &Line) -> Result<(), Failure> {
         let written = serde_json::to_writer(&mut self.file, line).map_err(Into::into).and_then(|()| self.file.write_all(b"\n"));
         written.map_err(|error: std::io::Error| Failure::data(format_args!("{} cannot be written: {error}", self.path.display())))
+    }
+
+    /// Where it comes from.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn source(&mut self, source: Source) -> Result<(), Failure> {
+        self.line(&Line::Source(source))
     }
 
     /// A file of keys.
@@ -191,7 +213,7 @@ pub fn read(path: &Path, mut take: impl FnMut(Line) -> Result<(), Failure>) -> R
             return Err(refused(number, &"an export begins with one line that says so"));
         }
         match &line {
-            Line::BunhoExport(FORM) => {}
+            Line::BunhoExport(FORM) | Line::Source(_) => {}
             Line::BunhoExport(form) => return Err(refused(number, &format_args!("is of form {form}; this release reads {FORM}"))),
             Line::Secret(_) => counts.secrets += 1,
             Line::Key(_) => counts.keys += 1,

@@ -3,10 +3,10 @@
 mod cluster;
 mod embedded;
 mod identity;
+pub(crate) mod installation;
 
 pub use cluster::ClusterNode;
 pub use embedded::{Accepted, EmbeddedNode, journal_path};
-pub use identity::random_name;
 
 use crate::app::Record;
 use crate::config::{Config, Shape};

@@ -53,7 +53,7 @@ impl From<RedisError> for LookError {
     }
 }
 
-/// Looks at every primary of the cluster that the first of `nodes` to answer tells of.
+/// Looks at every node of the cluster that the first of `nodes` to answer tells of.
 ///
 /// # Errors
 /// No node answers, what answers is no cluster, or it refuses who we say we are.
@@ -82,9 +82,10 @@ async fn look_once(nodes: &[String]) -> Result<Look, LookError> {
     })?;
     let cluster = Cluster::read(&listed);
     let mut look = Look::default();
-    let mut version = String::new();
+    let (mut version, mut replicated) = (String::new(), 0);
     for (id, address) in &cluster.primaries {
-        if !cluster.replicated.contains(id) {
+        let replicas = cluster.replicas.get(id).map_or(&[][..], Vec::as_slice);
+        if replicas.is_empty() {
             look.add("redis.replicas", format!(
                 "primary {address} has no replica; if its disk is lost, what it decided since the last shipped entry must be loaded anew: add one with CLUSTER REPLICATE"
             ));
@@ -103,6 +104,19 @@ async fn look_once(nodes: &[String]) -> Result<Look, LookError> {
             }
         };
         version = settings(&mut node, address, &mut look).await?;
+        if !replicas.is_empty() {
+            if has_replica_that_follows(&mut node).await? {
+                replicated += 1;
+            } else {
+                look.add(
+                    "redis.replicas",
+                    format!("primary {address} has replicas of which none follows it: look into their logs, and set masterauth where a password is needed"),
+                );
+            }
+        }
+        for replica in replicas {
+            look.replica(&seed, replica).await;
+        }
     }
     if cluster.primaries.len() < 3 {
         let primaries = cluster.primaries.len();
@@ -111,15 +125,24 @@ async fn look_once(nodes: &[String]) -> Result<Look, LookError> {
             format!("the cluster has {primaries} primaries; with fewer than three none can be replaced when it fails"),
         );
     }
-    look.seen = format!("version {version}, {} primaries, {} of them replicated", cluster.primaries.len(), cluster.replicated.len());
+    look.seen = format!("version {version}, {} primaries, {replicated} of them replicated", cluster.primaries.len());
     Ok(look)
 }
 
-/// Which installation has the keys with this prefix. None: none has said so. With `own` it is that one unless another has said so before.
+/// Whose keys they are, and on which cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The installation; none: none has said so, or the keys are gone.
+    pub installation: Option<String>,
+    /// Ids of the cluster's nodes. They keep them when their keys are lost; another cluster has others.
+    pub nodes: BTreeSet<String>,
+}
+
+/// Which installation has the keys with this prefix. With `own` it is that one unless another has said so before.
 ///
 /// # Errors
 /// As [`look`].
-pub async fn owner(nodes: &[String], prefix: &str, own: Option<&str>) -> Result<Option<String>, LookError> {
+pub async fn owner(nodes: &[String], prefix: &str, own: Option<&str>) -> Result<Owner, LookError> {
     let (seed, mut connection) = first(nodes).await?;
     let listed: String = redis::cmd("CLUSTER").arg("NODES").query_async(&mut connection).await?;
     let key = format!("{prefix}:installation");
@@ -135,7 +158,10 @@ pub async fn owner(nodes: &[String], prefix: &str, own: Option<&str>) -> Result<
             Err(error) => Err(error),
         };
         match asked {
-            Ok(owner) => return Ok(owner.or_else(|| own.map(str::to_owned))),
+            Ok(owner) => {
+                let nodes = listed.lines().filter_map(|line| line.split(' ').next()).map(ToOwned::to_owned).collect();
+                return Ok(Owner { installation: owner.or_else(|| own.map(str::to_owned)), nodes });
+            }
             // One of the primaries has it.
             Err(error) if error.code() == Some("MOVED") => {}
             Err(error) => last = error,
@@ -148,6 +174,28 @@ impl Look {
     fn add(&mut self, name: &'static str, what: String) {
         self.findings.push(Finding { name, what });
     }
+
+    /// A replica is promoted with the settings that it has.
+    async fn replica(&mut self, seed: &ConnectionInfo, address: &str) {
+        let asked = match connect(&at(seed, address)).await {
+            Ok(mut node) => settings(&mut node, address, self).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = asked {
+            self.add(
+                "redis.replicas",
+                format!(
+                    "replica {address} cannot be asked from here: {error}; when it is promoted it decides with settings that nobody has looked at"
+                ),
+            );
+        }
+    }
+}
+
+/// One that the cluster lists may never have come to copy anything: its primary knows.
+async fn has_replica_that_follows(primary: &mut MultiplexedConnection) -> RedisResult<bool> {
+    let info: String = redis::cmd("INFO").arg("replication").query_async(primary).await?;
+    Ok(info.lines().any(|line| line.starts_with("slave") && line.split(',').any(|field| field.trim() == "state=online")))
 }
 
 async fn settings(node: &mut MultiplexedConnection, address: &str, look: &mut Look) -> RedisResult<String> {
@@ -243,8 +291,8 @@ fn now() -> Duration {
 struct Cluster {
     /// Address by id, of primaries that have slots.
     primaries: BTreeMap<String, String>,
-    /// Ids of those that a replica that is well follows.
-    replicated: BTreeSet<String>,
+    /// Addresses of replicas that are well, by the id of what they follow.
+    replicas: BTreeMap<String, Vec<String>>,
 }
 
 impl Cluster {
@@ -257,11 +305,11 @@ impl Cluster {
             if flags.contains("fail") || flags.contains("handshake") || flags.contains("noaddr") {
                 continue;
             }
+            let address = address.split_once('@').map_or(address, |(address, _)| address);
             if flags.contains("master") && fields.len() > 8 {
-                let address = address.split_once('@').map_or(address, |(address, _)| address);
                 cluster.primaries.insert(id.into(), address.into());
             } else if flags.contains("slave") {
-                cluster.replicated.insert(primary.into());
+                cluster.replicas.entry(primary.into()).or_default().push(address.into());
             }
         }
         cluster
@@ -282,7 +330,7 @@ mod tests {
              e 127.0.0.1:5@6 master - 0 1 1 connected\n",
         );
         assert_eq!(cluster.primaries.values().collect::<Vec<_>>(), ["127.0.0.1:1", "127.0.0.1:2"]);
-        assert_eq!(cluster.replicated.iter().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(cluster.replicas, [("a".into(), vec!["127.0.0.1:3".into()])].into());
     }
 
     #[test]

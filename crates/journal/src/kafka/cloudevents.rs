@@ -272,62 +272,73 @@ fn encode_fence(at: Millis, epoch: u32, kind: Kind, number: u32) -> Vec<u8> {
 }
 
 fn encode_offer(at: Millis, epoch: u32, event: &OfferEvent, audit: Option<&Audit>) -> Vec<u8> {
-    let &OfferEvent { offer, version, ref change } = event;
-    let source = format!("/bunho/offers/{offer}");
+    let (id, source) = (offer_id(event), format!("/bunho/offers/{}", event.offer));
     let around = |of| Around { at, epoch, of };
-    match change {
-        OfferChange::Claim(claim) => {
-            let id = format!("{}.{}", claim.id, claim.version);
-            written(around(CLAIM), &id, &source, OfferData::of(at, event, ClaimJson::from(&**claim), audit))
-        }
+    match &event.change {
+        OfferChange::Claim(claim) => written(around(CLAIM), &id, &source, OfferData::of(at, event, ClaimJson::from(&**claim), audit)),
         OfferChange::Standby(standby) => {
-            let id = format!("{}.{}", standby.id, standby.version);
             written(around(STANDBY), &id, &source, OfferData::of(at, event, StandbyJson::from(&**standby), audit))
         }
-        OfferChange::Defined(settings) => written(
-            around(OFFER),
-            &format!("offer-{offer}.{version}"),
-            &source,
-            OfferData::of(at, event, OfferJson::from(&**settings), audit),
-        ),
-        OfferChange::Deleted => {
-            written(around(OFFER_DELETED), &format!("offer-{offer}.{version}"), &source, OfferData::of(at, event, Gone {}, audit))
+        OfferChange::Defined(settings) => {
+            written(around(OFFER), &id, &source, OfferData::of(at, event, OfferJson::from(&**settings), audit))
         }
+        OfferChange::Deleted => written(around(OFFER_DELETED), &id, &source, OfferData::of(at, event, Gone {}, audit)),
     }
 }
 
 fn encode_zone(at: Millis, epoch: u32, event: &ZoneEvent, audit: Option<&Audit>) -> Vec<u8> {
     let &ZoneEvent { zone, ref change } = event;
-    let source = format!("/bunho/zones/{zone}");
+    let (id, source) = (zone_id(event), format!("/bunho/zones/{zone}"));
     let around = |of| Around { at, epoch, of };
     match *change {
         ZoneChange::Defined(ref settings) => {
-            let id = format!("zone-{zone}.settings.{}", settings.revision);
             written(around(ZONE), &id, &source, ZoneData::of(at, zone, ZoneJson::from(&**settings), audit))
         }
         ZoneChange::Reserved { epoch, upto } => {
-            let id = format!("zone-{zone}.reserved.{epoch}.{upto}");
             written(around(ZONE_RESERVED), &id, &source, ZoneData::of(at, zone, ReservedJson { epoch, upto }, audit))
         }
         ZoneChange::Admitted { ticket: TicketNumber { epoch, seq }, at: when } => {
-            let id = format!("zone-{zone}.admitted.{epoch}.{seq}");
             written(around(ZONE_ADMITTED), &id, &source, ZoneData::of(at, zone, TicketJson { epoch, seq, at: when.0 }, audit))
         }
         ZoneChange::Left { ticket: TicketNumber { epoch, seq }, at: when } => {
-            let id = format!("zone-{zone}.left.{epoch}.{seq}");
             written(around(ZONE_LEFT), &id, &source, ZoneData::of(at, zone, TicketJson { epoch, seq, at: when.0 }, audit))
         }
         ZoneChange::Minute(ref minute) => {
-            let id = format!("zone-{zone}.minute.{}", minute.minute.0);
             written(around(ZONE_MINUTE), &id, &source, ZoneData::of(at, zone, MinuteJson::from(minute), audit))
         }
         ZoneChange::Front { epoch, seq } => {
-            let id = format!("zone-{zone}.front.{epoch}.{seq}");
             written(around(ZONE_FRONT), &id, &source, ZoneData::of(at, zone, FrontJson { epoch, seq }, audit))
         }
-        ZoneChange::Deleted => {
-            written(around(ZONE_DELETED), &format!("zone-{zone}.deleted"), &source, ZoneData::of(at, zone, Gone {}, audit))
-        }
+        ZoneChange::Deleted => written(around(ZONE_DELETED), &id, &source, ZoneData::of(at, zone, Gone {}, audit)),
+    }
+}
+
+/// The `id` of an event's message: the same however often it is written.
+#[must_use]
+pub fn id(event: &Event) -> String {
+    match event {
+        Event::Offer(event) => offer_id(event),
+        Event::Zone(event) => zone_id(event),
+    }
+}
+
+fn offer_id(&OfferEvent { offer, version, ref change }: &OfferEvent) -> String {
+    match change {
+        OfferChange::Claim(claim) => format!("{}.{}", claim.id, claim.version),
+        OfferChange::Standby(standby) => format!("{}.{}", standby.id, standby.version),
+        OfferChange::Defined(_) | OfferChange::Deleted => format!("offer-{offer}.{version}"),
+    }
+}
+
+fn zone_id(&ZoneEvent { zone, ref change }: &ZoneEvent) -> String {
+    match change {
+        ZoneChange::Defined(settings) => format!("zone-{zone}.settings.{}", settings.revision),
+        ZoneChange::Reserved { epoch, upto } => format!("zone-{zone}.reserved.{epoch}.{upto}"),
+        ZoneChange::Admitted { ticket: TicketNumber { epoch, seq }, .. } => format!("zone-{zone}.admitted.{epoch}.{seq}"),
+        ZoneChange::Left { ticket: TicketNumber { epoch, seq }, .. } => format!("zone-{zone}.left.{epoch}.{seq}"),
+        ZoneChange::Minute(minute) => format!("zone-{zone}.minute.{}", minute.minute.0),
+        ZoneChange::Front { epoch, seq } => format!("zone-{zone}.front.{epoch}.{seq}"),
+        ZoneChange::Deleted => format!("zone-{zone}.deleted"),
     }
 }
 

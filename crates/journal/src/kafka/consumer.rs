@@ -96,24 +96,10 @@ impl Assignment {
 /// Partitions that are this member's no longer. Another member gets them once this is answered or dropped.
 #[derive(Debug)]
 pub struct Revocation {
-    partitions: Vec<i32>,
-    lost: bool,
     _answered_when_dropped: SyncSender<()>,
 }
 
 impl Revocation {
-    /// The partitions, ascending.
-    #[must_use]
-    pub fn partitions(&self) -> &[i32] {
-        &self.partitions
-    }
-
-    /// Another member may have had them for a while: this one was taken for dead.
-    #[must_use]
-    pub const fn is_lost(&self) -> bool {
-        self.lost
-    }
-
     /// Everything that came before is applied or given up.
     pub fn done(self) {}
 }
@@ -123,21 +109,6 @@ impl Revocation {
 pub struct Batch {
     /// In order within each partition.
     pub records: Vec<Received>,
-}
-
-impl Batch {
-    /// For each partition in it the first record's offset, and the offset after the last: the position before and after the batch is applied.
-    #[must_use]
-    pub fn spans(&self) -> Vec<(i32, std::ops::Range<i64>)> {
-        let mut spans: Vec<(i32, std::ops::Range<i64>)> = Vec::new();
-        for &Received { partition, offset, .. } in &self.records {
-            match spans.iter_mut().find(|(of, _)| *of == partition) {
-                Some((_, span)) => span.end = offset + 1,
-                None => spans.push((partition, offset..offset + 1)),
-            }
-        }
-        spans
-    }
 }
 
 /// One record.
@@ -397,10 +368,9 @@ impl Member {
         self.check(result);
     }
 
-    fn revoked(&self, client: &BaseConsumer<Self>, partitions: Vec<i32>) {
+    fn revoked(&self, client: &BaseConsumer<Self>) {
         let (done, answered) = sync_channel(0);
-        let lost = client.assignment_lost();
-        let told = Turn::Revoked(Revocation { partitions, lost, _answered_when_dropped: done });
+        let told = Turn::Revoked(Revocation { _answered_when_dropped: done });
         if self.turns.blocking_send(Ok(told)).is_ok() {
             self.wait::<()>(&answered);
         }
@@ -446,12 +416,12 @@ impl ClientContext for Member {
 impl ConsumerContext for Member {
     fn rebalance(&self, client: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
         self.generation.fetch_add(1, Ordering::Relaxed);
-        let mut partitions: Vec<i32> = list.elements_for_topic(&self.topic).iter().map(|element| element.partition()).collect();
-        partitions.sort_unstable();
         if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            let mut partitions: Vec<i32> = list.elements_for_topic(&self.topic).iter().map(|element| element.partition()).collect();
+            partitions.sort_unstable();
             self.assigned(client, partitions);
         } else {
-            self.revoked(client, partitions);
+            self.revoked(client);
         }
     }
 }

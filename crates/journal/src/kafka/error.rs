@@ -1,5 +1,7 @@
 //! What can go wrong with the topic, but for producing, which has errors of its own.
 
+use rdkafka::error::KafkaError as ClientError;
+
 /// Why the topic could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {
@@ -10,6 +12,14 @@ pub enum KafkaError {
         what: &'static str,
         /// What the client library said.
         source: rdkafka::error::KafkaError,
+    },
+    /// The client library does not take a setting. Without its value, which may be a password.
+    #[error("the client library refuses the setting {name}: {why}")]
+    Setting {
+        /// The setting.
+        name: String,
+        /// What the client library said.
+        why: String,
     },
     /// A broker refused an administrative request.
     #[error("could not {what}: {code}")]
@@ -59,6 +69,14 @@ pub enum KafkaError {
 
 impl KafkaError {
     pub(super) const fn client(what: &'static str) -> impl Fn(rdkafka::error::KafkaError) -> Self {
-        move |source| Self::Client { what, source }
+        move |source| match source {
+            ClientError::ClientConfig(_, why, name, value) => Self::Setting { why: without(&why, &value), name },
+            source => Self::Client { what, source },
+        }
     }
+}
+
+/// What is said of a value may repeat it.
+fn without(why: &str, value: &str) -> String {
+    if value.is_empty() { why.to_owned() } else { why.replace(value, "***") }
 }

@@ -148,12 +148,6 @@ impl Producer {
         self.counters.read()
     }
 
-    /// Waits until every message that was taken has its answer; false if some have none by then.
-    pub async fn flush(&self, within: Duration) -> bool {
-        let client = self.client.load_full();
-        tokio::task::spawn_blocking(move || client.flush(within).is_ok()).await.unwrap_or(false)
-    }
-
     fn send(&self, client: &Client, key: &str, bytes: &[u8], waiter: Box<Waiter>) -> Result<(), (ClientError, Box<Waiter>)> {
         // Counted before it is sent: the answer may be there before this returns.
         self.counters.in_flight.fetch_add(1, Ordering::Relaxed);

@@ -23,7 +23,7 @@ pub struct TopicSettings {
 /// How long records stay in the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
-    /// For ever: the ledger can be built anew from the topic alone.
+    /// For ever: what happened can be read from the topic alone. (Not which offers live where: see the ledger's directory.)
     Unlimited,
     /// At least this long. Longer than the longest time in which the projector may stand still.
     AtLeast(Duration),

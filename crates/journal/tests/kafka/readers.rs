@@ -1,11 +1,24 @@
 //! Readers come and go, with positions that the caller keeps as the ledger does: in one step with what was applied.
 
 use crate::{LONG, broker, settings, small, written};
-use bunho_journal::kafka::{Batch, Connection, Consumer, ConsumerOptions, Producer, ProducerOptions, Turn, topic};
+use bunho_journal::kafka::{Batch, Connection, Consumer, ConsumerOptions, Producer, ProducerOptions, Received, Turn, topic};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+
+/// For each partition the first record's offset, and the offset after the last: the position before and after the batch is applied.
+fn spans(batch: &Batch) -> Vec<(i32, Range<i64>)> {
+    let mut spans: Vec<(i32, Range<i64>)> = Vec::new();
+    for &Received { partition, offset, .. } in &batch.records {
+        match spans.iter_mut().find(|(of, _)| *of == partition) {
+            Some((_, span)) => span.end = offset + 1,
+            None => spans.push((partition, offset..offset + 1)),
+        }
+    }
+    spans
+}
 
 /// Stands for the ledger: rows and positions, which change together or not at all.
 #[derive(Debug, Default)]
@@ -23,7 +36,7 @@ impl Books {
 
     /// One transaction: refused as a whole if any position is not where the batch begins.
     fn apply(&mut self, reader: &'static str, batch: &Batch) -> bool {
-        let spans = batch.spans();
+        let spans = spans(batch);
         if spans.iter().any(|(partition, span)| self.positions.get(partition).copied().unwrap_or(0) != span.start) {
             return false;
         }

@@ -182,3 +182,26 @@ async fn a_position_outside_of_the_topic_ends_reading_with_what_is_there() {
     };
     assert!(matches!(error, KafkaError::NotAnswered), "{error:?}");
 }
+
+/// What librdkafka says of a setting repeats its value.
+#[tokio::test]
+async fn a_setting_that_is_refused_is_named_without_its_value() {
+    for (name, value) in [("sasl.pasword", "s3cret"), ("metadata.max.age.ms", "s3cret")] {
+        let connection = Connection {
+            brokers: "127.0.0.1:1".into(),
+            topic: "none".into(),
+            timeout: Duration::from_secs(1),
+            properties: vec![(name.into(), value.into())],
+        };
+        let errors = [
+            topic::cluster_id(&connection).await.map(drop).unwrap_err(),
+            Ends::of(&connection).map(drop).unwrap_err(),
+            Producer::new(connection.clone(), ProducerOptions::USUAL).map(drop).unwrap_err(),
+            Consumer::join(&connection, &ConsumerOptions::usual("none")).map(drop).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(&error, KafkaError::Setting { name: found, .. } if found == name), "{error:?}");
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        }
+    }
+}

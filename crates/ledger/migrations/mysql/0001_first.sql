@@ -189,7 +189,9 @@ CREATE TABLE audit_log (
     detail         LONGTEXT,
     request_id     TEXT,
     -- The journal record that carried it; none for actions that are not journaled.
-    journal_offset BIGINT UNIQUE
+    journal_offset BIGINT UNIQUE,
+    -- The id of the message that carried it, which may be in a topic twice; none: it came another way.
+    event          VARCHAR(200) CHARACTER SET ascii COLLATE ascii_bin UNIQUE
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
 CREATE TABLE projector_offsets (

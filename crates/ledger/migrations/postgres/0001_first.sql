@@ -192,7 +192,9 @@ CREATE TABLE audit_log (
     detail         TEXT COLLATE "C",
     request_id     TEXT COLLATE "C",
     -- The journal record that carried it; none for actions that are not journaled.
-    journal_offset BIGINT  UNIQUE
+    journal_offset BIGINT  UNIQUE,
+    -- The id of the message that carried it, which may be in a topic twice; none: it came another way.
+    event          TEXT COLLATE "C" UNIQUE
 );
 
 CREATE TABLE projector_offsets (

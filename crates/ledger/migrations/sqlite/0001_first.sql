@@ -196,7 +196,9 @@ CREATE TABLE audit_log (
     detail         TEXT,
     request_id     TEXT,
     -- The journal record that carried it; none for actions that are not journaled.
-    journal_offset INTEGER UNIQUE
+    journal_offset INTEGER UNIQUE,
+    -- The id of the message that carried it, which may be in a topic twice; none: it came another way.
+    event          TEXT UNIQUE
 );
 
 CREATE TABLE projector_offsets (

@@ -1,5 +1,5 @@
-//! What all nodes of an installation must say alike: fingerprints of secrets, how many partitions the topic has, which Redis and which
-//! Kafka. Two clusters that were pointed at one database by mistake find each other out here.
+//! What all nodes of an installation must say alike: fingerprints of secrets, how many partitions the topic has, which Redis (its nodes may be
+//! replaced one by one, so that is said anew) and which Kafka. Two clusters that were pointed at one database by mistake find each other out here.
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
@@ -8,6 +8,11 @@ use crate::sql::{Text, query};
 const SAY: Text = Text {
     mysql: "INSERT INTO agreements (name, value) VALUES (?, ?) ON DUPLICATE KEY UPDATE name = VALUES(name)",
     ..Text::same("INSERT INTO agreements (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING")
+};
+
+const SAY_ANEW: Text = Text {
+    mysql: "INSERT INTO agreements (name, value) VALUES (?, ?) ON DUPLICATE KEY UPDATE value = VALUES(value)",
+    ..Text::same("INSERT INTO agreements (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
 };
 
 impl Ledger {
@@ -39,5 +44,16 @@ impl Ledger {
         drop(row);
         writing.commit().await.map_err(&action)?;
         Ok((stands != value).then_some(stands))
+    }
+
+    /// Says that `name` is `value` from here on, whatever was said before: of what may change, by whoever knows.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn agree_anew(&self, name: &str, value: &str) -> Result<(), LedgerError> {
+        let action = LedgerError::sql("agree with the other nodes");
+        let mut writing = self.begin_write().await?;
+        query(SAY_ANEW).bind(name).bind(value).execute(&mut writing.connection()).await.map_err(&action)?;
+        writing.commit().await.map_err(&action)
     }
 }

@@ -6,6 +6,7 @@ use bunho_domain::ids::{ClaimId, StandbyId};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::settings::OfferSettings;
 use bunho_domain::time::Millis;
+use bunho_journal::kafka::cloudevents;
 use bunho_journal::{Audit, Record};
 use std::collections::{BTreeMap, HashMap};
 
@@ -79,6 +80,14 @@ pub(crate) struct TicketDraft {
     pub(crate) left_at: Option<Millis>,
 }
 
+/// Who did something.
+pub(crate) struct AuditDraft<'a> {
+    pub(crate) place: Place,
+    pub(crate) audit: &'a Audit,
+    /// The id of the message that carried it. A message may be in the topic twice, at two offsets.
+    pub(crate) event: Option<String>,
+}
+
 /// Everything that one transaction writes. Ordered maps where rows go into tables in key order.
 #[derive(Default)]
 pub(crate) struct Batch<'a> {
@@ -94,7 +103,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) zones: BTreeMap<u32, ZoneDraft<'a>>,
     pub(crate) tickets: BTreeMap<(u32, TicketNumber), TicketDraft>,
     pub(crate) minutes: BTreeMap<(&'a str, Millis), &'a ZoneMinute>,
-    pub(crate) audits: Vec<Placed<'a, Audit>>,
+    pub(crate) audits: Vec<AuditDraft<'a>>,
 }
 
 impl<'a> Batch<'a> {
@@ -104,7 +113,7 @@ impl<'a> Batch<'a> {
         for (offset, record) in records {
             batch.upto = *offset;
             let place = Place { offset: *offset, index: 0, at: record.at };
-            batch.add_audit(place, record.audit.as_ref());
+            batch.add_audit(place, record.audit.as_ref(), None);
             for (index, event) in (0..).zip(&record.events) {
                 batch.add(Place { index, ..place }, event);
             }
@@ -112,10 +121,10 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    /// Who did what happens next.
-    pub(crate) fn add_audit(&mut self, place: Place, audit: Option<&'a Audit>) {
+    /// Who did what happens next; the event where it is one that may come twice.
+    pub(crate) fn add_audit(&mut self, place: Place, audit: Option<&'a Audit>, event: Option<&Event>) {
         self.at = self.at.max(place.at);
-        self.audits.extend(audit.map(|state| Placed { place, state }));
+        self.audits.extend(audit.map(|audit| AuditDraft { place, audit, event: event.map(cloudevents::id) }));
     }
 
     /// What happened next.

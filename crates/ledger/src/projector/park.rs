@@ -9,7 +9,7 @@ use super::guard::Reason;
 use super::multi_row::Kind::{Long, Text};
 use super::multi_row::{Conflict, MultiRow};
 use crate::error::LedgerError;
-use crate::sql::Connection;
+use crate::sql::{Binder, Connection};
 use crate::timestamp::Timestamp;
 use crate::words;
 use bunho_domain::claim::{Claim, Standby};
@@ -34,6 +34,16 @@ static PARKED: MultiRow = MultiRow::insert(
     ],
     Conflict::Keep { key: "journal_offset, event_index" },
 );
+
+/// Bytes that are kept of a record that cannot be read, each as two characters; anybody may write to a topic, and as much as brokers take.
+const UNREAD_BYTES_MAX: usize = 64 * 1_024;
+/// And of its key.
+const KEY_BYTES_MAX: usize = 1_024;
+/// What is said of it may repeat parts of it.
+const WHY_CHARS_MAX: usize = 1_024;
+/// Most characters of payloads in one statement: a quarter of what MySQL and MariaDB take by default.
+const STATEMENT_CHARS_MAX: usize = 4 * 1_024 * 1_024;
+const _: () = assert!(2 * UNREAD_BYTES_MAX + 6 * (KEY_BYTES_MAX + 4 * WHY_CHARS_MAX) < STATEMENT_CHARS_MAX);
 
 /// One refused event.
 pub(crate) struct Parked {
@@ -74,12 +84,12 @@ impl Parked {
         Self { place, number, claim: None, offer, reason, payload }
     }
 
-    /// A record that cannot be read, with its bytes, which a later release may know how to read.
+    /// A record that cannot be read, with its first bytes. All of them are in the topic, which a later release may know how to read.
     pub(crate) fn unreadable(place: Place, unread: &Unread) -> Self {
         let why = std::iter::successors(Some(&unread.why as &dyn std::error::Error), |error| error.source());
-        let why = why.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-        let key = unread.key.as_ref().map(|key| String::from_utf8_lossy(key));
-        let payload = json!({ "why": why, "key": key, "text": String::from_utf8_lossy(&unread.bytes), "bytes": hex(&unread.bytes) });
+        let why: String = why.map(ToString::to_string).collect::<Vec<_>>().join(": ").chars().take(WHY_CHARS_MAX).collect();
+        let key = unread.key.as_ref().map(|key| String::from_utf8_lossy(first(key, KEY_BYTES_MAX)));
+        let payload = json!({ "why": why, "key": key, "length": unread.bytes.len(), "bytes": hex(first(&unread.bytes, UNREAD_BYTES_MAX)) });
         Self { place, number: None, claim: None, offer: None, reason: Reason::Unreadable, payload: payload.to_string() }
     }
 
@@ -108,19 +118,29 @@ impl Parked {
 
 /// Writes them; returns nothing, because their key is their place in the journal and a repetition is harmless.
 pub(crate) async fn write(connection: &mut Connection<'_>, parked: &[Parked]) -> Result<(), LedgerError> {
-    let refused = PARKED
-        .write(connection, parked, |event, binder| {
-            binder
-                .long(event.place.offset)
-                .value(event.place.index)
-                .shown_or_null(event.claim)
-                .text_or_null(event.offer.as_deref())
-                .value(event.reason.word())
-                .text(&event.payload)
-                .time(event.place.at);
-        })
-        .await;
-    refused.map(drop).map_err(LedgerError::sql("park events"))
+    let mut left = parked;
+    while !left.is_empty() {
+        let mut chars = 0;
+        let fit = left.iter().take_while(|event| {
+            chars += event.payload.len();
+            chars <= STATEMENT_CHARS_MAX
+        });
+        let (now, later) = left.split_at(fit.count().max(1));
+        PARKED.write(connection, now, bind).await.map_err(LedgerError::sql("park events"))?;
+        left = later;
+    }
+    Ok(())
+}
+
+fn bind(event: &Parked, binder: &mut Binder) {
+    binder
+        .long(event.place.offset)
+        .value(event.place.index)
+        .shown_or_null(event.claim)
+        .text_or_null(event.offer.as_deref())
+        .value(event.reason.word())
+        .text(&event.payload)
+        .time(event.place.at);
 }
 
 /// The event of a parked row. None where the payload has none or it is unreadable: a person may have edited it.
@@ -147,6 +167,10 @@ fn payload(mut shown: Value, place: Place, event: Event) -> String {
         shown["record"] = hex(&bytes).into();
     }
     shown.to_string()
+}
+
+fn first(bytes: &[u8], most: usize) -> &[u8] {
+    &bytes[..bytes.len().min(most)]
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -24,8 +24,18 @@ static MINUTES: MultiRow = MultiRow::insert(
 
 static AUDITS: MultiRow = MultiRow::insert(
     "audit_log",
-    &[("at", Text), ("actor", Text), ("action", Text), ("target", Text), ("detail", Text), ("request_id", Text), ("journal_offset", Long)],
-    Conflict::Keep { key: "journal_offset" },
+    &[
+        ("at", Text),
+        ("actor", Text),
+        ("action", Text),
+        ("target", Text),
+        ("detail", Text),
+        ("request_id", Text),
+        ("journal_offset", Long),
+        ("event", Text),
+    ],
+    // Known by where it stands, and by what it is.
+    Conflict::Custom { standard: " ON CONFLICT DO NOTHING", mysql: " ON DUPLICATE KEY UPDATE id = audit_log.id" },
 );
 
 /// Writes all three; no constraint stands behind them.
@@ -48,7 +58,7 @@ pub(crate) async fn write(connection: &mut Connection<'_>, batch: &Batch<'_>) ->
         .map_err(LedgerError::sql("write minutes"))?;
     AUDITS
         .write(connection, &batch.audits, |entry, binder| {
-            let audit = entry.state;
+            let audit = entry.audit;
             binder
                 .time(entry.place.at)
                 .text(&audit.actor)
@@ -56,7 +66,8 @@ pub(crate) async fn write(connection: &mut Connection<'_>, batch: &Batch<'_>) ->
                 .text(&audit.target)
                 .text_or_null(audit.detail.as_deref())
                 .text_or_null(audit.request_id.as_deref())
-                .long(entry.place.offset);
+                .long(entry.place.offset)
+                .text_or_null(entry.event.as_deref());
         })
         .await
         .map_err(LedgerError::sql("write the audit log"))?;

@@ -28,11 +28,17 @@ impl<'a> Difference<'a> {
         }
     }
 
-    fn ledger(&self) -> Option<&'a Claim> {
+    /// The ledger's side.
+    pub(super) fn ledger(&self) -> Option<&'a Claim> {
         match self {
             Self::MissingInEngine(claim) | Self::Different { ledger: claim, .. } => Some(claim),
             Self::MissingInLedger(_) => None,
         }
+    }
+
+    /// Whether the ledger's state follows the engine's, as it also does where the engine was read before it came to that state.
+    pub(super) fn is_ledger_newer(&self) -> bool {
+        self.ledger().is_some_and(|ledger| self.engine().is_none_or(|engine| engine.version < ledger.version))
     }
 
     pub(super) fn example(&self) -> Example {

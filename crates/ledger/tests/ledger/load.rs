@@ -5,6 +5,7 @@ use crate::world::*;
 use bunho_domain::claim::{Claim, Standby, StandbyStatus, Status};
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneChange, ZoneEvent, ZoneMinute};
 use bunho_domain::ids::ClaimId;
+use bunho_ledger::Loaded;
 use std::collections::BTreeMap;
 
 async fn loaded(world: &World) -> (u64, Vec<Event>) {

@@ -97,7 +97,73 @@ async fn the_ledger_is_checked_against_itself() {
     assert_eq!((report.history_differs, report.duplicates, report.different), (1, 1, 3));
 }
 
+/// Reconciles offer 1 with an engine of which each reading has a number, from 1.
+async fn repaired_while<F: Future<Output = Vec<Claim>>>(world: &World, mut read: impl FnMut(u32, Option<ClaimId>, usize) -> F) -> Report {
+    let mut reconciliation = Reconciliation::new(&world.ledger, Repair::Ledger { at: START });
+    let mut readings = 0;
+    let engine = |after: Option<ClaimId>, most: usize| {
+        readings += 1;
+        read(readings, after, most)
+    };
+    reconciliation.offer(1, engine).await.expect("compared");
+    reconciliation.finish().await.expect("a report")
+}
+
+fn page_of(claims: &[Claim], after: Option<ClaimId>, most: usize) -> Vec<Claim> {
+    claims.iter().filter(|claim| Some(claim.id) > after).take(most).cloned().collect()
+}
+
+/// The engine is read, the claim is confirmed, the ledger is read; and there are no more pauses in which to look again.
+async fn what_the_ledger_has_newer_is_not_written_over() {
+    let old = claims(0..10_001);
+    let world = sold(&old).await;
+    let last = old.last().expect("a claim").clone();
+    world.happened([now(20_000, &then(&last, Status::Confirmed))]).await;
+    world.projected().await;
+    // On every page before it one that differs for good.
+    let mut before = old.clone();
+    for claim in before.iter_mut().step_by(1_000).take(10) {
+        *claim = then(claim, Status::Released);
+    }
+    let mut after = before.clone();
+    after[10_000] = then(&last, Status::Confirmed);
+    let mut seen = 0;
+    let report = repaired_while(&world, |_, from, most| {
+        let is_last = from.is_some_and(|id| id.seq() >= 9_999);
+        seen += u32::from(is_last);
+        std::future::ready(page_of(if is_last && seen > 1 { &after } else { &before }, from, most))
+    })
+    .await;
+    assert_eq!((report.different, report.repaired, report.unrepaired), (10, 10, 0));
+    assert!(reconciled(&world, &after, Repair::No).await.is_equal());
+}
+
+/// Between the last look and the writing the projector goes on.
+async fn what_is_projected_before_a_repair_writes_stays() {
+    let (edited, late) = (held(1, 0, "u0"), held(1, 1, "u1"));
+    let world = sold(std::slice::from_ref(&edited)).await;
+    world.shell().await.run("UPDATE claims SET version = 9 WHERE user_id = 'u0'").await;
+    let engine = [edited, late.clone()];
+    let (world, engine) = (&world, &engine);
+    let report = repaired_while(world, |reading, from, most| {
+        let late = late.clone();
+        async move {
+            // The page, five times again, and once more because the ledger looks newer.
+            if reading == 7 {
+                world.happened([now(3, &late), now(4, &then(&late, Status::Confirmed))]).await;
+                world.projected().await;
+            }
+            page_of(engine, from, most)
+        }
+    })
+    .await;
+    assert_eq!((report.missing_in_ledger, report.different, report.repaired, report.unrepaired), (1, 1, 1, 0));
+    assert_eq!(world.sql("SELECT user_id, status, version FROM claims ORDER BY id").await, ["u0|held|1", "u1|confirmed|2"]);
+}
+
 crate::backend::on_each!(
+    what_the_ledger_has_newer_is_not_written_over,
+    what_is_projected_before_a_repair_writes_stays,
     equal_sides_are_equal,
     differences_are_found_counted_and_mended,
     a_repair_resolves_what_was_parked_and_the_projector_counts_afresh,

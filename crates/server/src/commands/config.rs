@@ -1,4 +1,4 @@
-//! `bunho config --print`: the settings in force, as a file that could be given back.
+//! `bunho config --print`: the settings in force, as a file that could be given back, but for passwords.
 
 use crate::cli::Place;
 use crate::exit::Failure;
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 /// A setting is refused.
 pub fn run(place: &Place) -> Result<ExitCode, Failure> {
     let settings = super::settings(place, None)?;
-    print!("{}", toml::to_string_pretty(&settings).map_err(Failure::internal)?);
+    print!("{}", toml::to_string_pretty(&settings.without_secrets()).map_err(Failure::internal)?);
     settings.check()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use crate::cli::Place;
 use crate::config::Shape;
 use crate::exit::Failure;
-use crate::moving::Writer;
+use crate::moving::{Source, Writer};
 use crate::node::{EmbeddedNode, prepare};
 use bunho_journal::kafka::Message;
 use bunho_journal::kafka::cloudevents::Content;
@@ -29,6 +29,9 @@ pub fn run(place: &Place, file: &Path) -> Result<ExitCode, Failure> {
         let node = EmbeddedNode::open(&config).await?;
         node.catch_up().await?;
         let mut writer = Writer::create(file)?;
+        let (offers, zones) = node.ledger.highest_numbers().await?;
+        let installation = node.ledger.installation().await?.unwrap_or_default();
+        writer.source(Source { installation, offers, zones })?;
         let at = super::key::now();
         let folder = config.secrets.join("keys");
         let listed =

@@ -6,7 +6,7 @@
 use crate::cli::Place;
 use crate::config::{ClusterConfig, Config, Shape};
 use crate::exit::{Failure, chain};
-use crate::moving::{self, Counts, Line};
+use crate::moving::{self, Counts, Line, Source};
 use crate::node::{ClusterNode, prepare};
 use crate::secrets;
 use bunho_domain::event::{Event, OfferChange, ZoneChange};
@@ -35,10 +35,11 @@ pub fn run(place: &Place, file: &Path) -> Result<ExitCode, Failure> {
     super::block_on(async {
         prepare(&config.data)?;
         let began = Instant::now();
-        place_secrets(&config, file)?;
         let ledger = Ledger::open(&config.ledger).await?;
         check_empty(&ledger, &plan).await?;
+        place_secrets(&config, file)?;
         let node = ClusterNode::open(&config, cluster).await?;
+        check_source(&ledger, &plan, ledger.agree(SOURCE, &plan.source.installation).await?)?;
         produce(cluster, file, &plan).await?;
         println!("  {} events are in the topic after {:.1} s", plan.counts.events, began.elapsed().as_secs_f64());
         while node.catch_up().await.is_err() {
@@ -46,8 +47,8 @@ pub fn run(place: &Place, file: &Path) -> Result<ExitCode, Failure> {
         }
         println!("  and in the ledger after {:.1} s", began.elapsed().as_secs_f64());
         insert_keys(&ledger, file).await?;
-        ledger.directory_import(&plan.entries()).await?;
-        until_live(&ledger).await?;
+        ledger.directory_import(&plan.entries(), (plan.source.offers, plan.source.zones)).await?;
+        until_live(&ledger, &plan).await?;
         println!("  and in Redis after {:.1} s", began.elapsed().as_secs_f64());
         node.close().await;
         ledger.close().await;
@@ -57,9 +58,10 @@ pub fn run(place: &Place, file: &Path) -> Result<ExitCode, Failure> {
 }
 
 /// What there is, by number.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Plan {
     counts: Counts,
+    source: Source,
     /// Id, and the id of the offer that it grants.
     offers: BTreeMap<u32, (String, Option<String>)>,
     zones: BTreeMap<u32, String>,
@@ -67,15 +69,20 @@ struct Plan {
 
 impl Plan {
     fn read(file: &Path) -> Result<Self, Failure> {
-        let mut plan = Self::default();
+        let mut source = None;
+        let (counts, offers, zones) = (Counts::default(), BTreeMap::new(), BTreeMap::new());
+        let mut plan = Self { counts, source: Source { installation: String::new(), offers: 0, zones: 0 }, offers, zones };
         plan.counts = moving::read(file, |line| {
             match line {
+                Line::Source(said) => source = Some(said),
                 Line::Key(key) if !key.is_sound() => return Err(Failure::data(format_args!("key {:?} is damaged", key.id))),
                 Line::Event(json) => plan.note(&read_event(json.get())?),
                 _ => {}
             }
             Ok(())
         })?;
+        plan.source = source
+            .ok_or_else(|| Failure::data(format_args!("{} does not say where it comes from\n  mend: export again", file.display())))?;
         Ok(plan)
     }
 
@@ -92,6 +99,13 @@ impl Plan {
                     self.zones.insert(event.zone, settings.id.as_str().to_owned());
                 }
             }
+        }
+    }
+
+    fn id(&self, kind: Kind, number: u32) -> Option<&String> {
+        match kind {
+            Kind::Offer => self.offers.get(&number).map(|(id, _)| id),
+            Kind::Zone => self.zones.get(&number),
         }
     }
 
@@ -148,21 +162,33 @@ fn place_secrets(config: &Config, file: &Path) -> Result<(), Failure> {
     .map(drop)
 }
 
-/// Numbers are given once: what is moved must find them free, or be an import of the same file that was cut off.
+/// What the database calls the installation that was moved into it.
+const SOURCE: &str = "moved from";
+
+/// Numbers are given once: what is moved must find them free, or be an import of the same installation that was cut off. That one may have left
+/// messages in the topic, then rows, then entries of the directory; so it said who it was before all of them.
 async fn check_empty(ledger: &Ledger, plan: &Plan) -> Result<(), Failure> {
-    for entry in ledger.directory().await?.entries {
-        let ours = match entry.kind {
-            Kind::Offer => plan.offers.get(&entry.number).map(|(id, _)| id),
-            Kind::Zone => plan.zones.get(&entry.number),
-        };
-        if ours != Some(&entry.id) {
+    check_source(ledger, plan, ledger.agreed(SOURCE).await?)?;
+    let listed = ledger.directory().await?.entries.into_iter().map(|entry| (entry.kind, entry.number, entry.id));
+    for (kind, number, id) in listed.chain(ledger.living().await?) {
+        if plan.id(kind, number) != Some(&id) {
             return Err(Failure::data(format_args!(
-                "the cluster has {} already, under a number that the export gives to something else\n  mend: import into an empty cluster",
-                entry.id
+                "the cluster has {id} already, under a number that the export gives to something else\n  mend: import into an empty cluster"
             )));
         }
     }
     Ok(())
+}
+
+fn check_source(ledger: &Ledger, plan: &Plan, agreed: Option<String>) -> Result<(), Failure> {
+    match agreed {
+        Some(other) if other != plan.source.installation => Err(Failure::data(format_args!(
+            "an import of installation {other} was begun into {}, and this export is of {}\n  mend: import into an empty cluster, with a database, a topic and a prefix of its own",
+            ledger.place(),
+            plan.source.installation
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Messages that may wait for their acknowledgement.
@@ -213,11 +239,19 @@ async fn insert_keys(ledger: &Ledger, file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Recovery does the rest.
-async fn until_live(ledger: &Ledger) -> Result<(), Failure> {
+/// Recovery does the rest. What it finds no rows of it gives up: that must not pass for a move.
+async fn until_live(ledger: &Ledger, plan: &Plan) -> Result<(), Failure> {
     let mut told = None;
     loop {
-        let left = ledger.directory().await?.entries.iter().filter(|entry| entry.standing == Standing::Recovering).count();
+        let entries = ledger.directory().await?.entries;
+        let mut gone = entries.iter().filter(|entry| entry.standing == Standing::Deleted);
+        if let Some(entry) = gone.find(|entry| plan.id(entry.kind, entry.number) == Some(&entry.id)) {
+            return Err(Failure::data(format_args!(
+                "{} was not moved: the ledger has nothing of it\n  mend: import into an empty cluster; `bunho reconcile` and the table parked_events show what became of its events here",
+                entry.id
+            )));
+        }
+        let left = entries.iter().filter(|entry| entry.standing == Standing::Recovering).count();
         if left == 0 {
             return Ok(());
         }

@@ -58,7 +58,14 @@ impl Settings {
                 "name some, as [\"redis://10.0.0.1:6379\", \"redis://10.0.0.2:6379\"]",
             ));
         }
-        if let Some(node) = redis.nodes.iter().find(|node| !node.starts_with("redis://") && !node.starts_with("rediss://")) {
+        if redis.nodes.iter().any(|node| node.starts_with("rediss://")) {
+            return Err(Refused::new(
+                "redis.nodes",
+                "asks for TLS (rediss://), which is not built in",
+                "write redis:// and keep the way to Redis within a network of your own, or let a proxy beside this node encrypt it",
+            ));
+        }
+        if let Some(node) = redis.nodes.iter().find(|node| !node.starts_with("redis://")) {
             // A password may stand before the host.
             let shown = node.rsplit_once('@').map_or(&**node, |(_, host)| host);
             return Err(Refused::new("redis.nodes", format!("{shown:?} is not a URL"), "write it as redis://user:password@host:6379"));

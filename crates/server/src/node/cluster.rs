@@ -35,22 +35,24 @@ impl ClusterNode {
     pub async fn open(config: &Config, cluster: &ClusterConfig) -> Result<Self, Failure> {
         let id = NodeId::of(&config.data)?;
         let ledger = Ledger::open(&config.ledger).await?;
+        preflight::check_installation(&ledger).await?;
         let ticket_secret = secrets::ticket_secret(&config.secrets)?;
         // What another installation has is not looked into, and nothing is said or made before all of it will do.
         let facts = facts(config, cluster, &ticket_secret).await?;
         for fact in &facts {
             fact.same_as(&ledger, ledger.agreed(fact.name).await?)?;
         }
+        let runs = ledger.agreed(facts[0].name).await?.is_some();
         let look = preflight::look(cluster, &ledger).await;
         let no_topic = look.no_topic;
-        look.refuse_or_waive(&cluster.waive)?;
+        look.refuse_or_waive(&cluster.waive, runs)?;
         if no_topic {
             preflight::make_topic(cluster).await?;
         }
         for fact in &facts {
             fact.same_as(&ledger, ledger.agree(fact.name, &fact.own).await?)?;
         }
-        preflight::sign(cluster, &ledger).await?;
+        let signature = preflight::sign(cluster, &ledger).await?;
         let options = ClusterOptions {
             decider: DeciderOptions {
                 prefix: cluster.redis_prefix.clone(),
@@ -69,7 +71,7 @@ impl ClusterNode {
         how.consumer.instance = Some(format!("bunho-{id}"));
         let projector = Arc::new(KafkaProjector::new(ledger.clone(), cluster.kafka.clone(), how));
         let (stop, stopped) = watch::channel(false);
-        let tasks = vec![tokio::spawn(engine.clone().run(stopped.clone())), {
+        let tasks = vec![tokio::spawn(engine.clone().run(stopped.clone())), tokio::spawn(signature.keep(stopped.clone())), {
             let projector = projector.clone();
             let mut stopped = stopped;
             tokio::spawn(async move {

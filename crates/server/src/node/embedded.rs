@@ -1,5 +1,6 @@
 //! A data folder brought to life: ledger, journal, engine and projector, in the order in which they need each other.
 
+use super::installation;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::http::time::Rfc3339;
@@ -41,6 +42,8 @@ const STALLED: Duration = Duration::from_secs(30);
 pub struct Accepted {
     /// The ledger is gone; it is made anew from the journal.
     pub missing_ledger: bool,
+    /// The folder is gone, or another one's: the ledger is this one's from here on.
+    pub other_folder: bool,
     /// The system's clock is right, though records are from a later time.
     pub earlier_clock: bool,
 }
@@ -71,6 +74,7 @@ impl EmbeddedNode {
         let ledger = Ledger::open(&config.ledger).await?;
         crash_point!("node::ledger_open");
         check_ledger_is_used(&ledger, &journal, accepted).await?;
+        installation::own(config, &ledger, accepted).await?;
         let mut recovery = Recovery::default();
         let mut apply = |event| recovery.apply(&event);
         let (sound, offset) = tokio::join!(check_ledger(&ledger), ledger.load(&mut apply));

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-fn bunho(environment: &[(&str, String)], arguments: &[&str]) -> Output {
+pub fn bunho(environment: &[(&str, String)], arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
     command.args(arguments).env("BUNHO_ADMIN_KEY", ADMIN_KEY).envs(environment.iter().map(|(name, value)| (*name, value.as_str())));
     command.output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
@@ -39,6 +39,9 @@ async fn ids_keys_tickets_and_passes_are_good_after_a_move() {
     }
     let (_, standby) = old.user_post("late", "/v1/offers/stay/standby", json!({"quantity": 2})).await;
     let (_, key) = old.admin(Method::POST, "keys", json!({"role": "service", "name": "shop"})).await;
+    // What is deleted is not moved, and its number, with which the ids of its claims begin, is not given again.
+    old.put_offer("gone", json!({"kind": "goods", "quantity": 1})).await;
+    assert_eq!(old.admin(Method::DELETE, "offers/gone", json!({})).await.0, StatusCode::NO_CONTENT);
     assert_eq!(old.stop(), 0);
 
     let file = old.data().join("moved.jsonl");
@@ -48,6 +51,12 @@ async fn ids_keys_tickets_and_passes_are_good_after_a_move() {
     let environment = tokio::task::spawn_blocking(|| components::environment("postgres")).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().to_str().unwrap();
+    let mut another = Server::start().await;
+    another.put_offer("thanks", json!({"kind": "coupon", "quantity": 10})).await;
+    assert_eq!(another.stop(), 0);
+    let others = another.data().join("others.jsonl");
+    let exported = bunho(&[], &["export", "--data", another.data().to_str().unwrap(), others.to_str().unwrap()]);
+    assert!(exported.status.success(), "{}", said(&exported));
     // A file that was cut off moves nothing.
     let whole = std::fs::read_to_string(file).unwrap();
     let cut = folder.path().join("cut.jsonl");
@@ -59,6 +68,16 @@ async fn ids_keys_tickets_and_passes_are_good_after_a_move() {
         let imported = bunho(&environment, &["import", "--data", place, file]);
         assert!(imported.status.success(), "{}", said(&imported));
     }
+
+    // Where something was moved to, nothing else is: its offers would go under.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut fresh = environment.clone();
+    fresh.retain(|(name, _)| *name != "BUNHO_CLUSTER__SECRETS_DIR");
+    fresh.push(("BUNHO_CLUSTER__SECRETS_DIR", elsewhere.path().display().to_string()));
+    let refused = bunho(&fresh, &["import", "--data", place, others.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(65), "{}", said(&refused));
+    assert!(said(&refused).contains("was begun"), "{}", said(&refused));
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0, "nothing of it is here");
 
     let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let new = Server::start_nodes(2, &environment, &[]).await;
@@ -88,6 +107,8 @@ async fn ids_keys_tickets_and_passes_are_good_after_a_move() {
     until("who waited has the same place", Duration::from_secs(20), waiting).await;
     let asked = new.request(Method::GET, "/v1/claims?user=g0").bearer_auth(key["key"].as_str().unwrap()).send().await.unwrap();
     assert_eq!(asked.status(), StatusCode::OK, "a service's key is good: {}", asked.json::<Value>().await.unwrap_or_default());
+    new.put_offer("next", json!({"kind": "goods", "quantity": 1})).await;
+    assert_eq!(new.sql("SELECT number FROM directory WHERE id = 'next'"), "5", "the fourth was deleted");
     new.until_projected().await;
     new.assert_reconciled();
 }

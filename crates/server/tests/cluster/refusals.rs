@@ -2,6 +2,7 @@
 
 use crate::components::{self, environment};
 use crate::harness::{ADMIN_KEY, Server, try_launch};
+use crate::moving::{bunho, said};
 use bunho_journal::kafka::{Connection, Ends, KafkaError, Retention, TopicSettings, topic};
 use reqwest::StatusCode;
 use serde_json::json;
@@ -115,6 +116,9 @@ async fn what_cannot_be_reached_is_named() {
         doctor.is(65, &[named, "FAIL", "ok    configuration"]);
     }
     run("serve", &environment, &[("BUNHO_REDIS__NODES", &format!("[\"redis//:{SECRET}@127.0.0.1:1\"]"))]).is(64, &["redis.nodes", "mend:"]);
+    let misspelt = ("BUNHO_KAFKA__PROPERTIES", format!("{{\"sasl.pasword\" = \"{SECRET}\"}}"));
+    run("serve", &environment, &[(misspelt.0, &misspelt.1)]).is(64, &["kafka.properties", "sasl.pasword", "mend:"]);
+    run("doctor", &environment, &[(misspelt.0, &misspelt.1)]).is(65, &["FAIL  Kafka", "sasl.pasword"]);
     nothing_was_done(&environment).await;
     run("doctor", &environment, &[]).is(0, &["ok    Redis", "ok    Kafka", "ok    SQL"]);
     nothing_was_done(&environment).await;
@@ -170,6 +174,36 @@ fn a_redis_that_forgets_is_refused_and_can_be_waived() {
         assert!(lines.iter().any(|line| line.starts_with(&format!("WAIVED {name}: "))), "{lines:?}");
     }
     run("doctor", &environment, &[here[0], here[1], ("BUNHO_CLUSTER__WAIVE", &all)]).is(0, &["WAIVED"]);
+}
+
+/// What is promoted decides with its own settings, and has only what it has copied.
+#[test]
+fn a_replica_that_forgets_or_copies_nothing_is_refused() {
+    let environment = environment("postgres");
+    let password = ["--requirepass", "word", "--cluster-enabled", "yes", "--appendonly"];
+    let primary = Redis::start(&[&password[..], &["yes"]].concat());
+    let replica = Redis::start(&[&password[..], &["no", "--maxmemory-policy", "allkeys-lru"]].concat());
+    let ask = |redis: &Redis, arguments: &[&str]| redis.ask(&[&["-a", "word"], arguments].concat()).unwrap();
+    let until = |redis: &Redis, arguments: &[&str], says| redis.until(&[&["-a", "word"], arguments].concat(), says);
+    ask(&primary, &["cluster", "addslotsrange", "0", "16383"]);
+    ask(&replica, &["cluster", "meet", "127.0.0.1", &primary.port.to_string(), &primary.bus.to_string()]);
+    let id = ask(&primary, &["cluster", "myid"]);
+    until(&replica, &["cluster", "nodes"], "0-16383");
+    until(&replica, &["cluster", "replicate", id.trim()], "OK");
+    until(&primary, &["cluster", "nodes"], "slave");
+    until(&primary, &["cluster", "info"], "cluster_state:ok");
+    let nodes = format!("[\"redis://:word@127.0.0.1:{}\"]", primary.port);
+    let here = [("BUNHO_REDIS__NODES", nodes.as_str()), ("BUNHO_REDIS__REPLICAS", "1")];
+    let doctor = run("doctor", &environment, &here);
+    doctor.is(65, &["FAIL  redis.replicas: ", "masterauth", "FAIL  redis.maxmemory-policy: ", "FAIL  redis.appendonly: "]);
+    assert!(doctor.said.contains(&format!("redis.appendonly: 127.0.0.1:{}", replica.port)), "{}", doctor.said);
+    for (setting, value) in [("masterauth", "word"), ("maxmemory-policy", "noeviction"), ("appendonly", "yes")] {
+        ask(&replica, &["config", "set", setting, value]);
+    }
+    until(&primary, &["info", "replication"], "state=online");
+    let doctor = run("doctor", &environment, &here);
+    doctor.is(65, &["FAIL  redis.primaries: ", "1 of them replicated"]);
+    assert!(!doctor.said.contains("redis.replicas") && !doctor.said.contains("redis.appendonly"), "{}", doctor.said);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -240,10 +274,85 @@ async fn a_new_database_does_not_take_up_what_another_left() {
     assert_eq!(server.offer("drop").await["confirmed"], 1);
 }
 
+/// Two nodes with a database in common and a Redis each would sell everything twice; a Redis that was emptied is no other one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_another_redis_than_the_others_is_refused() {
+    let environment = environment("postgres");
+    let alone = || {
+        let redis = Redis::start(&["--cluster-enabled", "yes", "--appendonly", "yes"]);
+        redis.ask(&["cluster", "addslotsrange", "0", "16383"]);
+        redis.until(&["cluster", "info"], "cluster_state:ok");
+        redis
+    };
+    let (one, two) = (alone(), alone());
+    let nodes = |redis: &Redis| format!("[\"redis://127.0.0.1:{}\"]", redis.port);
+    let (of_one, of_two) = (nodes(&one), nodes(&two));
+    let replicas = ("BUNHO_REDIS__REPLICAS", "0");
+    let usual = ("BUNHO_CLUSTER__WAIVE", "[\"redis.replicas\", \"redis.primaries\"]");
+    let also = ("BUNHO_CLUSTER__WAIVE", "[\"redis.replicas\", \"redis.primaries\", \"redis.installation\"]");
+    let with = |nodes: &'static str| [("BUNHO_REDIS__NODES", nodes), replicas, usual];
+    let (of_one, of_two): (&'static str, &'static str) = (of_one.leak(), of_two.leak());
+    let mut pairs: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    pairs.extend(with(of_one));
+    let mut server = Server::start_nodes(1, &pairs, &[]).await;
+    run("serve", &environment, &with(of_two)).is(64, &["redis.installation", "redis.nodes"]);
+    run("doctor", &environment, &with(of_two)).is(65, &["FAIL  redis.installation: "]);
+    // Emptied, it is signed again by whoever runs; and with nobody there it is still the same Redis.
+    one.ask(&["flushall"]);
+    let key = format!("{}:installation", of(&environment, "BUNHO_REDIS__PREFIX"));
+    one.until(&["get", &key], "cluster-");
+    starts(&environment, &with(of_one));
+    server.kill();
+    one.ask(&["flushall"]);
+    starts(&environment, &with(of_one));
+    // All of Redis was replaced, and an operator says so once.
+    starts(&environment, &[with(of_two)[0], replicas, also]);
+    starts(&environment, &with(of_two));
+}
+
+/// What one installation sells, another must not sell again because its configuration names the wrong database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_does_not_take_up_what_another_or_a_cluster_has() {
+    for database in ["postgres", "mariadb"] {
+        let cluster = environment(database);
+        let pairs: Vec<(&str, &str)> = cluster.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        drop(Server::start_nodes(1, &pairs, &[]).await);
+        // Somebody forgot to say that it is a cluster.
+        let url = ("BUNHO_LEDGER__URL", of(&cluster, "BUNHO_LEDGER__URL"));
+        run("serve", &[], &[url]).is(64, &["engine.shape", "ledger.url", "mend:"]);
+        run("rebuild", &[], &[url]).is(64, &["engine.shape", "mend:"]);
+
+        let mut server = components::embedded(database).await;
+        server.put_offer("drop", json!({"kind": "coupon", "quantity": 5})).await;
+        assert_eq!(server.claim("drop", "u", None, json!({"quantity": 1})).await.0, StatusCode::CREATED);
+        server.until_projected().await;
+        let own = server.setting("BUNHO_LEDGER__URL");
+        let url = ("BUNHO_LEDGER__URL", own.as_str());
+        run("serve", &[], &[url]).is(65, &["another installation", "--data", "mend:"]);
+        run("serve", &cluster, &[url]).is(64, &["embedded", "bunho export", "mend:"]);
+        assert_eq!(server.stop(), 0);
+        server.restart().await;
+        assert_eq!(server.offer("drop").await["confirmed"], 1);
+        server.kill();
+
+        // A folder that is gone for good: the ledger has what was projected.
+        let folder = TempDir::new().unwrap();
+        let data = folder.path().to_str().unwrap();
+        let rebuilt = bunho(&[("BUNHO_LEDGER__URL", own.clone())], &["rebuild", "--accept-loss", "--data", data]);
+        assert!(rebuilt.status.success(), "{}", said(&rebuilt));
+        let mut new = Server::on(folder);
+        new.set_environment(&[url]);
+        new.restart().await;
+        assert_eq!(new.offer("drop").await["confirmed"], 1);
+        assert_eq!(server.try_launch().expect_err("the ledger is the other's").0.code(), Some(65));
+    }
+}
+
 /// A Redis of one's own, which ends with this.
 struct Redis {
     process: Child,
     port: u16,
+    bus: u16,
     _dir: TempDir,
 }
 
@@ -256,7 +365,7 @@ impl Redis {
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(dir.path());
         command.args(["--cluster-port", &bus.to_string(), "--cluster-announce-ip", "127.0.0.1"]).args(arguments);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        let redis = Self { process, port, _dir: dir };
+        let redis = Self { process, port, bus, _dir: dir };
         // Also one that wants a password first answers.
         redis.until(&["ping"], "");
         redis

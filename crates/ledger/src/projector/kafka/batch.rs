@@ -18,6 +18,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Bits of `journal_offset` below the partition: 2^48 records of a partition are more than it will ever have.
 const OFFSET_BITS: u32 = 48;
+/// The highest offset in a partition.
+pub(super) const OFFSET_MAX: i64 = (1 << OFFSET_BITS) - 1;
 /// What a guard refused is mostly in the tables a moment later; what is not after so long is said.
 pub(super) const SAID_AFTER: Duration = Duration::from_secs(5);
 
@@ -41,9 +43,9 @@ struct Known {
 }
 
 impl Known {
-    async fn read(connection: &mut Connection<'_>) -> Result<Self, LedgerError> {
+    async fn read(connection: &mut Connection<'_>, partitions: impl Iterator<Item = i32>) -> Result<Self, LedgerError> {
         let state = State::without_offers(connection).await?;
-        Ok(Self { state, fences: Fences::read(connection).await?, retry: Retry::read(connection).await? })
+        Ok(Self { state, fences: Fences::read(connection).await?, retry: Retry::read(connection, partitions).await? })
     }
 }
 
@@ -83,13 +85,13 @@ impl KafkaProjector {
         }
         let known = match work.known.take() {
             Some(known) if is_as_left && known.state.repairs_of_all == state::read_repairs(&mut connection).await? => known,
-            _ => Known::read(&mut connection).await?,
+            _ => Known::read(&mut connection, work.next.keys().copied()).await?,
         };
         let Known { mut state, mut fences, mut retry } = known;
         let mut sifted = sift(records, &stored, &fences);
         let touched: Vec<u32> = if records.is_empty() { retry.take_missed() } else { sifted.batch.offers.keys().copied().collect() };
         state.count(&mut connection, touched.iter().copied()).await?;
-        let tried = retry.events(&mut connection, touched.iter().copied()).await?;
+        let tried = retry.events(&mut connection, &partitions, touched.iter().copied()).await?;
         for (place, event) in tried.values() {
             sifted.batch.at = sifted.batch.at.max(place.at);
             sifted.batch.add(*place, event);
@@ -109,7 +111,7 @@ impl KafkaProjector {
         work.say_fenced(&fenced);
         self.fenced.fetch_add(fenced.values().sum(), Ordering::Relaxed);
         let still: Vec<u32> = applied.parked().iter().filter_map(Parked::offer_number).collect();
-        retry.done(healed.len(), still.iter().copied(), &tried);
+        retry.done(&healed, still.iter().copied(), &tried);
         still.into_iter().for_each(|offer| retry.note(offer));
         let parked = applied.enter(&mut state);
         state.parked = (state.parked + self.note_parked(work, unreadable, parked, &tried)).saturating_sub(healed.len() as u64);
@@ -171,6 +173,11 @@ impl Work {
     }
 }
 
+/// Where a record of a partition stands, as one number.
+pub(super) const fn journal_offset(partition: i32, offset: i64) -> u64 {
+    (partition.cast_unsigned() as u64) << OFFSET_BITS | offset.cast_unsigned()
+}
+
 /// For each partition the first offset, and the one after the last.
 fn spans(records: &[Received]) -> (Positions, Positions) {
     let (mut first, mut end) = (Positions::new(), Positions::new());
@@ -187,7 +194,7 @@ fn sift<'a>(records: &'a [Received], stored: &Positions, fences: &Fences) -> Sif
         if stored.get(&record.partition).is_some_and(|position| record.offset < *position) {
             continue;
         }
-        let offset = u64::from(record.partition.cast_unsigned()) << OFFSET_BITS | record.offset.cast_unsigned();
+        let offset = journal_offset(record.partition, record.offset);
         match &record.message {
             Err(unread) => sifted.unreadable.push(Parked::unreadable(Place { offset, index: 0, at: now() }, unread)),
             Ok(message) => {
@@ -198,7 +205,7 @@ fn sift<'a>(records: &'a [Received], stored: &Positions, fences: &Fences) -> Sif
                     Content::Event(_) if message.epoch < counts => *sifted.fenced.entry((kind, number, counts)).or_default() += 1,
                     Content::Event(event) => {
                         let place = Place { offset, index: 0, at: message.at };
-                        sifted.batch.add_audit(place, message.audit.as_ref());
+                        sifted.batch.add_audit(place, message.audit.as_ref(), Some(event));
                         sifted.batch.add(place, event);
                     }
                 }

@@ -5,6 +5,7 @@
 
 use super::super::batch::Place;
 use super::super::park::event as parked_event;
+use super::batch::{OFFSET_MAX, journal_offset};
 use crate::error::LedgerError;
 use crate::rows::Columns;
 use crate::sql::{Connection, Row, query};
@@ -19,30 +20,49 @@ const AT_ONCE_MAX: usize = 1_000;
 /// Pause after a try that helped nobody: what is refused for good must not slow down the rest.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Of one partition: what is parked of another is its owner's, whose counts would not know that it was mended.
 const PARKED: &str = "SELECT journal_offset, event_index, payload, parked_at FROM parked_events
-    WHERE resolved_at IS NULL AND reason <> 'unreadable' ORDER BY journal_offset, event_index";
+    WHERE journal_offset >= ? AND journal_offset <= ? AND resolved_at IS NULL AND reason <> 'unreadable'
+    ORDER BY journal_offset, event_index";
 
 /// Offers of which something is parked.
 #[derive(Debug, Default)]
 pub(super) struct Retry {
     offers: BTreeSet<u32>,
-    /// Of these a batch came during the pause: it may be what makes room, and the last one for long.
+    /// Of these a batch came during the pause, or more is parked than was tried at once: it may be what makes room, and the last one for long.
     missed: BTreeSet<u32>,
     not_before: Option<Instant>,
+    /// Offers of which more is parked than can be tried at once.
+    rounds: BTreeMap<u32, Round>,
+    /// Of these the try under way leaves something out.
+    left_out: BTreeSet<u32>,
 }
 
+/// Several tries that together are about all that is parked of an offer, so that what is refused for good keeps nobody from being tried.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    /// What was tried up to here.
+    upto: Option<Key>,
+    /// It may have made room for what was tried before.
+    helped: bool,
+}
+
+/// What an event is known by in `parked_events`.
+type Key = (u64, u32);
+
 /// An event that was parked.
-pub(super) type Tried = BTreeMap<(u64, u32), (Place, Event)>;
+pub(super) type Tried = BTreeMap<Key, (Place, Event)>;
 
 impl Retry {
-    pub(super) async fn read(connection: &mut Connection<'_>) -> Result<Self, LedgerError> {
+    /// Reads what is parked of `partitions`.
+    pub(super) async fn read(connection: &mut Connection<'_>, partitions: impl Iterator<Item = i32>) -> Result<Self, LedgerError> {
         let mut offers = BTreeSet::new();
-        each(connection, |_, event| {
+        each(connection, partitions, |_, event| {
             offers.extend(offer_of(&event));
         })
         .await?;
         // What was known of batches that came meanwhile is not known any more.
-        Ok(Self { missed: offers.clone(), offers, not_before: None })
+        Ok(Self { missed: offers.clone(), offers, ..Self::default() })
     }
 
     /// Offers that are to be tried without a batch of theirs, once the pause is over.
@@ -55,10 +75,11 @@ impl Retry {
         (!self.missed.is_empty()).then(|| self.not_before.unwrap_or_else(Instant::now))
     }
 
-    /// What is parked of those of `offers` that are worth a try.
+    /// What is parked of those of `offers` that are worth a try, in the partitions whose locks are held.
     pub(super) async fn events(
         &mut self,
         connection: &mut Connection<'_>,
+        partitions: &[i32],
         offers: impl Iterator<Item = u32>,
     ) -> Result<Tried, LedgerError> {
         let mut tried = Tried::new();
@@ -71,9 +92,17 @@ impl Retry {
             return Ok(tried);
         }
         self.missed.retain(|offer| !wanted.contains(offer));
-        each(connection, |place, event| {
-            if tried.len() < AT_ONCE_MAX && offer_of(&event).is_some_and(|offer| wanted.contains(&offer)) {
-                tried.insert((place.offset, place.index), (place, event));
+        self.left_out.clear();
+        each(connection, partitions.iter().copied(), |place, event| {
+            let key = (place.offset, place.index);
+            let Some(offer) = offer_of(&event).filter(|offer| wanted.contains(offer)) else { return };
+            if self.rounds.get(&offer).is_some_and(|round| Some(key) <= round.upto) {
+                return;
+            }
+            if tried.len() < AT_ONCE_MAX {
+                tried.insert(key, (place, event));
+            } else {
+                self.left_out.insert(offer);
             }
         })
         .await?;
@@ -86,22 +115,33 @@ impl Retry {
     }
 
     /// After a try, committed.
-    pub(super) fn done(&mut self, healed: usize, still: impl Iterator<Item = u32>, tried: &Tried) {
+    pub(super) fn done(&mut self, healed: &[Key], still: impl Iterator<Item = u32>, tried: &Tried) {
         if tried.is_empty() {
             return;
         }
-        self.not_before = (healed == 0).then(|| Instant::now() + PAUSE);
-        if tried.len() < AT_ONCE_MAX {
-            for (_, event) in tried.values() {
-                offer_of(event).map(|offer| self.offers.remove(&offer));
+        self.not_before = healed.is_empty().then(|| Instant::now() + PAUSE);
+        let helped: BTreeSet<u32> = healed.iter().filter_map(|key| offer_of(&tried.get(key)?.1)).collect();
+        let last: BTreeMap<u32, Key> = tried.iter().filter_map(|(key, (_, event))| Some((offer_of(event)?, *key))).collect();
+        for (offer, key) in last {
+            let helped = helped.contains(&offer);
+            if self.left_out.contains(&offer) {
+                let round = self.rounds.entry(offer).or_default();
+                *round = Round { upto: Some(key), helped: round.helped || helped };
+            } else if let Some(round) = self.rounds.remove(&offer) {
+                if round.helped || helped {
+                    self.missed.insert(offer);
+                }
+            } else {
+                self.offers.remove(&offer);
             }
         }
+        self.missed.append(&mut self.left_out);
         self.offers.extend(still);
     }
 }
 
 /// Says that these are in the tables now.
-pub(super) async fn resolve(connection: &mut Connection<'_>, healed: &[(u64, u32)], at: Millis) -> Result<(), LedgerError> {
+pub(super) async fn resolve(connection: &mut Connection<'_>, healed: &[Key], at: Millis) -> Result<(), LedgerError> {
     let at = Timestamp::new(at);
     for &(offset, index) in healed {
         query("UPDATE parked_events SET resolved_at = ? WHERE journal_offset = ? AND event_index = ?")
@@ -122,16 +162,25 @@ pub(super) const fn offer_of(event: &Event) -> Option<u32> {
     }
 }
 
-async fn each(connection: &mut Connection<'_>, mut on_event: impl FnMut(Place, Event)) -> Result<(), LedgerError> {
-    let on_row = |row: &Row| {
-        let mut columns = Columns::of(row, "parked_events");
-        let (offset, index, payload): (i64, u32, &str) = (columns.take()?, columns.take()?, columns.take()?);
-        let at = columns.time("parked_at")?;
-        // A person may have edited it.
-        if let Some(event) = parked_event(payload) {
-            on_event(Place { offset: offset.cast_unsigned(), index, at }, event);
-        }
-        Ok(())
-    };
-    query(PARKED).for_each(connection, LedgerError::sql("read parked events"), on_row).await
+async fn each(
+    connection: &mut Connection<'_>,
+    partitions: impl Iterator<Item = i32>,
+    mut on_event: impl FnMut(Place, Event),
+) -> Result<(), LedgerError> {
+    for partition in partitions {
+        let on_row = |row: &Row| {
+            let mut columns = Columns::of(row, "parked_events");
+            let (offset, index, payload): (i64, u32, &str) = (columns.take()?, columns.take()?, columns.take()?);
+            let at = columns.time("parked_at")?;
+            // A person may have edited it.
+            if let Some(event) = parked_event(payload) {
+                on_event(Place { offset: offset.cast_unsigned(), index, at }, event);
+            }
+            Ok(())
+        };
+        let parked =
+            query(PARKED).bind(journal_offset(partition, 0).cast_signed()).bind(journal_offset(partition, OFFSET_MAX).cast_signed());
+        parked.for_each(connection, LedgerError::sql("read parked events"), on_row).await?;
+    }
+    Ok(())
 }

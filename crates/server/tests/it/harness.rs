@@ -2,6 +2,7 @@
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -430,5 +431,29 @@ impl Random {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
+    }
+}
+
+/// Names of all points at which a test can end the process: those in `crash_point!("…")` and `fail_point!("…")`.
+pub fn points_of_the_sources() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for folder in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).unwrap() {
+        collect_points(&folder.unwrap().path().join("src"), &mut names);
+    }
+    names
+}
+
+fn collect_points(folder: &Path, names: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect_points(&path, names);
+            continue;
+        }
+        let source = std::fs::read_to_string(&path).unwrap();
+        let found = source.split("_point!(\"").skip(1).filter_map(|rest| rest.split_once('"'));
+        for (name, _) in found.filter(|(name, _)| name.contains("::")) {
+            assert!(names.insert(name.to_string()), "{name} stands in two places");
+        }
     }
 }

@@ -2,10 +2,9 @@
 
 use super::load::Load;
 use super::strike::Stage;
-use crate::harness::{ADMIN_KEY, Random};
+use crate::harness::{ADMIN_KEY, Random, points_of_the_sources};
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What leads to a point.
@@ -102,26 +101,9 @@ impl Stage<'_> {
 
 #[test]
 fn every_point_of_the_cluster_is_in_the_table() {
-    let mut sources = BTreeSet::new();
-    for folder in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).unwrap() {
-        collect(&folder.unwrap().path().join("src"), &mut sources);
-    }
+    let mut sources = points_of_the_sources();
+    sources.retain(|name| name.starts_with("cluster::"));
     let table: BTreeSet<String> = POINTS.iter().map(|(name, ..)| (*name).to_string()).collect();
     assert_eq!(table.len(), POINTS.len(), "no point is there twice");
     assert_eq!(table, sources, "the table and the sources name the same points");
-}
-
-fn collect(folder: &Path, names: &mut BTreeSet<String>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, names);
-            continue;
-        }
-        let source = std::fs::read_to_string(&path).unwrap();
-        let found = source.split("crash_point!(\"").skip(1).filter_map(|rest| rest.split_once('"'));
-        for (name, _) in found.filter(|(name, _)| name.starts_with("cluster::")) {
-            assert!(names.insert(name.to_string()), "{name} stands in two places");
-        }
-    }
 }

@@ -1,8 +1,8 @@
 //! Every named point of the sources but those of the cluster (crates/server/tests/cluster/faults/points.rs), and what leads there. A test holds this table to the sources, so no point is forgotten;
 //! a full run strikes each of them.
 
+use crate::harness::points_of_the_sources;
 use std::collections::BTreeSet;
-use std::path::Path;
 
 /// What an operator does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,29 +174,9 @@ pub const POINTS: &[Point] = &[
 
 #[test]
 fn every_point_of_the_sources_is_in_the_table() {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let mut sources = BTreeSet::new();
-    for folder in std::fs::read_dir(crates).unwrap() {
-        collect(&folder.unwrap().path().join("src"), &mut sources);
-    }
+    let mut sources = points_of_the_sources();
     sources.retain(|name| !name.starts_with("cluster::"));
     let table: BTreeSet<String> = POINTS.iter().map(|point| point.name.to_string()).collect();
     assert_eq!(table.len(), POINTS.len(), "no point is there twice");
     assert_eq!(table, sources, "the table and the sources name the same points");
-}
-
-/// Names in `crash_point!("…")` and `fail_point!("…")`.
-fn collect(folder: &Path, names: &mut BTreeSet<String>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, names);
-            continue;
-        }
-        let source = std::fs::read_to_string(&path).unwrap();
-        let found = source.split("_point!(\"").skip(1).filter_map(|rest| rest.split_once('"'));
-        for (name, _) in found.filter(|(name, _)| name.contains("::")) {
-            assert!(names.insert(name.to_string()), "{name} stands in two places");
-        }
-    }
 }

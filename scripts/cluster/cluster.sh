@@ -80,7 +80,7 @@ start_all() {
 
 announce() {
   local key="\$BUNHO_ADMIN_KEY, as you set it"
-  [ -n "${BUNHO_ADMIN_KEY:-}" ] || key="in $folder/bunho/admin.key (bunho --data $folder/bunho finds it there)"
+  [ -n "${BUNHO_ADMIN_KEY:-}" ] || key="in $folder/bunho/admin.key (bunho zone list --data $folder/bunho finds it there)"
   cat <<END
 
 serving http://127.0.0.1:$(<"$folder/nginx/base-port")

@@ -64,10 +64,19 @@ impl Cluster {
 
     /// Reads a zone from Redis and keeps its settings.
     pub(super) async fn read_zone(&self, cell: &ZoneCell) -> Result<ZoneReport, EngineError> {
-        let report = self.at_zone(cell, |home| self.decider.zone(home, cell.left())).await?;
-        let settings = Arc::new(report.settings);
+        let left = cell.left();
+        let mut report = self.at_zone(cell, |home| self.decider.zone(home, left)).await?;
+        let settings = Arc::new(report.settings.clone());
         cell.settings.store(Some(settings.clone()));
+        if left == OfferLeft::Unknown {
+            self.look_at_what_stops(&settings).await;
+        }
         tell_line_what_is_left(&self.directory.known(), cell, &settings);
+        let known = cell.left();
+        if left == OfferLeft::Unknown && known != left {
+            // The first look, which did not know of what to ask for yet.
+            report = self.at_zone(cell, |home| self.decider.zone(home, known)).await?;
+        }
         Ok(ZoneReport { settings, status: report.status })
     }
 
@@ -88,15 +97,22 @@ impl Cluster {
     async fn left(&self, cell: &ZoneCell) -> OfferLeft {
         if cell.left() == OfferLeft::Unknown
             && let Ok(settings) = self.zone_settings(cell).await
-            && let Some(offer) = &settings.offer
-            && let Ok(offer) = self.directory.offer(offer).await
-            && offer.shown.load().is_none()
-            && offer.place.is_live()
-            && self.read_offer(&offer).await.is_ok()
         {
+            self.look_at_what_stops(&settings).await;
             tell_line_what_is_left(&self.directory.known(), cell, &settings);
         }
         cell.left()
+    }
+
+    /// Reads the tied offer if this node has never done so. One that does not answer stays unknown, and the line waits.
+    async fn look_at_what_stops(&self, settings: &ZoneSettings) {
+        if let Some(offer) = &settings.offer
+            && let Ok(offer) = self.directory.offer(offer).await
+            && offer.shown.load().is_none()
+            && offer.place.is_live()
+        {
+            let _ = self.read_offer(&offer).await;
+        }
     }
 
     async fn entry(&self, cell: &ZoneCell, token: Option<String>, subject: Subject, answer: Answer) -> Result<Entry, EngineError> {

@@ -148,3 +148,21 @@ async fn a_data_folder_is_one_nodes_and_a_copy_of_it_is_survived() {
         node.process.wait().unwrap();
     }
 }
+
+/// A node that has just heard of a line knows what stops it before it says how the line is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_line_moves_at_once_on_every_node() {
+    let server = components::cluster("postgres").await;
+    server.put_offer("drop", json!({"kind": "goods", "quantity": 1, "hold_seconds": 60})).await;
+    for (id, zone) in [("FREE", json!({"entry_limit_per_minute": 600})), ("TIED", json!({"entry_limit_per_minute": 600, "offer": "drop"}))]
+    {
+        server.put_zone(id, zone).await;
+        for url in server.urls() {
+            let state = server.client.get(format!("{url}/admin/api/zones/{id}")).bearer_auth(ADMIN_KEY).send().await.unwrap();
+            assert_eq!(read(state).await.1["state"], "waiting", "{id}");
+            let body = json!({"zoneId": id, "clientIp": "127.0.0.1", "clientAgent": "WEB"});
+            let entered = server.client.post(format!("{url}/traffic/wait")).json(&body).send().await.unwrap();
+            assert_eq!(read(entered).await.1["canEnter"], true, "{id}");
+        }
+    }
+}

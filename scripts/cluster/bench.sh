@@ -66,7 +66,7 @@ claims() { # claims NAME TARGET CONNECTIONS
   echo "## Topic to SQL: projector beside a raw insert of the same columns"
   echo
   for database in postgres mariadb; do
-    url=$("$here/sql.sh" start "$database" "$work/$database" "$((18091 + ${#database}))" | tail -1)
+    url=$("$here/sql.sh" start "$database" "$work/$database" "$((18110 + ${#database}))" | tail -1)
     echo "$database:"
     echo
     echo '```'

@@ -10,6 +10,10 @@
 //!
 //! A node may die between any two of these. The entry then stays `recovering`, and after [`TAKE_OVER_AFTER`] another node begins at 1 under the next epoch.
 
+mod doubts;
+
+pub(super) use doubts::{Doubt, Doubts};
+
 use super::Cluster;
 use super::redis::line;
 use super::redis::{self, DecideError};
@@ -19,19 +23,10 @@ use bunho_journal::kafka::cloudevents::{self, Content, Message};
 use bunho_journal::kafka::{Place, ProduceError};
 use bunho_ledger::directory::{Directory, Entry, Kind, Standing};
 use bunho_ledger::{LedgerError, Loaded};
-use parking_lot::Mutex;
-use std::collections::btree_map::Entry::Vacant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, Semaphore, watch};
-
-/// Something whose state in Redis must be restored: offers are by their tag, as those of one tag change together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Doubt {
-    Offers(u32),
-    Zone(u32),
-}
+use tokio::sync::{Semaphore, watch};
 
 /// How much is loaded from the ledger.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,53 +35,6 @@ enum Load {
     WhatDiffers,
     /// Everything: somebody may have mended the ledger by hand.
     Everything,
-}
-
-/// What waits for recovery.
-#[derive(Default)]
-pub(super) struct Doubts {
-    /// Each with the reason.
-    doubts: Mutex<BTreeMap<Doubt, String>>,
-    under_way: Mutex<BTreeSet<Doubt>>,
-    news: Notify,
-}
-
-impl Doubt {
-    pub(super) const fn of(entry: &Entry) -> Self {
-        match entry.kind {
-            Kind::Offer => Self::Offers(entry.tag),
-            Kind::Zone => Self::Zone(entry.number),
-        }
-    }
-}
-
-impl Doubts {
-    /// However many requests meet it, it is one doubt.
-    pub(super) fn add(&self, doubt: Doubt, why: &dyn std::fmt::Display) {
-        if !self.under_way.lock().contains(&doubt)
-            && let Vacant(place) = self.doubts.lock().entry(doubt)
-        {
-            place.insert(why.to_string());
-            self.news.notify_one();
-        }
-    }
-
-    async fn next(&self) -> (Doubt, String) {
-        loop {
-            let first = self.doubts.lock().pop_first();
-            if let Some((doubt, why)) = first {
-                if self.under_way.lock().insert(doubt) {
-                    return (doubt, why);
-                }
-                continue;
-            }
-            self.news.notified().await;
-        }
-    }
-
-    fn ended(&self, doubt: Doubt) {
-        self.under_way.lock().remove(&doubt);
-    }
 }
 
 /// Recoveries under way at once on one node: all of a lost Redis takes many, and each mostly waits.
@@ -136,7 +84,7 @@ impl Cluster {
     pub(super) async fn recover(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         loop {
-            let (doubt, why) = tokio::select! {
+            let (under_way, why) = tokio::select! {
                 next = self.doubts.next() => next,
                 _ = shutdown.wait_for(|stop| *stop) => return,
             };
@@ -145,11 +93,11 @@ impl Cluster {
             tokio::spawn(async move {
                 let _place = place;
                 tokio::select! {
-                    _ = cluster.recover_one(doubt, &why, Load::WhatDiffers) => {}
+                    _ = cluster.recover_one(under_way.doubt, &why, Load::WhatDiffers) => {}
                     // Another node takes it over.
                     _ = shutdown.wait_for(|stop| *stop) => {}
                 }
-                cluster.doubts.ended(doubt);
+                drop(under_way);
             });
         }
     }
@@ -171,9 +119,9 @@ impl Cluster {
         }
     }
 
-    /// Throws away what Redis has of every offer and line, and loads it from the ledger; for an operator who has brought the ledger back, and
-    /// has waited until it caught up with the topic. What the topic has told it since that copy was made gets into the directory first. `told` hears of each that is done: how many of
-    /// how many.
+    /// Throws away what Redis has of every offer and line, and loads it from the ledger; for an operator who has brought the ledger back and
+    /// has waited until it caught up with the topic. What the topic has told it since that copy was made gets into the directory first.
+    /// `told` hears of each that is done: how many of how many.
     ///
     /// # Errors
     /// The ledger cannot be used, or other nodes are at some of them all the time.

@@ -212,8 +212,15 @@ function patiently(send) {
 
 export function handleSummary(data) {
   const files = { stdout: page(data) };
-  if (__ENV.SUMMARY) files[__ENV.SUMMARY] = JSON.stringify(data, null, 1);
+  if (__ENV.SUMMARY) files[__ENV.SUMMARY] = JSON.stringify(figures(data));
   return files;
+}
+
+// One number for each counter, one object for each trend and rate.
+function figures(data) {
+  const all = { seconds: data.state.testRunDurationMs / 1000 };
+  for (const [name, metric] of Object.entries(data.metrics)) all[name] = metric.type === 'counter' ? metric.values.count : metric.values;
+  return all;
 }
 
 // The figures on one screen: counters, trends, checks, thresholds.

@@ -123,11 +123,11 @@ run_k6() {
     export VUS=${VUS:-60} PAUSE_MS=${PAUSE_MS:-500}
     export STAGE1_DURATION=${STAGE1_DURATION:-3s} STAGE2_DURATION=${STAGE2_DURATION:-7s}
     export STAGE3_DURATION=${STAGE3_DURATION:-8s} STAGE4_DURATION=${STAGE4_DURATION:-2s}
-    limit=${LIMIT:-60} quantity=${QUANTITY:-120} window=5 slot=1 poll=500
+    limit=${LIMIT:-60} quantity=${QUANTITY:-180} window=5 slot=1 poll=500
   else
     # As in 002, as far as a generator beside the server can go: k6 keeps a connection and a script engine for each of them.
-    export VUS=${VUS:-2000}
-    limit=${LIMIT:-6000} quantity=${QUANTITY:-12000} window=60 slot=6 poll=3000
+    export VUS=${VUS:-3000}
+    limit=${LIMIT:-9000} quantity=${QUANTITY:-22500} window=60 slot=6 poll=3000
   fi
   settings="\"entry_limit_per_minute\": $limit, \"window_seconds\": $window, \"slot_seconds\": $slot, \"poll_interval_ms\": $poll"
   # Each names the other, so one of them comes twice.

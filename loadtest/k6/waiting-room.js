@@ -241,7 +241,9 @@ function page(data) {
     lines.push(`  ${name.padEnd(34)} ${shown}${unit}`);
   }
   lines.push('');
-  for (const one of everyCheck(data.root_group)) lines.push(`  ${one.fails === 0 ? 'kept  ' : 'BROKEN'} ${one.name}: ${one.passes} of ${one.passes + one.fails}`);
+  for (const [name, { passes, fails }] of everyCheck(data.root_group, new Map())) {
+    lines.push(`  ${fails === 0 ? 'kept  ' : 'BROKEN'} ${name}: ${passes} of ${passes + fails}`);
+  }
   lines.push('');
   for (const name of names) {
     for (const [threshold, result] of Object.entries(data.metrics[name].thresholds || {})) {
@@ -251,6 +253,12 @@ function page(data) {
   return lines.concat('', '').join('\n');
 }
 
-function everyCheck(node) {
-  return node.checks.concat(...node.groups.map(everyCheck));
+// A check that is made in two groups is counted once.
+function everyCheck(node, all) {
+  for (const { name, passes, fails } of node.checks) {
+    const before = all.get(name) || { passes: 0, fails: 0 };
+    all.set(name, { passes: before.passes + passes, fails: before.fails + fails });
+  }
+  for (const inner of node.groups) everyCheck(inner, all);
+  return all;
 }

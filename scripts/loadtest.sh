@@ -161,7 +161,7 @@ run_jmeter() {
   rm -f "$out/samples.csv"
   (
     cd "$out"
-    timeout --kill-after=10 300 java -Xms256m -Xmx768m -Xss512k -XX:+UseSerialGC -Djava.awt.headless=true -Djava.net.preferIPv4Stack=true \
+    timeout --kill-after=10 300 java -Xms256m -Xmx768m -Xss512k -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.awt.headless=true -Djava.net.preferIPv4Stack=true \
       -jar "$jmeter_home/bin/ApacheJMeter.jar" -n -t "$root/loadtest/jmeter/flash-sale.jmx" -l "$out/samples.csv" -j "$out/jmeter.log" \
       -q "$work/key.properties" -Jscheme="$scheme" -Jhost="$host" -Jport="$port" -Joffer="$name" -Jusers="$users" -Jpay_ms="${PAY_MS:-0}"
   ) >"$out/jmeter.txt" 2>&1 || { tail -n 20 "$out/jmeter.txt"; echo "JMeter ended with an error; its log is $out/jmeter.log"; broken=1; }

@@ -126,8 +126,8 @@ run_k6() {
     limit=${LIMIT:-60} quantity=${QUANTITY:-180} window=5 slot=1 poll=500
   else
     # As in 002, as far as a generator beside the server can go: k6 keeps a connection and a script engine for each of them.
-    export VUS=${VUS:-3000}
-    limit=${LIMIT:-9000} quantity=${QUANTITY:-22500} window=60 slot=6 poll=3000
+    export VUS=${VUS:-1000}
+    limit=${LIMIT:-3000} quantity=${QUANTITY:-7500} window=60 slot=6 poll=3000
   fi
   settings="\"entry_limit_per_minute\": $limit, \"window_seconds\": $window, \"slot_seconds\": $slot, \"poll_interval_ms\": $poll"
   # Each names the other, so one of them comes twice.

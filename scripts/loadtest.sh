@@ -203,6 +203,21 @@ judge_jmeter() {
   must "who was told that it is held and did not pay has it held: $held told, $(offer_has held) held" "$held" -eq "$(offer_has held)"
 }
 
+# A generator that shares its cores with the server measures how long itself had to wait, too. This is what the server measured meanwhile; one that
+# serves others as well has their requests in it.
+server_says() {
+  [ -z "${BASE_URL:-}" ] || return 0
+  curl -fsS -m 10 "$url/metrics" | awk '
+    /^bunho_http_request_duration_seconds_(sum|count)\{method="POST",route="\/(traffic|v1)/ {
+      what = $0
+      sub(/^[^"]*"POST",route="/, "", what)
+      sub(/".*/, "", what)
+      if ($0 ~ /_sum\{/) sum[what] = $NF; else count[what] = $NF
+    }
+    END { for (what in count) if (count[what] > 0)
+      printf "  POST %-28s %8d times, %.2f ms on average within the server\n", what, count[what], sum[what] * 1000 / count[what] }' | sort
+}
+
 judge() {
   curl -fsS -m 10 -o "$work/offer.json" "$url/v1/offers/$name" || refuse 69 "offer $name cannot be read at $url"
   echo
@@ -244,6 +259,7 @@ main() {
   name=loadtest-$tool-$(date +%s)
   echo "$tool against $url, $size"
   case $tool in k6) run_k6 ;; jmeter) run_jmeter ;; esac
+  server_says
   judge
   exit "$broken"
 }

@@ -26,6 +26,8 @@ tools=$root/target/loadtest
 jmeter_home=$tools/jmeter
 
 refuse() { local code=$1; shift; echo "${0##*/}: $*" >&2; exit "$code"; }
+# What process.sh gives up on is a program that is missing or does not come up: not a verdict on Bunho, which 1 is.
+die() { refuse 69 "$@"; }
 
 # --- The tools ---
 

@@ -138,8 +138,9 @@ run_k6() {
   put zone "{$settings, \"offer\": \"$name\"}"
   # A connection for each of them.
   ulimit -n "$(ulimit -H -n)"
-  BASE_URL=$url ZONE=$name OFFER=$name SUMMARY=$out/summary.json timeout --kill-after=10 600 \
-    "$k6" run --quiet --no-usage-report "$root/loadtest/k6/waiting-room.js" | tee "$out/k6.txt" || { echo "k6 ended with ${PIPESTATUS[0]}"; broken=1; }
+  # k6 ends by itself: its stages do. On Ctrl-C it says what it has, and tee is to hear it.
+  BASE_URL=$url ZONE=$name OFFER=$name SUMMARY=$out/summary.json \
+    "$k6" run --quiet --no-usage-report "$root/loadtest/k6/waiting-room.js" | tee -i "$out/k6.txt" || { echo "k6 ended with ${PIPESTATUS[0]}"; broken=1; }
 }
 
 judge_k6() {
@@ -163,7 +164,7 @@ run_jmeter() {
   rm -f "$out/samples.csv"
   (
     cd "$out"
-    timeout --kill-after=10 300 java -Xms256m -Xmx768m -Xss512k -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.awt.headless=true -Djava.net.preferIPv4Stack=true \
+    timeout --foreground --kill-after=10 300 java -Xms256m -Xmx768m -Xss512k -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.awt.headless=true -Djava.net.preferIPv4Stack=true \
       -jar "$jmeter_home/bin/ApacheJMeter.jar" -n -t "$root/loadtest/jmeter/flash-sale.jmx" -l "$out/samples.csv" -j "$out/jmeter.log" \
       -q "$work/key.properties" -Jscheme="$scheme" -Jhost="$host" -Jport="$port" -Joffer="$name" -Jusers="$users" -Jpay_ms="${PAY_MS:-0}"
   ) >"$out/jmeter.txt" 2>&1 || { tail -n 20 "$out/jmeter.txt"; echo "JMeter ended with an error; its log is $out/jmeter.log"; broken=1; }

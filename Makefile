@@ -53,7 +53,7 @@ unit:
 
 # JMeter comes from Maven within seconds. k6 is compiled, which takes minutes: played where it is there already, or where it is asked for.
 loadtest:
-	[ -x target/debug/bunho ] || [ -x target/release/bunho ] || cargo build --locked --bin bunho
+	[ -n "$${BUNHO_PROGRAM:-}" ] || [ -x target/debug/bunho ] || [ -x target/release/bunho ] || cargo build --locked --bin bunho
 	scripts/loadtest.sh jmeter smoke
 	if [ -n "$${BUNHO_TEST_K6:-}" ] || command -v k6 >/dev/null || [ -x target/loadtest/bin/k6 ]; then scripts/loadtest.sh k6 smoke; \
 	else echo "k6 is not here; scripts/loadtest.sh install k6 compiles it, and the next run plays it"; fi

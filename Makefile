@@ -3,6 +3,8 @@
 #   make test   installs what it needs and runs every check
 # one measures:
 #   make bench  speed beside the null endpoint of the same run, into docs/benchmarks.md
+# one plays the load tools of the source documents for a short time, which is part of make test:
+#   make loadtest
 # one breaks everything that a cluster stands on, piece by piece, under a crowd, which takes some twelve minutes (`make test` has three faults of it):
 #   make test-faults
 # and two are for the cluster shape, all of it on this machine's loopback:
@@ -11,7 +13,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: run build test setup format lint shell docs deny unit test-faults bench cluster cluster-stop
+.PHONY: run build test setup format lint shell docs deny unit loadtest test-faults bench cluster cluster-stop
 
 run: build
 	./target/release/bunho serve --demo
@@ -19,7 +21,7 @@ run: build
 build:
 	cargo build --release --locked --bin bunho
 
-test: setup format shell lint docs deny unit
+test: setup format shell lint docs deny unit loadtest
 
 setup:
 	scripts/setup.sh
@@ -48,6 +50,13 @@ deny:
 
 unit:
 	cargo test --workspace --all-features --locked
+
+# JMeter comes from Maven within seconds. k6 is compiled, which takes minutes: played where it is there already, or where it is asked for.
+loadtest:
+	[ -n "$${BUNHO_PROGRAM:-}" ] || [ -x target/debug/bunho ] || [ -x target/release/bunho ] || cargo build --locked --bin bunho
+	scripts/loadtest.sh jmeter smoke
+	if [ -n "$${BUNHO_TEST_K6:-}" ] || command -v k6 >/dev/null || [ -x target/loadtest/bin/k6 ]; then scripts/loadtest.sh k6 smoke; \
+	else echo "k6 is not here; scripts/loadtest.sh install k6 compiles it, and the next run plays it"; fi
 
 test-faults:
 	scripts/setup.sh cluster

@@ -22,7 +22,7 @@ has shellcheck || need+=(shellcheck)                                     # the s
 { has redis-server && has redis-cli; } || { need+=(redis-server); services+=(redis-server); }
 has nginx || { need+=(nginx-light); services+=(nginx); }
 has java || need+=(default-jre-headless)
-has mvn || need+=(maven)                                                 # fetches Kafka's jars
+has mvn || need+=(maven)                                                 # fetches the jars of Kafka and JMeter
 has_postgres || { need+=(postgresql); services+=(postgresql); }
 { has mariadbd && has mariadb-install-db; } || { need+=(mariadb-server); services+=(mariadb); }
 
@@ -42,6 +42,7 @@ fi
 scripts/cluster/kafka.sh fetch
 
 [ "${1:-}" != cluster ] || exit 0
+scripts/loadtest.sh install jmeter
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 has cargo-deny || cargo install --locked --quiet cargo-deny@0.20.2

@@ -143,17 +143,15 @@ async fn measure(
     let orders = settled(job, plan.strategy, &course).await?;
     let after = services.database_cpu(plan.database);
     drop(node);
-    let accepted = |user: &i64| course.accepted.get(user).copied().unwrap_or(0);
     let units: u64 = orders.values().sum();
-    let answered: u64 = course.accepted.values().sum();
     Ok(Cell {
         strategy: plan.strategy,
         database: Kind::of(&job.sql).name(),
         killed: plan.kill.filter(|_| course.struck),
         database_cpu: before.zip(after).map(|(before, after)| after - before),
         units,
-        oversold: units.max(answered).saturating_sub(args.quantity.into()),
-        lost: course.accepted.keys().map(|user| accepted(user).saturating_sub(orders.get(user).copied().unwrap_or(0))).sum(),
+        oversold: units.max(course.accepted.len() as u64).saturating_sub(args.quantity.into()),
+        lost: course.accepted.keys().filter(|user| !orders.contains_key(user)).count() as u64,
         double: orders.values().filter(|units| **units > 1).count() as u64,
         course,
     })
@@ -170,7 +168,7 @@ async fn settled(job: &Job, strategy: Strategy, course: &Course) -> Result<HashM
     } else {
         "SELECT user_id, COUNT(*) FROM orders GROUP BY user_id".to_owned()
     };
-    let answered: u64 = course.accepted.values().sum();
+    let answered = course.accepted.len() as u64;
     let (began, mut grew) = (Instant::now(), Instant::now());
     let mut last = 0;
     let orders = loop {

@@ -44,6 +44,8 @@ pub enum Kill {
     Process,
     /// Redis: SIGKILL, a second's outage, and started again on its files
     Redis,
+    /// The same, and it comes back empty, as after a snapshot that never was
+    RedisData,
     /// Kafka's broker, likewise
     Broker,
     /// Each of them, in runs of their own
@@ -57,19 +59,11 @@ impl Kill {
         match self {
             Self::Process => &[Victim::Process],
             Self::Redis => &[Victim::Redis],
+            Self::RedisData => &[Victim::RedisData],
             Self::Broker => &[Victim::Broker],
-            Self::All => &[Victim::Process, Victim::Redis, Victim::Broker],
+            Self::All => &[Victim::Process, Victim::Redis, Victim::RedisData, Victim::Broker],
         }
     }
-}
-
-/// What the lab's own Redis keeps when it is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Persistence {
-    /// An append-only file, synced every second
-    Aof,
-    /// Snapshots, of which there was none yet
-    Rdb,
 }
 
 /// `run`
@@ -96,9 +90,6 @@ pub struct RunArgs {
     /// After each plain run, runs in which this dies in the middle
     #[arg(long, value_enum)]
     pub kill: Option<Kill>,
-    /// What the lab's own Redis keeps when it is killed
-    #[arg(long, value_enum, default_value = "aof")]
-    pub redis_persistence: Persistence,
     /// Writes lab.md, lab.json and lab.html into this folder
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -59,7 +59,14 @@ impl Database {
         // A ping before each use would be a round trip that no strategy asked for.
         let options =
             AnyPoolOptions::new().max_connections(connections).test_before_acquire(false).acquire_timeout(Duration::from_secs(20));
-        Ok(Self { pool: options.connect(url).await?, kind: Kind::of(url), trips: Arc::default() })
+        let pool = options.connect(url).await?;
+        // All of them at once, as an application that has been up for a while has them.
+        let mut warm = Vec::new();
+        for _ in 0..connections {
+            warm.push(pool.acquire().await?);
+        }
+        drop(warm);
+        Ok(Self { pool, kind: Kind::of(url), trips: Arc::default() })
     }
 
     /// Round trips so far.

@@ -21,6 +21,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 const OUTAGE: Duration = Duration::from_secs(1);
 /// A user who met an error does not come back at once, or a crowd would be used up by one outage.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
+/// Answer times beyond this are all the same.
+const SLOWEST_US: u64 = 600_000_000;
 /// Nothing takes longer; a worker that says nothing for so long hangs.
 const SILENCE: Duration = Duration::from_secs(120);
 
@@ -119,7 +121,7 @@ pub async fn drive(
                 run.worker = Worker::start(program, job).await?;
             }
             (Victim::Process, Some(node)) => tokio::task::block_in_place(|| node.kill_and_start())?,
-            (victim, node) => tokio::task::block_in_place(|| services.strike(victim == Victim::Broker, node.is_some(), OUTAGE))?,
+            (victim, node) => tokio::task::block_in_place(|| services.strike(victim, node.is_some(), OUTAGE))?,
         }
     }
     run.course.elapsed = began.elapsed();
@@ -151,8 +153,8 @@ impl Run {
             failed: 0,
             accepted: HashMap::new(),
             elapsed: Duration::ZERO,
-            // Three digits, and as long as it takes.
-            latency_us: Histogram::new(3).unwrap_or_else(|error| unreachable!("three digits are allowed: {error}")),
+            latency_us: Histogram::new_with_bounds(1, SLOWEST_US, 3)
+                .unwrap_or_else(|error| unreachable!("these bounds are allowed: {error}")),
             trips: Trips::default(),
             struck: false,
             cut: false,

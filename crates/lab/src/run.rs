@@ -1,7 +1,7 @@
 //! `bunho-lab run`: what is asked for, one after another, each on its own, and the report at the end, however it ends.
 
 use crate::cell::{self, Plan};
-use crate::cli::{DatabaseName, Persistence, RunArgs};
+use crate::cli::{DatabaseName, RunArgs};
 use crate::report::{Report, render, row, verdict};
 use crate::services::Services;
 use crate::strategy::{Strategy, Victim};
@@ -30,12 +30,6 @@ pub async fn run(args: &RunArgs, program: &Path) -> Result<u8, Failure> {
         failures: Vec::new(),
         cut: false,
         versions: versions(args),
-        redis_keeps: match args.redis_persistence {
-            Persistence::Aof => {
-                "an append-only file, synced every second: a SIGKILL takes nearly nothing from it, a power cut up to a second"
-            }
-            Persistence::Rdb => "snapshots, of which there was none yet: a SIGKILL takes everything since the last one",
-        },
         quantity: args.quantity,
         crowd: (args.users, args.attempts),
         tasks: args.tasks,
@@ -82,10 +76,10 @@ pub async fn run(args: &RunArgs, program: &Path) -> Result<u8, Failure> {
 fn plans(args: &RunArgs) -> Result<Vec<Plan>, Failure> {
     let strategies = args.chosen().map_err(Failure::usage)?;
     let victims = args.kill.map_or(&[][..], |kill| kill.victims());
-    for (victim, given) in [(Victim::Redis, &args.redis), (Victim::Broker, &args.kafka)] {
+    for (victim, given) in [(Victim::Redis, &args.redis), (Victim::RedisData, &args.redis), (Victim::Broker, &args.kafka)] {
         if victims.contains(&victim) && given.is_some() {
             return Err(Failure::usage(format_args!(
-                "--kill {victim} with an address of somebody's {victim}: only what the lab starts itself is killed"
+                "--kill {victim} with an address of somebody else's: only what the lab starts itself is killed"
             )));
         }
     }

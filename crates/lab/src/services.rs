@@ -1,7 +1,8 @@
 //! The services of a run: started by the project's own scripts on ports and in a folder of the lab's own, each when it is first needed, and ended by their
 //! process ids. Or the ones that somebody names, which are used and never killed.
 
-use crate::cli::{DatabaseName, Persistence, RunArgs};
+use crate::cli::{DatabaseName, RunArgs};
+use crate::strategy::Victim;
 use bunho_load::exit::Failure;
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::{TcpListener, TcpStream};
@@ -21,7 +22,6 @@ pub struct Services {
     folder: TempDir,
     scripts: PathBuf,
     next_port: u16,
-    persistence: Persistence,
     postgres: Option<Service>,
     mariadb: Option<Service>,
     redis: Option<Service>,
@@ -52,7 +52,6 @@ impl Services {
             folder,
             scripts: args.scripts.clone(),
             next_port: args.ports_from + apart,
-            persistence: args.redis_persistence,
             postgres: given(&args.postgres),
             mariadb: given(&args.mysql),
             redis: given(&args.redis),
@@ -152,17 +151,21 @@ impl Services {
         Some(family_cpu(pid))
     }
 
-    /// SIGKILL to Redis, or to the first node of the Redis Cluster, or to the broker; an outage; and started again.
+    /// SIGKILL to Redis, or to nodes of the Redis Cluster, or to the broker; an outage; and started again.
     ///
     /// # Errors
     /// It does not come back.
-    pub fn strike(&mut self, broker: bool, cluster: bool, outage: Duration) -> Result<(), Failure> {
+    pub fn strike(&mut self, victim: Victim, cluster: bool, outage: Duration) -> Result<(), Failure> {
+        let (broker, empty) = (victim == Victim::Broker, victim == Victim::RedisData);
         if !broker && !cluster {
             let Some(service) = self.redis.as_mut() else { return Ok(()) };
             let port = service.port;
             if let Some(mut child) = service.child.take() {
                 let _ = child.kill();
                 let _ = child.wait();
+            }
+            if empty {
+                forget(&self.folder.path().join("redis"))?;
             }
             std::thread::sleep(outage);
             let child = self.spawn_redis(port)?;
@@ -171,21 +174,31 @@ impl Services {
             }
             return Ok(());
         }
-        let (service, number) = if broker { (&self.kafka, "1") } else { (&self.redis_cluster, "0") };
+        let service = if broker { &self.kafka } else { &self.redis_cluster };
         let Some((script, folder)) = service.as_ref().and_then(|service| service.script.clone()) else { return Ok(()) };
-        let folder = folder.display().to_string();
-        self.script(script, &["kill-one", number, &folder])?;
+        let path = folder.display().to_string();
+        // One node of the cluster dies and its replica takes over; that its data are gone takes all of them.
+        let numbers: &[&str] = match victim {
+            Victim::RedisData => &["0", "1", "2", "3", "4", "5"],
+            Victim::Broker => &["1"],
+            _ => &["0"],
+        };
+        for number in numbers {
+            self.script(script, &["kill-one", number, &path])?;
+            if empty {
+                forget(&folder.join(format!("node-{number}")))?;
+            }
+        }
         std::thread::sleep(outage);
-        self.script(script, &["start-one", number, &folder])
+        self.script(script, &["start", &path])
     }
 
     fn spawn_redis(&self, port: u16) -> Result<Child, Failure> {
         let folder = self.folder.path().join("redis");
         std::fs::create_dir_all(&folder).map_err(|error| Failure::internal(format_args!("{}: {error}", folder.display())))?;
         let log = std::fs::File::options().create(true).append(true).open(folder.join("log"));
-        let aof = if self.persistence == Persistence::Aof { "yes" } else { "no" };
         let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--appendonly", aof, "--appendfsync", "everysec", "--save", ""])
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""])
             .args(["--maxmemory-policy", "noeviction", "--daemonize", "no", "--dir"])
             .arg(&folder)
             .stdin(Stdio::null())
@@ -244,6 +257,12 @@ impl Drop for Services {
             }
         }
     }
+}
+
+/// Removes what a Redis has written of its keys.
+fn forget(folder: &Path) -> Result<(), Failure> {
+    let files = folder.join("appendonlydir");
+    std::fs::remove_dir_all(&files).map_err(|error| Failure::internal(format_args!("{}: {error}", files.display())))
 }
 
 /// Processor seconds of a process, of those that it began, and of those among them that have ended.

@@ -40,8 +40,10 @@ pub enum Strategy {
 pub enum Victim {
     /// The program that runs the strategy.
     Process,
-    /// The Redis that it uses.
+    /// The Redis that it uses, which comes back with what it had written.
     Redis,
+    /// The same, and it comes back empty: a snapshot that never was, a replica that had nothing yet.
+    RedisData,
     /// Its Kafka broker.
     Broker,
 }
@@ -144,19 +146,24 @@ impl Strategy {
             Self::LockWriteThrough => (
                 "lock-write-through",
                 "a lock in Redis (SET NX PX, 1 s lease) around stock in Redis and order in SQL, both written before the answer",
-                &[(Oversold, Killed(Victim::Process)), (Oversold, Killed(Victim::Redis))],
+                &[(Oversold, Killed(Victim::Process)), (Oversold, Killed(Victim::Redis)), (Oversold, Killed(Victim::RedisData))],
                 "a holder that dies between the two writes, or outlives its lease, or a Redis that forgets the lock, leaves stock that has been sold",
             ),
             Self::LockWriteBack => (
                 "lock-write-back",
                 "the same lock around Redis alone; orders are written to SQL in the background",
-                &[(Lost, Killed(Victim::Redis)), (Oversold, Killed(Victim::Redis))],
+                &[
+                    (Lost, Killed(Victim::Redis)),
+                    (Lost, Killed(Victim::RedisData)),
+                    (Oversold, Killed(Victim::Redis)),
+                    (Oversold, Killed(Victim::RedisData)),
+                ],
                 "until the background has been there, Redis is the only one that knows of an order, with an append-only file that is a second behind",
             ),
             Self::Lua => (
                 "lua",
                 "one script decides (who has one, how many are given); the order is in SQL before the answer",
-                &[(Oversold, Killed(Victim::Redis))],
+                &[(Oversold, Killed(Victim::Redis)), (Oversold, Killed(Victim::RedisData))],
                 "a Redis that comes back with less than it had sells those units again; a process that dies in between strands a unit that nobody has",
             ),
             Self::LuaKafkaUnawaited => (
@@ -164,16 +171,16 @@ impl Strategy {
                 "one script decides; the order goes to Kafka without waiting; a consumer writes it to SQL",
                 &[
                     (Lost, Killed(Victim::Process)),
-                    (Lost, Killed(Victim::Redis)),
                     (Lost, Killed(Victim::Broker)),
                     (Oversold, Killed(Victim::Redis)),
+                    (Oversold, Killed(Victim::RedisData)),
                 ],
                 "what waits in the producer's buffer was answered and dies with the process; a broker that is away for longer than the producer tries, too",
             ),
             Self::LuaKafkaAwaited => (
                 "lua-kafka-awaited",
                 "the same, answered when Kafka has acknowledged",
-                &[(Oversold, Killed(Victim::Redis))],
+                &[(Oversold, Killed(Victim::Redis)), (Oversold, Killed(Victim::RedisData))],
                 "nothing that was answered is only in memory; units are stranded where a process dies before Kafka knew, and sold again where Redis forgets",
             ),
             Self::LookAside => (
@@ -228,7 +235,7 @@ impl Strategy {
     pub fn has(self, victim: Victim) -> bool {
         match victim {
             Victim::Process => true,
-            Victim::Redis => self.uses_redis(),
+            Victim::Redis | Victim::RedisData => self.uses_redis(),
             Victim::Broker => self.uses_kafka(),
         }
     }
@@ -246,6 +253,7 @@ impl fmt::Display for Victim {
         f.write_str(match self {
             Self::Process => "process",
             Self::Redis => "redis",
+            Self::RedisData => "redis-data",
             Self::Broker => "broker",
         })
     }

@@ -47,7 +47,9 @@ pub fn render(report: &Report) -> String {
     }
     if !report.failures.is_empty() {
         html.push_str("<section><h2>Not measured</h2><ul>");
-        report.failures.iter().for_each(|failure| drop(write!(html, "<li>{}</li>", Text(failure))));
+        for failure in &report.failures {
+            let _ = write!(html, "<li>{}</li>", Text(failure));
+        }
         html.push_str("</ul></section>\n");
     }
     let _ = write!(html, "<p class=\"detail\">{}</p>", Text(&super::NOTES.replace('*', "")));
@@ -97,7 +99,9 @@ fn table(cells: &[&Cell], html: &mut String) {
     for cell in cells {
         let mut row = row(cell).into_iter();
         let _ = write!(html, "<tr><th scope=\"row\">{}</th>", Text(&row.next().unwrap_or_default()));
-        row.for_each(|value| drop(write!(html, "<td>{}</td>", Text(&value))));
+        for value in row {
+            let _ = write!(html, "<td>{}</td>", Text(&value));
+        }
         let class = if cell.contradictions().is_empty() { "words" } else { "words against" };
         let _ = write!(html, "<td class=\"{class}\">{}</td></tr>", Text(&verdict(cell)));
     }
@@ -110,7 +114,9 @@ fn theory(report: &Report, html: &mut String) {
     for strategy in report.strategies() {
         let facts = strategy.facts();
         let _ = write!(html, "<tr><th scope=\"row\">{}</th>", facts.name);
-        [facts.line, &may(strategy), facts.why].iter().for_each(|words| drop(write!(html, "<td class=\"words\">{}</td>", Text(words))));
+        for words in [facts.line, &may(strategy), facts.why] {
+            let _ = write!(html, "<td class=\"words\">{}</td>", Text(words));
+        }
         html.push_str("</tr>");
     }
     html.push_str("</tbody></table></div></section>\n");

@@ -11,6 +11,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
+/// How long a producer takes to be ready, generously.
+const WARM: Duration = Duration::from_millis(500);
 /// How long one call of Kafka's may take.
 const CALL: Duration = Duration::from_secs(10);
 /// Orders that the consumer writes in one statement.
@@ -36,10 +38,10 @@ impl ProducerContext for Answers {
 }
 
 impl Kafka {
-    /// A producer; it connects by itself.
+    /// A producer that is connected. It blocks.
     ///
     /// # Errors
-    /// Its settings are refused.
+    /// Kafka does not answer.
     pub fn open(job: &Job) -> Result<Self, Failure> {
         let mut config = ClientConfig::new();
         config
@@ -47,7 +49,11 @@ impl Kafka {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("reconnect.backoff.max.ms", "500");
-        let producer = config.create_with_context(Answers).map_err(|error| Failure::Other(error.to_string()))?;
+        let text = |error: rdkafka::error::KafkaError| Failure::Other(error.to_string());
+        let producer: ThreadedProducer<Answers> = config.create_with_context(Answers).map_err(text)?;
+        // An application that has been up for a while is connected, and has the number that makes it idempotent.
+        producer.client().fetch_metadata(Some(&job.topic), CALL).map_err(text)?;
+        std::thread::sleep(WARM);
         Ok(Self { producer, topic: job.topic.clone() })
     }
 
@@ -109,7 +115,15 @@ impl Tail {
         let consumer: BaseConsumer = config.create().map_err(text)?;
         let mut place = TopicPartitionList::new();
         place.add_partition(&job.topic, 0);
-        let committed = consumer.committed_offsets(place.clone(), CALL).map_err(text)?;
+        let began = Instant::now();
+        let committed = loop {
+            match consumer.committed_offsets(place.clone(), CALL) {
+                Ok(committed) => break committed,
+                // The first group of a new broker has to wait until it has a coordinator.
+                Err(_) if began.elapsed() < CALL * 3 => std::thread::sleep(Duration::from_millis(100)),
+                Err(error) => return Err(error.to_string()),
+            }
+        };
         let next = committed.find_partition(&job.topic, 0).and_then(|partition| partition.offset().to_raw()).unwrap_or(0).max(0);
         place.set_partition_offset(&job.topic, 0, Offset::Offset(next)).map_err(text)?;
         consumer.assign(&place).map_err(text)?;

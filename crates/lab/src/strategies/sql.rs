@@ -100,7 +100,7 @@ pub async fn advisory(database: &Database, user: i64, run: &str) -> Result<bool,
     let name = (hasher.finish() >> 2).cast_signed();
     let mariadb = database.kind == Kind::Mariadb;
     if mariadb {
-        let got: Option<[i64; 1]> = session.row("SELECT CAST(GET_LOCK(?, ?) AS SIGNED)", &[name, LOCK_SECONDS]).await?;
+        let got: Option<[i64; 1]> = session.row("SELECT CAST(GET_LOCK(CAST(? AS CHAR), ?) AS SIGNED)", &[name, LOCK_SECONDS]).await?;
         if got != Some([1]) {
             return Err(Failure::Other(format!("no lock within {LOCK_SECONDS} s")));
         }
@@ -118,7 +118,7 @@ pub async fn advisory(database: &Database, user: i64, run: &str) -> Result<bool,
     };
     let done = session.transaction(work).await;
     if mariadb {
-        session.execute("DO RELEASE_LOCK(?)", &[name]).await?;
+        session.execute("DO RELEASE_LOCK(CAST(? AS CHAR))", &[name]).await?;
     }
     Ok(done?)
 }

@@ -151,13 +151,16 @@ impl Report {
     }
 }
 
-const NOTES: &str = "\n*attempts/s*: all answers over the time of the crowd. *p50, p95, p99*: from sending an attempt to reading its answer, of those that were answered.\n\
-*trips*: round trips for one accepted unit, refused attempts and what goes on in the background included; Bunho's own are not counted here. *DB CPU s*:\n\
-processor seconds of the database's processes. *in SQL*: units with an order, after everything asynchronous had its time. *oversold*: units in SQL, or\n\
-users with a yes, beyond what there was. *lost*: answered yes, and no order. *double*: users with more than one. *errors*: attempts that failed, gave up, or whose\n\
-application was killed under them; a user who met one waits 0.1 s. *redis* keeps an append-only file that is synced\n\
-every second, of which a SIGKILL takes nearly nothing (a power cut takes up to a second); *redis-data* comes back empty. The naive strategy has no unique index on its orders (it looks\n\
-instead); everybody else has one.\n";
+const NOTES: &str = "\n*attempts/s*: all answers over the time of the crowd. *p50, p95, p99*: from sending an attempt to reading its answer, where there was one.\n\
+*errors*: attempts that failed, gave up, or whose application was killed under them; a user who met one waits 0.1 s. *trips*: round trips for one accepted\n\
+unit, with those of refused attempts and of what goes on in the background; Bunho's own are not counted here. *DB CPU s*: processor seconds of the\n\
+database's processes, the opening of the application's connections included. *in SQL*: units with an order, after everything asynchronous had its time.\n\
+*oversold*: units in SQL, or users with a yes, beyond what there was. *lost*: users who were answered yes and have no order. *double*: users with more than one.\n\
+\n\
+What dies gets a SIGKILL when half of the units are given out. The process is started again at once (of Bunho it is the node), Redis and the broker after a\n\
+second. *redis* has an append-only file that is synced every second: a SIGKILL takes nearly nothing of it, a power cut would take up to a second.\n\
+*redis-data* comes back empty, as after a snapshot that never was or with a replica that had nothing yet; of the cluster all six nodes do. The naive\n\
+strategy has no unique index on its orders (it looks instead); everybody else has one.\n";
 
 /// Rates of a cell: attempts and accepted a second.
 pub(crate) fn rates(cell: &Cell) -> [f64; 2] {

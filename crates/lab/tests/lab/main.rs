@@ -1,5 +1,7 @@
 //! The lab on real services of its own: what must be seen is seen, and what must not is not. Small crowds; the figures are not looked at.
 
+#![expect(clippy::unwrap_used, reason = "in tests an unwrap is an assertion")]
+
 use bunho_lab::cell::{self, Cell, Plan};
 use bunho_lab::cli::{Cli, Command, DatabaseName, RunArgs};
 use bunho_lab::services::Services;

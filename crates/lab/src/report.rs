@@ -39,6 +39,10 @@ pub struct Report {
 pub(crate) const COLUMNS: [&str; 15] = [
     "strategy",
     "SQL",
+    "oversold",
+    "lost",
+    "double",
+    "in SQL",
     "attempts/s",
     "accepted/s",
     "p50",
@@ -48,10 +52,6 @@ pub(crate) const COLUMNS: [&str; 15] = [
     "SQL trips",
     "Redis trips",
     "DB CPU s",
-    "in SQL",
-    "oversold",
-    "lost",
-    "double",
 ];
 
 impl Report {
@@ -179,11 +179,12 @@ pub(crate) fn row(cell: &Cell) -> Vec<String> {
         yes => format!("{:.1}", trips as f64 / yes as f64),
     };
     let cpu = cell.database_cpu.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.2}"));
-    let mut cells = vec![cell.strategy.facts().name.to_owned(), cell.database.to_owned(), attempts, accepted];
+    let mut cells = vec![cell.strategy.facts().name.to_owned(), cell.database.to_owned()];
+    cells.extend([cell.oversold, cell.lost, cell.double, cell.units].map(count));
+    cells.extend([attempts, accepted]);
     cells.extend(times);
     cells.push(count(cell.course.failed));
     cells.extend([per(cell.course.trips.sql), per(cell.course.trips.redis), cpu]);
-    cells.extend([cell.units, cell.oversold, cell.lost, cell.double].map(count));
     cells
 }
 

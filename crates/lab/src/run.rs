@@ -2,7 +2,7 @@
 
 use crate::cell::{self, Plan};
 use crate::cli::{DatabaseName, RunArgs};
-use crate::report::{Report, render, row, verdict};
+use crate::report::{COLUMNS, Report, render, row, verdict};
 use crate::services::Services;
 use crate::strategy::{Strategy, Victim};
 use bunho_load::exit::{BROKEN, Failure, KEPT};
@@ -45,7 +45,8 @@ pub async fn run(args: &RunArgs, program: &Path) -> Result<u8, Failure> {
         eprintln!("[{}/{}] {name}{killed}", number + 1, plans.len());
         match cell::run(*plan, args, &mut services, &format!("{run}_{number}"), program, &stop, 0).await {
             Ok(cell) => {
-                eprintln!("        {}   {}", row(&cell)[2..].join("  "), verdict(&cell));
+                let figures = COLUMNS.iter().zip(row(&cell)).skip(2).map(|(column, value)| format!("{column} {value}"));
+                eprintln!("        {}\n        {}", figures.collect::<Vec<_>>().join(", "), verdict(&cell));
                 report.cells.push(cell);
             }
             // One that cannot be measured must not hide the others; what nothing can start is told at once.

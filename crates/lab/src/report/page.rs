@@ -91,7 +91,7 @@ fn bars(title: &str, about: &str, cells: &[&Cell], value: &dyn Fn(&Cell) -> (f64
 }
 
 fn table(cells: &[&Cell], html: &mut String) {
-    html.push_str("<div class=\"wide\"><table><thead><tr>");
+    html.push_str("<div class=\"wide cells\"><table><thead><tr>");
     for column in COLUMNS {
         let _ = write!(html, "<th scope=\"col\">{column}</th>");
     }

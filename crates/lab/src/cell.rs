@@ -91,8 +91,12 @@ pub async fn run(
 ) -> Result<Cell, Failure> {
     let strategy = plan.strategy;
     let base = services.database(plan.database)?;
-    let maker =
-        Database::open(&base, 1).await.map_err(|error| Failure::unreachable(format_args!("{}: {error}", Kind::of(&base).name())))?;
+    let maker = Database::open(&base, 1).await.map_err(|error| {
+        let name = Kind::of(&base).name();
+        Failure::unreachable(format_args!(
+            "{name} does not answer where it was said to be ({error}); scripts/cluster/sql.sh start {name} DIR PORT starts one"
+        ))
+    })?;
     let name = format!("lab_{run}");
     maker.execute(&format!("CREATE DATABASE {name}"), &[]).await.map_err(sql)?;
     let mut job = Job {

@@ -270,7 +270,9 @@ impl Worker {
         worker.write(&format!("{job}\n")).await?;
         match tokio::time::timeout(SILENCE, worker.lines.next_line()).await {
             Ok(Ok(Some(line))) if Line::read(&line) == Some(Line::Ready) => Ok(worker),
-            _ => Err(Failure::unreachable("the worker cannot connect to what its strategy needs")),
+            _ => Err(Failure::unreachable(
+                "the strategy cannot connect to what it needs, as said above; scripts/setup.sh cluster installs services and scripts/cluster starts them",
+            )),
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What shells answer for a program that was ended by SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -94,9 +95,16 @@ fn plans(args: &RunArgs) -> Result<Vec<Plan>, Failure> {
     Ok(plans)
 }
 
-/// The first Ctrl-C ends the crowd, and what is known is reported; more of them change nothing, since services are still to be stopped.
+/// The first Ctrl-C (or SIGTERM) ends the crowd, and what is known is reported; more of them change nothing, since services are still to be stopped.
 async fn listen(stop: Arc<AtomicBool>) {
-    while tokio::signal::ctrl_c().await.is_ok() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return eprintln!("bunho-lab: Ctrl-C will lose what was measured, and leave services running");
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
         if !stop.swap(true, Ordering::Relaxed) {
             eprintln!("bunho-lab: ending; what was measured is reported and what was started is stopped");
         }

@@ -29,8 +29,8 @@ pub(super) fn guide(report: &Report) -> Vec<(&'static str, String)> {
             "Is a lock needed at all?",
             format!(
                 "Not one that you write. A conditional update{} is a lock that the database holds for the shortest possible time; a row lock{} or an \
-                 advisory lock{} is as right, and holds longer. A lock in Redis around SQL{} is the slowest of all of them and the only one that can be wrong: \
-                 its lease can end while its holder works.",
+                 advisory lock{} is as right, and holds longer. A lock in Redis around SQL{} has the most round trips, and is the only one of \
+                 these that can be wrong: its lease can end while its holder works.",
                 measured(Strategy::Conditional),
                 measured(Strategy::Pessimistic),
                 measured(Strategy::Advisory),
@@ -63,7 +63,7 @@ pub(super) fn guide(report: &Report) -> Vec<(&'static str, String)> {
         (
             "Optimistic versions:",
             format!(
-                "for things that are seldom wanted by two at once: a profile, a document. For a drop{} they do the work many times over and give up on some.",
+                "for things that are seldom wanted by two at once: a profile, a document. For a drop{} they do the work many times over, and may give up on some.",
                 measured(Strategy::Optimistic),
             ),
         ),

@@ -17,7 +17,7 @@ pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
 mod window;
-pub(crate) mod wording;
+pub mod wording;
 
 use crate::record::Record;
 

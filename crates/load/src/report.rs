@@ -7,7 +7,7 @@
 mod axis;
 mod chart;
 mod charts;
-mod markup;
+pub mod markup;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -20,7 +20,8 @@ use hdrhistogram::Histogram;
 use markup::Text;
 use std::fmt::Write;
 
-const STYLE: &str = include_str!("report/style.css");
+/// Colours, letters and tables of a page that needs nothing else.
+pub const STYLE: &str = include_str!("report/style.css");
 const SCRIPT: &str = include_str!("report/readout.js");
 
 /// The whole page.
@@ -125,7 +126,8 @@ fn all_latencies(record: &Record) -> Option<Histogram<u64>> {
 }
 
 /// What this generator ran on: name and value. On systems that do not say, less.
-fn machine() -> Vec<(&'static str, String)> {
+#[must_use]
+pub fn machine() -> Vec<(&'static str, String)> {
     let cores = std::thread::available_parallelism().map_or_else(|_| "unknown".into(), |n| n.to_string());
     let mut facts = vec![("cores", cores)];
     let line = |file: &str, key: &str| {

@@ -3,7 +3,8 @@
 use crate::record::Zone;
 
 /// 1234567 as `1,234,567`.
-pub(crate) fn count(number: u64) -> String {
+#[must_use]
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -33,7 +34,8 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 /// Microseconds, in the unit in which they are read easily.
-pub(crate) fn latency(us: u64) -> String {
+#[must_use]
+pub fn latency(us: u64) -> String {
     match us {
         0..10_000 => format!("{:.2} ms", us as f64 / 1e3),
         10_000..100_000 => format!("{:.1} ms", us as f64 / 1e3),
@@ -53,7 +55,8 @@ pub(crate) fn span(ms: u64) -> String {
 }
 
 /// A moment of Unix time as `2026-01-01 10:00:00 UTC`.
-pub(crate) fn utc(unix_ms: i64) -> String {
+#[must_use]
+pub fn utc(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms)
         .map_or_else(|_| format!("{unix_ms} ms"), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }

@@ -111,8 +111,8 @@ pub struct RunArgs {
     /// Kafka's brokers, host:port with commas between, likewise
     #[arg(long, value_name = "BROKERS")]
     pub kafka: Option<String>,
-    /// Where the lab's own services look for free ports
-    #[arg(long, value_name = "PORT", default_value_t = 35_000, value_parser = clap::value_parser!(u16).range(1_024..60_000))]
+    /// Where the lab's own services look for free ports; best below those that the system gives to outgoing connections
+    #[arg(long, value_name = "PORT", default_value_t = 21_000, value_parser = clap::value_parser!(u16).range(1_024..60_000))]
     pub ports_from: u16,
     /// The repository's scripts/cluster, which starts them
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/cluster"))]

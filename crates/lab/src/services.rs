@@ -72,8 +72,10 @@ impl Services {
     /// There are none.
     pub fn ports(&mut self, count: u16) -> Result<u16, Failure> {
         let free = |first: &u16| (0..count).all(|next| TcpListener::bind(("127.0.0.1", first + next)).is_ok());
-        let first =
-            (self.next_port..60_000).step_by(2).find(free).ok_or_else(|| Failure::internal("no free ports from --ports-from on"))?;
+        let first = (self.next_port..60_000 - count)
+            .step_by(2)
+            .find(free)
+            .ok_or_else(|| Failure::internal("no free ports from --ports-from on"))?;
         self.next_port = first + count + count % 2;
         Ok(first)
     }

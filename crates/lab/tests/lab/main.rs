@@ -54,7 +54,7 @@ async fn only_the_naive_one_oversells() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_answered_before_kafka_has_it_dies_with_the_process() {
-    let mut lab = Lab::new(&["--users", "3000", "--attempts", "3000", "--quantity", "3000", "--ports-from", "36000"]);
+    let mut lab = Lab::new(&["--users", "3000", "--attempts", "3000", "--quantity", "3000", "--ports-from", "22000"]);
     let unawaited = lab.run(Strategy::LuaKafkaUnawaited, DatabaseName::Postgres, Some(Victim::Process), 0).await;
     assert!(unawaited.lost > 0 && unawaited.killed.is_some(), "{unawaited:?}");
     let awaited = lab.run(Strategy::LuaKafkaAwaited, DatabaseName::Postgres, Some(Victim::Process), 0).await;

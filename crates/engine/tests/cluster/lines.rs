@@ -375,6 +375,7 @@ async fn a_slot_that_moves_to_another_node_takes_its_line_along() {
         })
         .collect();
     for key in keys {
+        // So that people ask between two keys as well; what they are told is checked, not when.
         tokio::time::sleep(Duration::from_millis(5)).await;
         assert_eq!(ask(from.port, &format!("MIGRATE 127.0.0.1 {} {key} 0 5000", to.port)), "+OK\r\n");
     }

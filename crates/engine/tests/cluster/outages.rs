@@ -55,6 +55,7 @@ async fn what_may_have_run_is_never_said_not_to_have_happened() {
         let cluster = cluster.clone();
         async move { claim(&cluster, home, "b", Some("k")).await }
     });
+    // Of a try that is given up nothing is to be seen from outside, so this is a time.
     tokio::time::sleep(GIVEN_UP).await;
     let suspended = tokio::spawn(async move { patient.suspend(home, 2).await });
     tokio::task::yield_now().await;
@@ -241,6 +242,7 @@ async fn a_tag_without_work_has_no_task() {
     // While it is about to end, too, it takes what is asked, or another does.
     for user in 0..300 {
         claim(&cluster, home, &format!("u{user}"), None).await.unwrap().unwrap();
+        // Around the time after which it ends, so that some meet the end.
         tokio::time::sleep(Duration::from_micros(10 * user)).await;
     }
     assert_eq!(cluster.offer(home).await.unwrap().stock.confirmed, 300);

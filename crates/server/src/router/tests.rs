@@ -1,4 +1,5 @@
-//! The whole edge over a real node in a folder of its own: requests in, answers out, no sockets.
+//! The whole edge over a real node in a folder of its own: requests in, answers out, no sockets. One table of requests after another, which is
+//! why it is long.
 
 use super::*;
 use crate::app::Parts;

@@ -13,15 +13,25 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: run build test setup format lint shell docs deny unit loadtest test-faults bench cluster cluster-stop
+.PHONY: run build web test setup format lint shell docs deny unit pages loadtest test-faults bench cluster cluster-stop
 
 run: build
 	./target/release/bunho serve --demo
 
-build:
+build: web
 	cargo build --release --locked --bin bunho
 
-test: setup format shell lint docs deny unit loadtest
+# The pages, which the next build of the server takes in. Made anew only where something in web/ is newer.
+web: web/dist/app/manifest.json
+
+web/dist/app/manifest.json: web/node_modules/.package-lock.json $(shell find web/src web/client -type f -not -path '*/node_modules/*') web/vite.config.ts web/tsconfig.json
+	cd web && npm run --silent build
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json web/.npmrc
+	scripts/setup.sh node
+	cd web && npm ci --silent
+
+test: setup web format shell lint docs deny unit pages loadtest
 
 setup:
 	scripts/setup.sh
@@ -51,6 +61,12 @@ deny:
 unit:
 	cargo test --workspace --all-features --locked
 
+# Types, style and logic of the pages, then each of them in a real browser against the real program.
+pages: web
+	cd web && npm run --silent check && npm run --silent test
+	cargo build --locked --bin bunho
+	cd web && npm run --silent e2e
+
 # JMeter comes from Maven within seconds. k6 is compiled, which takes minutes: played where it is there already, or where it is asked for.
 loadtest:
 	[ -n "$${BUNHO_PROGRAM:-}" ] || [ -x target/debug/bunho ] || [ -x target/release/bunho ] || cargo build --locked --bin bunho
@@ -68,7 +84,7 @@ bench:
 
 cluster:
 	scripts/setup.sh cluster
-	cargo build --release --locked --bin bunho
+	$(MAKE) build
 	scripts/cluster/cluster.sh start all
 
 cluster-stop:

@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh            all that tests and checks need
 #   scripts/setup.sh cluster    what make cluster needs
+#   scripts/setup.sh node       looks whether Node.js can build the pages
 #
 # Redis, Kafka's Java, PostgreSQL, MariaDB and nginx are programs to start, not services: scripts/cluster and the tests start each on loopback, on
 # data of its own, and stop it by its process id. So what is installed here is kept from starting, now and at the next boot.
@@ -14,12 +15,21 @@ PATH=$PATH:/usr/sbin:/sbin
 has() { command -v "$1" >/dev/null; }
 has_postgres() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || { has initdb && has postgres; }; }
 
+node_can_build() { has node && has npm && node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)'; }
+if ! node_can_build; then
+  echo "the pages need Node.js 20.19 or newer with npm; Debian 12 has an older one: install it from where you have Node.js from" >&2
+  exit 69
+fi
+[ "${1:-}" != node ] || exit 0
+
 need=() services=()
 has sqlite3 || need+=(sqlite3)                                           # the SQL of the README is tried with the real shell
 { has cc && has c++ && has make; } || need+=(build-essential)            # SQLite and librdkafka are compiled from their C sources
 has curl || need+=(curl)                                                 # make cluster asks the nodes whether they are ready
 has shellcheck || need+=(shellcheck)                                     # the scripts are checked like the rest
 { has redis-server && has redis-cli; } || { need+=(redis-server); services+=(redis-server); }
+has chromium || need+=(chromium)                                         # pages are tried in a real browser
+fc-list 2>/dev/null | grep -q 'Noto Sans CJK' || need+=(fonts-noto-cjk fontconfig) # in which Korean has letters
 has nginx || { need+=(nginx-light); services+=(nginx); }
 has java || need+=(default-jre-headless)
 has mvn || need+=(maven)                                                 # fetches the jars of Kafka and JMeter

@@ -1,6 +1,7 @@
 //! HTTP, configuration and the `bunho` binary.
 
 pub mod app;
+mod assets;
 pub mod auth;
 pub mod cli;
 pub mod commands;

@@ -96,6 +96,8 @@ routes! {
     /// For people; not part of the API.
     page_routes, PAGES {
         Probe GET "/" => pages::index,
+        Probe GET "/demo" => pages::demo,
+        Probe GET "/assets/{name}" => pages::asset,
     }
 
     /// For people who administer.

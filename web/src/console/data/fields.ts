@@ -77,8 +77,8 @@ export function typed(fields: readonly Field[], settings: object): Typed {
 export function typedOne(field: Field, value: unknown): string | boolean {
   if (field.kind === "switch") return value === true;
   if (value === null || value === undefined) return "";
-  if (field.kind === "time") return toLocalInput(value as string);
-  return String(value as string | number);
+  if (field.kind === "time") return typeof value === "string" ? toLocalInput(value) : "";
+  return typeof value === "number" || typeof value === "string" ? String(value) : JSON.stringify(value);
 }
 
 /** What is wrong with what was typed, as a key of the strings, with its values. */
@@ -123,7 +123,7 @@ function readOne(field: Field, text: string | boolean): { value?: unknown; wrong
     }
     case "text":
       if (plain === "" && !field.nullable) return { wrong: { key: "form.needed", values: {} } };
-      if ([...plain].length > field.most) return { wrong: { key: "form.long", values: { most: field.most, length: [...plain].length } } };
+      if (length(plain) > field.most) return { wrong: { key: "form.long", values: { most: field.most, length: length(plain) } } };
       return { value: plain === "" ? null : plain };
     case "id":
       if (plain === "" && !field.nullable) return { wrong: { key: "form.needed", values: {} } };
@@ -132,6 +132,9 @@ function readOne(field: Field, text: string | boolean): { value?: unknown; wrong
       return { value: plain };
   }
 }
+
+/** Characters as the server counts them: Unicode scalar values. */
+export const length = (text: string): number => Array.from(text).length;
 
 export function pick(fields: readonly Field[], settings: object): Settings {
   const values = settings as Settings;

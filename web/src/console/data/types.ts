@@ -99,13 +99,8 @@ export interface Offer extends OfferSettings {
   stock: Stock;
 }
 
-/** An offer as its audience and the overview see it. */
-export interface OfferRow extends Stock {
-  id: string;
-  app: string;
-  kind: OfferSettings["kind"];
-  name: string;
-  quantity: number;
+/** An offer in the overview: units confirmed in each of the last minutes. */
+export interface OfferRow extends Offer {
   sold: { minute: string; units: number }[];
 }
 

@@ -38,7 +38,9 @@ export function ClaimList({ offer: fixed }: { offer?: string }) {
     const timer = setTimeout(() => search({}), REST_MS);
     return () => clearTimeout(timer);
   }, [typed]);
-  const { rows, more, busy, problem } = usePages<Claim>("claims", "claims", { user, offer, status });
+  // The server finds by user or by offer; all claims of an installation are no list that anybody reads.
+  const named = user !== "" || offer !== "";
+  const { rows, more, busy, problem } = usePages<Claim>(named ? "claims" : null, "claims", { user, offer, status });
   return (
     <Panel title={t("claims.found")}>
       <form
@@ -72,7 +74,11 @@ export function ClaimList({ offer: fixed }: { offer?: string }) {
         </label>
       </form>
       <Trouble of={problem} />
-      {rows === undefined ? (
+      {!named ? (
+        <Empty title={t("claims.ask")}>
+          <p>{t("claims.none_text")}</p>
+        </Empty>
+      ) : rows === undefined ? (
         problem === undefined && <Skeleton rows={6} />
       ) : rows.length === 0 && problem === undefined ? (
         <Empty title={t("claims.none")}>

@@ -88,21 +88,21 @@ function offerColumns(): Column<OfferRow>[] {
       name: "remaining",
       title: t("now.remaining"),
       number: true,
-      by: (offer) => offer.remaining,
+      by: (offer) => offer.stock.remaining,
       cell: (offer) => (
         <span class="rate">
           <span>
-            <b>{count(offer.remaining)}</b>
+            <b>{count(offer.stock.remaining)}</b>
             <span class="soft"> / {count(offer.quantity)}</span>
           </span>
-          <Bar part={offer.remaining} whole={offer.quantity} />
+          <Bar part={offer.stock.remaining} whole={offer.quantity} />
         </span>
       ),
       class: "col-rate",
     },
-    { name: "held", title: t("now.held"), number: true, by: (offer) => offer.held, cell: (offer) => count(offer.held), class: "col-number" },
-    { name: "confirmed", title: t("now.confirmed"), number: true, by: (offer) => offer.confirmed, cell: (offer) => count(offer.confirmed), class: "col-number" },
-    { name: "standby", title: t("now.standby"), number: true, by: (offer) => offer.standby, cell: (offer) => count(offer.standby), class: "col-number" },
+    { name: "held", title: t("now.held"), number: true, by: (offer) => offer.stock.held, cell: (offer) => count(offer.stock.held), class: "col-number" },
+    { name: "confirmed", title: t("now.confirmed"), number: true, by: (offer) => offer.stock.confirmed, cell: (offer) => count(offer.stock.confirmed), class: "col-number" },
+    { name: "standby", title: t("now.standby"), number: true, by: (offer) => offer.stock.standby, cell: (offer) => count(offer.stock.standby), class: "col-number" },
     {
       name: "sold",
       title: t("now.sold"),
@@ -233,7 +233,7 @@ function Glance({ overview }: { overview: Overview }) {
         { name: t("now.glance_waiting"), value: count(sum((zone) => zone.waiting)) },
         { name: t("now.glance_entered"), value: count(sum((zone) => zone.entered_last_minute)) },
         { name: t("now.glance_held"), value: count(held), ...(held > 0 ? { tone: "warn" } : {}) },
-        { name: t("now.glance_left"), value: count(overview.offers.reduce((total, offer) => total + offer.remaining, 0)) },
+        { name: t("now.glance_left"), value: count(overview.offers.reduce((total, offer) => total + offer.stock.remaining, 0)) },
       ]}
     />
   );

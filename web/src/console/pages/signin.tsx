@@ -27,7 +27,7 @@ export function SignIn({ name: known }: { name?: string }) {
       setBusy(false);
     }
   };
-  const text = problem !== undefined && problem.constructor === Error ? problem.message : null;
+  const text = problem?.constructor === Error ? problem.message : null;
   return (
     <form
       class="signin"

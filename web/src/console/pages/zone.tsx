@@ -1,7 +1,7 @@
 // A zone: how it goes now, and what one can do about it.
 import { useState } from "preact/hooks";
 import { admin, path } from "../data/api.ts";
-import { pick, ZONE_FIELDS, type Settings } from "../data/fields.ts";
+import { length, pick, ZONE_FIELDS, type Settings } from "../data/fields.ts";
 import { useIds } from "../data/ids.ts";
 import { usePolled } from "../data/poll.ts";
 import { href } from "../data/route.ts";
@@ -229,20 +229,20 @@ function Acts({ zone, done }: { zone: Zone; done: (zone?: Zone) => void }) {
 
 function Message({ zone, onClose, send }: { zone: Zone; onClose: () => void; send: (message: string | null) => Promise<void> }) {
   const [text, setText] = useState(zone.message ?? "");
-  const length = [...text.trim()].length;
+  const long = length(text.trim());
   return (
     <Confirm
       title={t("zone.message_title")}
       said={[{ text: t("zone.message_text", { n: zone.waiting }), grave: false }]}
       yes={t(text.trim() === "" ? "zone.message_clear" : "zone.message_send")}
-      possible={length <= 200}
+      possible={long <= 200}
       onClose={onClose}
       act={() => send(text.trim() === "" ? null : text.trim())}
     >
       <div class="field">
         <label for="message-text">{t("zone.message")}</label>
         <textarea id="message-text" rows={3} dir="auto" value={text} onInput={(event) => setText(event.currentTarget.value)} />
-        <p class={length > 200 ? "help wrong" : "help"}>{t("form.length", { length, most: 200 })}</p>
+        <p class={long > 200 ? "help wrong" : "help"}>{t("form.length", { length: long, most: 200 })}</p>
       </div>
       {zone.waiting === 0 && <Note tone="plain" text={t("zone.message_nobody")} />}
     </Confirm>

@@ -153,9 +153,9 @@ function Logo({ look, change, locked }: PartProps) {
   const [wrong, setWrong] = useState<string>();
   const choose = async (file: File | undefined) => {
     if (file === undefined) return;
-    if (!/^image\/(png|jpeg|webp)$/.test(file.type)) return setWrong(t("look.logo_kind"));
-    if (file.size > LOGO_BYTES_MAX) return setWrong(t("look.logo_large", { n: Math.ceil(file.size / 1_024) }));
-    setWrong(undefined);
+    const bad = !/^image\/(png|jpeg|webp)$/.test(file.type) ? t("look.logo_kind") : file.size > LOGO_BYTES_MAX ? t("look.logo_large", { n: Math.ceil(file.size / 1_024) }) : undefined;
+    setWrong(bad);
+    if (bad !== undefined) return;
     const bytes = new Uint8Array(await file.arrayBuffer());
     change({ logo: `data:${file.type};base64,${btoa(String.fromCharCode(...bytes))}` });
   };

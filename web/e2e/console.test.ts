@@ -92,7 +92,7 @@ test("with 200 waiting: a limit is changed after reading what it will do, the ch
   await page.locator(".figure .state-waiting").waitFor();
 
   await page.getByRole("button", { name: "Message" }).click();
-  await page.getByLabel("Message", { exact: true }).last().fill("Two more minutes. 조금만 기다려 주세요.");
+  await page.getByRole("dialog").getByLabel("Message", { exact: true }).fill("Two more minutes. 조금만 기다려 주세요.");
   await page.getByRole("button", { name: "Show it" }).click();
   await seen(page, "Those who wait read: Two more minutes. 조금만 기다려 주세요.");
 
@@ -205,7 +205,7 @@ test("accounts, keys and sessions are made and ended", async () => {
   await other.page.getByRole("button", { name: "Set up" }).click();
   await other.page.getByRole("img", { name: "QR code of the secret" }).waitFor();
   await shot(other.page, "console-totp");
-  await other.page.getByLabel("Code").fill(await codeOf(await other.page.locator(".once code").innerText()));
+  await other.page.getByRole("textbox", { name: "Code" }).fill(await codeOf(await other.page.locator(".once code").innerText()));
   await other.page.getByRole("button", { name: "Turn on" }).click();
   await seen(other.page, "On: signing in asks for a code from your authenticator.");
 
@@ -241,7 +241,7 @@ function encodeHeader(text: string): string {
 
 /** What an authenticator shows now (RFC 6238, SHA-1, six digits). */
 async function codeOf(secret: string): Promise<string> {
-  const bits = [...secret.replace(/[\s=]/g, "")].map((letter) => "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(letter).toString(2).padStart(5, "0")).join("");
+  const bits = Array.from(secret.replace(/[\s=]/g, ""), (letter) => "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(letter).toString(2).padStart(5, "0")).join("");
   const bytes = Uint8Array.from(bits.match(/.{8}/g) ?? [], (byte) => Number.parseInt(byte, 2));
   const key = await crypto.subtle.importKey("raw", bytes, { name: "HMAC", hash: "SHA-1" }, false, ["sign"]);
   const counter = new DataView(new ArrayBuffer(8));

@@ -67,7 +67,7 @@ pub async fn run(args: &RunArgs, program: &Path) -> Result<u8, Failure> {
     }
     Ok(if report.cut {
         INTERRUPTED
-    } else if report.contradicts() || !report.failures.is_empty() {
+    } else if report.contradicts() || report.shows_nothing() || !report.failures.is_empty() {
         BROKEN
     } else {
         KEPT

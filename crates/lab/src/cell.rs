@@ -189,7 +189,14 @@ async fn measure(
     }
     let before = services.database_cpu(plan.database);
     let counted = counted::before(plan, services, job).await;
-    let crowd = Crowd { users: args.users, attempts: args.attempts, quantity: args.quantity, tasks: args.tasks.into(), seed: args.seed };
+    let crowd = Crowd {
+        users: args.users,
+        attempts: args.attempts,
+        quantity: args.quantity,
+        tasks: args.tasks.into(),
+        seed: args.seed,
+        deaths: args.deaths,
+    };
     let course = drive(&crowd, job, plan, services, node.as_mut(), program, stop).await?;
     let orders = settled(job, plan.strategy, &course).await?;
     let after = services.database_cpu(plan.database);
@@ -202,7 +209,7 @@ async fn measure(
     Ok(Cell {
         strategy: plan.strategy,
         database: Kind::of(&job.sql).name(),
-        killed: plan.kill.filter(|_| course.struck),
+        killed: plan.kill.filter(|_| course.deaths > 0),
         database_cpu: before.zip(after).map(|(before, after)| after - before),
         trips,
         units,

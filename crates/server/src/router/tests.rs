@@ -25,6 +25,9 @@ const OPERATOR: &str = "bk_operator";
 const VIEWER: &str = "bk_viewer";
 const SERVICE: &str = "bk_service";
 
+#[path = "tests/console.rs"]
+mod console;
+
 struct Rig {
     router: Router,
     app: Arc<App>,

@@ -11,6 +11,7 @@ use crate::http::time::Rfc3339;
 use crate::problem::{Answered, FieldError, LAST_ADMIN_KEY, NAME_TAKEN, NOT_FOUND, Problem};
 use axum::extract::State;
 use axum::http::StatusCode;
+use bunho_journal::crash_point;
 use bunho_ledger::{AccountChange, AccountRow, Changed};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -109,6 +110,7 @@ pub(crate) async fn make(State(app): State<Arc<App>>, Admin(admin): Admin, body:
     let audit = admin.audit("account.new", &*row.name, trail(None, Value::Null, audited(&row)));
     to_the_end(async move {
         let kept = app.ledger.insert_account(&row, created_at, &audit).await.map_err(|error| Problem::unwritten(&error))?;
+        crash_point!("admin::account_made");
         app.accounts.reload(&app.ledger).await?;
         if !kept {
             return Err(Problem::new(&NAME_TAKEN));
@@ -167,6 +169,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Admin(admin): Admin, Seg
     let audit = admin.audit("account.delete", &*name, trail(None, audited(&before), Value::Null));
     to_the_end(async move {
         let changed = app.ledger.remove_account(&name, now(), &audit).await.map_err(|error| Problem::unwritten(&error))?;
+        crash_point!("admin::account_removed");
         settle(&app, changed).await?;
         Ok(no_content())
     })

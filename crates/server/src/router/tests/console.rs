@@ -609,7 +609,7 @@ async fn every_change_notes_what_was_there_before_and_after() {
 
     let audit = rig.admin("GET /admin/api/audit?limit=200&actor=key:admin", None).await;
     let entries = audit.is(200).body["entries"].as_array().expect("entries");
-    let noted: Vec<(&str, Value, Value)> = entries
+    let mut noted: Vec<(&str, Value, Value)> = entries
         .iter()
         .rev()
         .map(|entry| {
@@ -621,6 +621,8 @@ async fn every_change_notes_what_was_there_before_and_after() {
             (entry["action"].as_str().expect("a word"), side(&entry["before"]), side(&entry["after"]))
         })
         .collect();
+    // What is journaled is noted a moment later than what is not.
+    noted.sort_by_key(|(action, ..)| action.starts_with("key."));
     assert_eq!(
         noted,
         [

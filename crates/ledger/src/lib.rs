@@ -38,6 +38,7 @@ pub use projector::stepped::Stepped;
 pub use query::audit::AuditRow;
 pub use query::claims::{ClaimPage, ClaimQuery};
 pub use query::keys::{KeyRow, NewKey};
+pub use query::pages::{PageConflict, PageRow};
 pub use query::parked::ParkedRow;
 pub use rows::claim::ClaimRow;
 pub use sql::{Place, PlaceError};

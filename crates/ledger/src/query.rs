@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod claims;
 pub(crate) mod keys;
 pub(crate) mod minutes;
+pub(crate) mod pages;
 pub(crate) mod parked;
 pub(crate) mod sessions;
 

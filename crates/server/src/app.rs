@@ -6,6 +6,7 @@ use crate::auth::users::UserTokens;
 use crate::config::Config;
 use crate::http::edge::RequestIds;
 use crate::http::json::LARGE_BODIES_BYTES_MAX;
+use crate::http::wait::known::Pages;
 use crate::metrics::{Metrics, MetricsPage};
 use crate::pass::{PassRefusal, Passes};
 use crate::problem::Problem;
@@ -60,6 +61,7 @@ pub struct App {
     pub(crate) reconcile: Box<dyn Fn(bool) -> Reconciled + Send + Sync>,
     pub(crate) shutdown: watch::Receiver<bool>,
     pub(crate) metrics: Metrics,
+    pub(crate) pages: Pages,
     pub(crate) in_flight: Slots,
     pub(crate) streams: Slots,
     pub(crate) large_bodies: Slots,
@@ -89,6 +91,7 @@ impl App {
             reconcile: parts.reconcile,
             shutdown: parts.shutdown,
             metrics: Metrics::new(),
+            pages: Pages::default(),
             request_ids: RequestIds::new(RandomState::new().hash_one(0_u8)),
             started: Instant::now(),
         });

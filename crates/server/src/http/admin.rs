@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod claims;
 pub(crate) mod keys;
 pub(crate) mod offers;
+pub(crate) mod pages;
 pub(crate) mod pass_keys;
 pub(crate) mod reconcile;
 pub(crate) mod session;

@@ -177,7 +177,13 @@ pub(crate) async fn put(
 /// Deletes a zone in which nobody waits or is inside.
 #[utoipa::path(delete, path = "/admin/api/zones/{id}", tag = "admin", params(("id" = String, Path)), responses((status = 204)))]
 pub(crate) async fn delete(State(app): State<Arc<App>>, Operator(operator): Operator, Segment(id): Segment) -> Answered {
-    app.engine.delete_zone(&path_id(&id)?, operator.audit("zone.delete", id, None)).await?;
+    let zone = path_id(&id)?;
+    let (number, _) = app.engine.zone_settings(&zone).await?;
+    app.engine.delete_zone(&zone, operator.audit("zone.delete", id, None)).await?;
+    // Nobody is ever shown it again, so what is left of it where this fails does no harm.
+    if let Err(error) = app.ledger.delete_page(number).await {
+        tracing::warn!(number, error = crate::exit::chain(&error), "the waiting page of a deleted zone stays in the ledger");
+    }
     Ok(no_content())
 }
 

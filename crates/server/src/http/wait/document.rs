@@ -156,7 +156,10 @@ fn document(front: &Front<'_>, content: &Content<'_>, style: &str) -> Markup {
                         }
                         div #bar .bar role="progressbar" aria-label=(text("progress")) aria-valuemin="0" aria-valuemax="100" hidden { i {} }
                         dl #facts {
-                            (fact("left", text("left"), filled.span.clone()))
+                            div #fact-left hidden[filled.span.is_none()] {
+                                dt { (text(if filled.state == "not_open" { "opens_in" } else { "left" })) }
+                                dd #left { span #left-at {} span #left-span { (filled.span.as_deref().unwrap_or_default()) } }
+                            }
                             (fact("behind", text("behind"), filled.behind.map(grouped)))
                             (fact("remaining", text("remaining"), filled.remaining.map(grouped)))
                         }

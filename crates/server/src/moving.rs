@@ -7,8 +7,9 @@
 //! {"source": {"installation": "…", "offers": 3, "zones": 1}}   whose it is, and the highest numbers that it gave to offers and zones
 //! {"secret": {"name": "keys/ticket.key", "base64": "…"}}
 //! {"key": {"id": "…", "role": "…", "name": "…", "key_hash": "…"}}
+//! {"page": {"zone_number": 1, "zone_id": "…", "revision": 2, "page": "…"}}   how a zone's waiting page looks
 //! {"event": {…}}                                 a CloudEvent, as on the topic
-//! {"end": {"events": 123, "keys": 2, "secrets": 2}}   last: nothing was cut off
+//! {"end": {"events": 123, "keys": 2, "secrets": 2, "pages": 1}}   last: nothing was cut off
 //! ```
 //!
 //! It holds the keys that sign tickets and passes, so it is its owner's alone.
@@ -17,7 +18,7 @@ use crate::exit::Failure;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bunho_journal::kafka::Message;
-use bunho_ledger::KeyRow;
+use bunho_ledger::{KeyRow, PageRow};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fs::File;
@@ -40,6 +41,8 @@ pub enum Line {
     Secret(Secret),
     /// A key of a service or an operator.
     Key(Key),
+    /// How a zone's waiting page looks and what it says.
+    Page(Page),
     /// What happened, as a CloudEvent.
     Event(Box<RawValue>),
     /// The last.
@@ -78,6 +81,19 @@ pub struct Key {
     pub key_hash: String,
 }
 
+/// A zone's waiting page, as the ledger has it.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Page {
+    /// The number of its zone.
+    pub zone_number: u32,
+    /// The id of its zone.
+    pub zone_id: String,
+    /// Raised by every change.
+    pub revision: u32,
+    /// Its settings, as JSON.
+    pub page: String,
+}
+
 /// How many lines of each kind.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -87,6 +103,9 @@ pub struct Counts {
     pub keys: u64,
     /// Files of keys.
     pub secrets: u64,
+    /// Waiting pages.
+    #[serde(default)]
+    pub pages: u64,
 }
 
 /// Writes the file.
@@ -139,6 +158,16 @@ impl Writer {
     pub fn key(&mut self, row: KeyRow) -> Result<(), Failure> {
         self.counts.keys += 1;
         self.line(&Line::Key(Key { id: row.id, role: row.role, name: row.name, key_hash: row.key_hash }))
+    }
+
+    /// A waiting page.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn page(&mut self, row: PageRow) -> Result<(), Failure> {
+        self.counts.pages += 1;
+        let PageRow { zone_number, zone_id, revision, page } = row;
+        self.line(&Line::Page(Page { zone_number, zone_id, revision, page }))
     }
 
     /// What happened.
@@ -217,6 +246,7 @@ pub fn read(path: &Path, mut take: impl FnMut(Line) -> Result<(), Failure>) -> R
             Line::BunhoExport(form) => return Err(refused(number, &format_args!("is of form {form}; this release reads {FORM}"))),
             Line::Secret(_) => counts.secrets += 1,
             Line::Key(_) => counts.keys += 1,
+            Line::Page(_) => counts.pages += 1,
             Line::Event(_) => counts.events += 1,
             Line::End(counts) => end = Some(*counts),
         }
@@ -239,7 +269,9 @@ mod tests {
         let path = folder.path().join("export");
         let mut writer = Writer::create(&path).expect("a file");
         writer.secret("keys/ticket.key".into(), b"secret").expect("written");
-        assert_eq!(writer.finish().expect("finished"), Counts { secrets: 1, ..Counts::default() });
+        let row = PageRow { zone_number: 1, zone_id: "Z".into(), revision: 2, page: "{}".into() };
+        writer.page(row).expect("written");
+        assert_eq!(writer.finish().expect("finished"), Counts { secrets: 1, pages: 1, ..Counts::default() });
         let mut seen = Vec::new();
         read(&path, |line| {
             if let Line::Secret(secret) = line {
@@ -252,8 +284,8 @@ mod tests {
         let whole = std::fs::read_to_string(&path).expect("text");
         let lines: Vec<&str> = whole.lines().collect();
         for (text, why) in [
-            (lines[..2].join("\n"), "cut off"),
-            ([lines[0], lines[2]].join("\n"), "lost lines"),
+            (lines[..3].join("\n"), "cut off"),
+            ([lines[0], lines[3]].join("\n"), "lost lines"),
             (lines[1..].join("\n"), "begins with"),
             (whole.replace("\"bunho_export\":1", "\"bunho_export\":2"), "of form 2"),
             (format!("{whole}{}", lines[1]), "after the end"),

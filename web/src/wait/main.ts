@@ -212,6 +212,8 @@ function start(): void {
     const own = kept.entry;
     const better = other.token === kept.token || own === undefined || own.canEnter || (other.entry && !other.entry.canEnter && other.entry.waiting.rank < own.waiting.rank);
     if (!better && kept.end === undefined && kept.token !== undefined) return;
+    // Two places, for all the care: the later one is given up.
+    if (own?.canEnter === false && own.token !== other.token) void leave(server, zone, own.token).catch(() => undefined);
     ended = false;
     kept = { ...other, best: Math.max(kept.best, other.best) };
     failures = 0;
@@ -229,6 +231,11 @@ function start(): void {
     } else wake();
   });
   kept = memory.load(Date.now());
+  resume();
+}
+
+/** Goes on with what is kept, or begins. */
+function resume(): void {
   const { entry, at } = kept;
   // Just reloaded: the last answer is as good as a new one, and asking at each reload would be too fast.
   if (entry && !entry.canEnter && Date.now() - at < entry.waiting.pollingPeriod / 2) heard();

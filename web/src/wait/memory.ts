@@ -21,6 +21,8 @@ export const fresh = (): Kept => ({ key: randomKey(), at: 0, start: 0, best: 0 }
 /** After so long a ticket is no reason to say that it is gone: somebody comes for the first time today. */
 const FORGOTTEN_MS = 60 * 60 * 1000;
 const COOKIE = "bunho_ticket";
+/** Two tabs that open at once hear of each other's storage late, and of cookies at once. */
+const KEY_COOKIE = "bunho_key";
 const FRAGMENT = /^#t=([\w.-]+)$/;
 
 export class Memory {
@@ -34,7 +36,7 @@ export class Memory {
 
   /** What is kept, or a new beginning. */
   load(now: number): Kept {
-    const kept = this.read() ?? fresh();
+    const kept = this.read() ?? { ...fresh(), ...known(cookie(KEY_COOKIE)) };
     const over = kept.end !== undefined || (kept.entry?.canEnter && Date.parse(kept.entry.passExpiresAt) < now) === true;
     if (over || (kept.token !== undefined && now - kept.at > FORGOTTEN_MS)) return this.save(fresh());
     // Before anything is asked, so that a tab that opens now finds the key.
@@ -58,6 +60,7 @@ export class Memory {
       this.stores = false;
     }
     const token = kept.token ?? "";
+    setCookie(KEY_COOKIE, kept.key, 86_400, location.pathname);
     setCookie(COOKIE, token, token === "" ? 0 : 86_400, location.pathname);
     if (!this.stores && cookie(COOKIE) !== token) history.replaceState(null, "", token === "" ? location.pathname + location.search : `#t=${token}`);
     return kept;
@@ -72,6 +75,8 @@ export class Memory {
     });
   }
 }
+
+const known = (key: string | undefined): Partial<Kept> => (key === undefined ? {} : { key });
 
 function parse(text: string | null): Kept | undefined {
   try {

@@ -85,6 +85,8 @@ export function show(state: Shown, place?: Place, progress = 0): void {
     put("label", text("number"));
     big(rank);
   }
+  // Where the large number is another one, or none.
+  fact("rank", place && ["not_open", "closed", "sold_out"].includes(shown) ? rank : null);
   fact("behind", waits && place.behind > 0 ? number.format(place.behind) : null);
   fact("remaining", place?.remaining != null && shown !== "sold_out" ? number.format(place.remaining) : null);
   left(shown, place, opensAt);

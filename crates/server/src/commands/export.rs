@@ -45,6 +45,11 @@ pub fn run(place: &Place, file: &Path) -> Result<ExitCode, Failure> {
         for key in node.ledger.keys().await? {
             writer.key(key)?;
         }
+        for (zone, _) in node.ledger.page_revisions().await? {
+            if let Some(row) = node.ledger.page(zone).await? {
+                writer.page(row)?;
+            }
+        }
         let mut failed = None;
         node.ledger
             .load(&mut |event| {

@@ -160,6 +160,7 @@ fn document(front: &Front<'_>, content: &Content<'_>, style: &str) -> Markup {
                                 dt { (text(if filled.state == "not_open" { "opens_in" } else { "left" })) }
                                 dd #left { span #left-at {} span #left-span { (filled.span.as_deref().unwrap_or_default()) } }
                             }
+                            (fact("rank", text("number"), None))
                             (fact("behind", text("behind"), filled.behind.map(grouped)))
                             (fact("remaining", text("remaining"), filled.remaining.map(grouped)))
                         }

@@ -8,8 +8,9 @@
 //! {"secret": {"name": "keys/ticket.key", "base64": "…"}}
 //! {"key": {"id": "…", "role": "…", "name": "…", "key_hash": "…"}}
 //! {"account": {"name": "…", "role": "…", "password_hash": "…", …}}
+//! {"page": {"zone_number": 1, "zone_id": "…", "revision": 2, "page": "…"}}   how a zone's waiting page looks
 //! {"event": {…}}                                 a CloudEvent, as on the topic
-//! {"end": {"events": 123, "keys": 2, "accounts": 1, "secrets": 2}}   last: nothing was cut off
+//! {"end": {"events": 123, "keys": 2, "accounts": 1, "secrets": 2, "pages": 1}}   last: nothing was cut off
 //! ```
 //!
 //! It holds the keys that sign tickets and passes, and what authenticators' codes are made of, so it is its owner's alone.
@@ -20,7 +21,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bunho_domain::time::Millis;
 use bunho_journal::kafka::Message;
-use bunho_ledger::{AccountRow, KeyRow};
+use bunho_ledger::{AccountRow, KeyRow, PageRow};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fs::File;
@@ -45,6 +46,8 @@ pub enum Line {
     Key(Key),
     /// An account of somebody who signs in.
     Account(Account),
+    /// How a zone's waiting page looks and what it says.
+    Page(Page),
     /// What happened, as a CloudEvent.
     Event(Box<RawValue>),
     /// The last.
@@ -102,6 +105,19 @@ pub struct Account {
     pub created_ms: i64,
 }
 
+/// A zone's waiting page, as the ledger has it.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Page {
+    /// The number of its zone.
+    pub zone_number: u32,
+    /// The id of its zone.
+    pub zone_id: String,
+    /// Raised by every change.
+    pub revision: u32,
+    /// Its settings, as JSON.
+    pub page: String,
+}
+
 /// How many lines of each kind.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -114,6 +130,9 @@ pub struct Counts {
     pub accounts: u64,
     /// Files of keys.
     pub secrets: u64,
+    /// Waiting pages.
+    #[serde(default)]
+    pub pages: u64,
 }
 
 /// Writes the file.
@@ -176,6 +195,16 @@ impl Writer {
         self.counts.accounts += 1;
         let AccountRow { name, role, password_hash, totp_secret, totp_step, disabled, created_at, .. } = row;
         self.line(&Line::Account(Account { name, role, password_hash, totp_secret, totp_step, disabled, created_ms: created_at.0 }))
+    }
+
+    /// A waiting page.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn page(&mut self, row: PageRow) -> Result<(), Failure> {
+        self.counts.pages += 1;
+        let PageRow { zone_number, zone_id, revision, page } = row;
+        self.line(&Line::Page(Page { zone_number, zone_id, revision, page }))
     }
 
     /// What happened.
@@ -279,6 +308,7 @@ pub fn read(path: &Path, mut take: impl FnMut(Line) -> Result<(), Failure>) -> R
             Line::Secret(_) => counts.secrets += 1,
             Line::Key(_) => counts.keys += 1,
             Line::Account(_) => counts.accounts += 1,
+            Line::Page(_) => counts.pages += 1,
             Line::Event(_) => counts.events += 1,
             Line::End(counts) => end = Some(*counts),
         }
@@ -301,7 +331,9 @@ mod tests {
         let path = folder.path().join("export");
         let mut writer = Writer::create(&path).expect("a file");
         writer.secret("keys/ticket.key".into(), b"secret").expect("written");
-        assert_eq!(writer.finish().expect("finished"), Counts { secrets: 1, ..Counts::default() });
+        let row = PageRow { zone_number: 1, zone_id: "Z".into(), revision: 2, page: "{}".into() };
+        writer.page(row).expect("written");
+        assert_eq!(writer.finish().expect("finished"), Counts { secrets: 1, pages: 1, ..Counts::default() });
         let mut seen = Vec::new();
         read(&path, |line| {
             if let Line::Secret(secret) = line {
@@ -314,8 +346,8 @@ mod tests {
         let whole = std::fs::read_to_string(&path).expect("text");
         let lines: Vec<&str> = whole.lines().collect();
         for (text, why) in [
-            (lines[..2].join("\n"), "cut off"),
-            ([lines[0], lines[2]].join("\n"), "lost lines"),
+            (lines[..3].join("\n"), "cut off"),
+            ([lines[0], lines[3]].join("\n"), "lost lines"),
             (lines[1..].join("\n"), "begins with"),
             (whole.replace("\"bunho_export\":1", "\"bunho_export\":2"), "of form 2"),
             (format!("{whole}{}", lines[1]), "after the end"),

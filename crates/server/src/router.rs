@@ -5,7 +5,7 @@
 
 use crate::app::App;
 use crate::http::edge::{Edge, Work, method_not_allowed, not_found};
-use crate::http::{admin, claims, offers, operations, pages, passes, standby, traffic, zones};
+use crate::http::{admin, claims, offers, operations, pages, passes, standby, traffic, wait, zones};
 use axum::Router;
 use axum::routing::{MethodFilter, on};
 use std::sync::Arc;
@@ -70,6 +70,8 @@ routes! {
         Write POST "/admin/api/zones/{id}/resume" => admin::zones::resume,
         Write POST "/admin/api/zones/{id}/reset" => admin::zones::reset,
         Read GET "/admin/api/zones/{id}/minutes" => admin::zones::minutes,
+        Read GET "/admin/api/zones/{id}/page" => admin::pages::read,
+        Write PUT "/admin/api/zones/{id}/page" => admin::pages::put,
         Read GET "/admin/api/offers" => admin::offers::list,
         Read GET "/admin/api/offers/{id}" => admin::offers::read,
         Write PUT "/admin/api/offers/{id}" => admin::offers::put,
@@ -115,6 +117,9 @@ routes! {
         Probe GET "/" => pages::index,
         Probe GET "/demo" => pages::demo,
         Probe GET "/assets/{name}" => pages::asset,
+        Probe GET "/wait/{zone}" => wait::page,
+        Write POST "/wait/{zone}" => wait::act,
+        Probe GET "/wait/{zone}/logo" => wait::logo,
     }
 
     /// For people who administer.

@@ -48,6 +48,11 @@ pub fn run(place: &Place, file: &Path) -> Result<ExitCode, Failure> {
         for account in node.ledger.accounts().await? {
             writer.account(account)?;
         }
+        for (zone, _) in node.ledger.page_revisions().await? {
+            if let Some(row) = node.ledger.page(zone).await? {
+                writer.page(row)?;
+            }
+        }
         let mut failed = None;
         node.ledger
             .load(&mut |event| {

@@ -145,7 +145,7 @@ fn without_password(url: &str) -> &str {
     url.rsplit_once('@').map_or(url, |(_, host)| host)
 }
 
-/// What other nodes (and `bunho key`) do to keys and sessions is noticed here within this long, and not much more.
+/// What other nodes (and `bunho key`) do to keys, sessions and waiting pages is noticed here within this long, and not much more.
 const FOLLOWED_EVERY: Duration = Duration::from_secs(1);
 
 /// Follows the keys of services and administrators, accounts, sessions, and the keys that sign passes: see `Passes::look_again`.
@@ -160,9 +160,12 @@ async fn follow_keys(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
         }
         let followed = follow(&app).await;
         match &followed {
-            Ok(()) if !follows => tracing::info!("keys and sessions are followed again"),
+            Ok(()) if !follows => tracing::info!("keys, sessions and pages are followed again"),
             Err(error) if follows => {
-                tracing::error!(error = chain(error), "what other nodes do to keys and sessions is not seen here until the ledger answers");
+                tracing::error!(
+                    error = chain(error),
+                    "what other nodes do to keys, sessions and pages is not seen here until the ledger answers"
+                );
             }
             _ => {}
         }
@@ -180,6 +183,7 @@ async fn follow(app: &App) -> Result<(), LedgerError> {
     app.keys.reload(&app.ledger).await?;
     app.accounts.reload(&app.ledger).await?;
     app.sessions.reload(&app.ledger).await?;
+    app.pages.follow(&app.ledger).await?;
     let node = app.node_row();
     let forget = node.seen_at.plus_ms(-NODE_FORGOTTEN_MS);
     app.ledger.note_node(&node, forget).await

@@ -1,6 +1,9 @@
 //! The whole edge over a real node in a folder of its own: requests in, answers out, no sockets. One table of requests after another, which is
 //! why it is long.
 
+#[path = "tests/wait.rs"]
+mod wait;
+
 use super::*;
 use crate::app::Parts;
 use crate::auth::Peer;

@@ -89,4 +89,4 @@ function Call({ line }: { line: CallLine }) {
 }
 
 /** Ids are long, and only their end differs. */
-const short = (path: string): string => path.replace(/[0-9a-f]{8}-[0-9a-f-]{15,}([0-9a-f]{4})/g, "…$1");
+const short = (path: string): string => path.replace(/\?$/, "").replace(/[0-9a-f]{8}-[0-9a-f-]{15,}([0-9a-f]{4})/g, "…$1");

@@ -128,9 +128,19 @@ export function StandBy({ offer, quantity, pass }: { offer: string; quantity: nu
     );
   }
   if (!stock || stock.remaining >= quantity) return null;
+  const { remaining } = stock;
+  // Only what is held can come back by itself; a place that can never be served is refused.
+  if (remaining + stock.held < quantity) {
+    return (
+      <section class="standby">
+        <h3>{remaining === 0 ? t("standby_never") : t("standby_never_few", { remaining })}</h3>
+        <p>{t("standby_never_lead")}</p>
+      </section>
+    );
+  }
   return (
     <section class="standby">
-      <h3>{t("standby_head")}</h3>
+      <h3>{remaining === 0 ? t("standby_head") : t("standby_few", { remaining, quantity })}</h3>
       <p>{t("standby_lead")}</p>
       <button type="button" class="main" disabled={busy.value !== ""} onClick={() => void standBy(offer, quantity, pass)}>
         {t("standby_join")}

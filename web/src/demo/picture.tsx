@@ -9,6 +9,8 @@ import { visit } from "./visit.ts";
 const MISSED_AFTER_MS = 20_000;
 const ME = -1;
 const DOOR = 0.24;
+/** Room for one dot: few sizes, so that a line that closes up does not keep growing. */
+const CELLS = [18, 14, 11, 9, 8];
 
 interface Dot {
   x: number;
@@ -66,13 +68,13 @@ function animate(canvas: HTMLCanvasElement): () => void {
     const pen = canvas.getContext("2d");
     if (pen && width > 0) {
       pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-      const more = place(dots, width, height, now);
+      const { more, cell } = place(dots, width, height, now);
       for (const dot of dots.values()) {
         dot.x += (dot.toX - dot.x) * step;
         dot.y += (dot.toY - dot.y) * step;
         dot.shown += ((dot.leaving ? 0 : 1) - dot.shown) * step * (dot.leaving ? 0.35 : 1);
       }
-      paint(pen, dots, width, height, more, calm.matches ? 0 : now);
+      paint(pen, dots, { width, height, more, small: Math.min(4.6, cell * 0.34), now: calm.matches ? 0 : now });
     }
     frame = requestAnimationFrame(draw);
   };
@@ -86,8 +88,8 @@ const own = (who: number, salt: number): number => {
   return x - Math.floor(x);
 };
 
-/** Says where everybody is to go. Returns how many stand too far back to be drawn. */
-function place(dots: Map<number, Dot>, width: number, height: number, now: number): number {
+/** Says where everybody is to go. Returns how many stand too far back to be drawn, and the room of one. */
+function place(dots: Map<number, Dot>, width: number, height: number, now: number): { more: number; cell: number } {
   const people = crowd.value?.people ?? "";
   const here = visit.value;
   const door = Math.max(92, width * DOOR);
@@ -116,11 +118,9 @@ function place(dots: Map<number, Dot>, width: number, height: number, now: numbe
   // As large as fits, but so that oneself and some behind are seen.
   const room = { x: width - door - 14, y: height - 16 };
   const wanted = Math.min(line.length, Math.max(line.indexOf(ME) + 40, 160));
-  let cell = 16;
-  while (cell > 7 && Math.floor(room.x / cell) * Math.floor(room.y / cell) < wanted) cell -= 0.5;
+  const cell = CELLS.find((side) => Math.floor(room.x / side) * Math.floor(room.y / side) >= wanted) ?? 8;
   const rows = Math.max(1, Math.floor(room.y / cell));
   const drawn = Math.floor(room.x / cell) * rows;
-  const kinds = people;
   line.forEach((who, at) => {
     // Column by column, up and down as a rope would be laid.
     const column = Math.floor(at / rows);
@@ -128,15 +128,26 @@ function place(dots: Map<number, Dot>, width: number, height: number, now: numbe
     const x = door + 14 + column * cell + cell / 2;
     const y = 8 + within * cell + cell / 2 + (room.y - rows * cell) / 2;
     const far = at >= drawn;
-    move(who, who === ME ? "me" : (kinds[who] ?? "w"), far ? width + 14 : x, y, false);
+    move(who, who === ME ? "me" : (people[who] ?? "w"), far ? width + 14 : x, y, false);
   });
   for (const [who, dot] of dots) {
     if ((dot.leaving && dot.shown < 0.02) || (who !== ME && who >= people.length)) dots.delete(who);
   }
-  return Math.max(0, line.length - drawn);
+  return { more: Math.max(0, line.length - drawn), cell };
 }
 
-function paint(pen: CanvasRenderingContext2D, dots: Map<number, Dot>, width: number, height: number, more: number, now: number): void {
+interface View {
+  width: number;
+  height: number;
+  more: number;
+  /** Radius of a dot in the line. */
+  small: number;
+  /** 0: nothing moves by itself. */
+  now: number;
+}
+
+function paint(pen: CanvasRenderingContext2D, dots: Map<number, Dot>, view: View): void {
+  const { width, height, more, small, now } = view;
   const style = getComputedStyle(document.documentElement);
   const colour = (name: string) => style.getPropertyValue(`--${name}`).trim();
   const font = style.getPropertyValue("--font");
@@ -163,7 +174,7 @@ function paint(pen: CanvasRenderingContext2D, dots: Map<number, Dot>, width: num
   pen.fillRect(door - 4, height / 2 - 16, 5, 32);
   for (const [who, dot] of [...dots].sort(([a], [b]) => b - a)) {
     const me = who === ME;
-    const radius = me ? 7.5 : 4.2;
+    const radius = me ? 7.5 : dot.kind === "w" || dot.kind === "s" ? small : 4.2;
     const bob = now && !dot.leaving ? Math.sin(now / 420 + own(who, 3) * 6.3) * 0.7 : 0;
     pen.globalAlpha = Math.max(0, Math.min(1, dot.shown));
     pen.beginPath();

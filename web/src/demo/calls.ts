@@ -25,14 +25,16 @@ export const ahead = signal(0);
 const LINES_MAX = 60;
 let next = 1;
 
+/** What is asked again and again stays one line, also where two such calls take turns. */
+const AMONG = 6;
+
 function add(line: Omit<CallLine, "id" | "times">): void {
   const lines = calls.value;
-  const last = lines[0];
-  if (last?.by === line.by && last.method === line.method && last.path === line.path && last.status === line.status) {
-    calls.value = [{ ...last, ms: line.ms, times: last.times + 1 }, ...lines.slice(1)];
-  } else {
-    calls.value = [{ ...line, id: next++, times: 1 }, ...lines].slice(0, LINES_MAX);
-  }
+  const same = (other: CallLine) => other.by === line.by && other.method === line.method && other.path === line.path && other.status === line.status;
+  const at = line.method === "GET" || line.path === "/traffic/entry" ? lines.slice(0, AMONG).findIndex(same) : -1;
+  const found = lines[at];
+  if (found) calls.value = lines.with(at, { ...found, ms: line.ms, times: found.times + 1 });
+  else calls.value = [{ ...line, id: next++, times: 1 }, ...lines].slice(0, LINES_MAX);
 }
 
 /** `fetch`, and a line in the panel. */

@@ -111,7 +111,13 @@ function place(dots: Map<number, Dot>, width: number, height: number, now: numbe
     else if (kind === "i") move(who, kind, 12 + own(who, 1) * (door - 32), 30 + own(who, 2) * (height - 44));
     else if (dot) move(who, kind, kind === "p" || kind === "e" ? -20 : dot.toX, kind === "p" || kind === "e" ? dot.toY : height + 20, true);
   }
-  if (here.at === "waiting") line.splice(Math.min(here.place.rank - 1, line.length), 0, ME);
+  if (here.at === "waiting") {
+    // Those who are no part of the crowd: others who visit, and whoever this page does not know of.
+    for (let others = line.length; others < here.place.rank - 1; others += 1) line.push(ME - 1 - others);
+    line.splice(here.place.rank - 1, 0, ME);
+    for (let at = line.length; at < here.place.rank + here.place.behind; at += 1) line.push(ME - 1 - at);
+  }
+  const strangers = new Set(line.filter((who) => who < ME));
   if (here.at === "inside") move(ME, "me", door / 2, height / 2);
   else if (here.at !== "waiting") dots.delete(ME);
 
@@ -131,7 +137,7 @@ function place(dots: Map<number, Dot>, width: number, height: number, now: numbe
     move(who, who === ME ? "me" : (people[who] ?? "w"), far ? width + 14 : x, y, false);
   });
   for (const [who, dot] of dots) {
-    if ((dot.leaving && dot.shown < 0.02) || (who !== ME && who >= people.length)) dots.delete(who);
+    if ((dot.leaving && dot.shown < 0.02) || who >= people.length || (who < ME && !strangers.has(who))) dots.delete(who);
   }
   return { more: Math.max(0, line.length - drawn), cell };
 }

@@ -27,7 +27,7 @@ export function Stay() {
   const guests = useSignal(2);
   const note = useSignal("");
   const noteId = useId();
-  useGlance(WEEKENDS);
+  useGlance();
   const offer = WEEKENDS[weekend.value] ?? WEEKENDS[0];
   const stock = stockOf(offer).value;
   const holds = held.value.some((claim) => WEEKENDS.some((one) => one === claim.offer));

@@ -1,9 +1,10 @@
 // The stock of what is looked at, as the server pushes it.
 import { signal, type Signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { offer as read, stock, type Stock } from "@bunho/client";
+import { offers, stock, type Offer, type Stock } from "@bunho/client";
 import { open } from "./calls.ts";
 
+const GLANCE_MS = 10_000;
 const known = new Map<string, Signal<Stock | undefined>>();
 
 export function stockOf(offer: string): Signal<Stock | undefined> {
@@ -24,15 +25,18 @@ export function useStock(offer: string): Stock | undefined {
   return stockOf(offer).value;
 }
 
-/** Looks now and then: browsers allow six connections to one host, too few for a stream each. */
-export function useGlance(offers: readonly string[]): void {
+/** Looks at all of them now and then: browsers allow six connections to one host, too few for a stream each. */
+export function useGlance(): void {
   useEffect(() => {
     const look = () => {
       if (document.hidden) return;
-      for (const one of offers) void read(open, one).then((now) => (stockOf(one).value = now), () => undefined);
+      const shown = (all: Offer[]) => {
+        for (const one of all) stockOf(one.id).value = one;
+      };
+      void offers(open).then(shown, () => undefined);
     };
     look();
-    const timer = setInterval(look, 10_000);
+    const timer = setInterval(look, GLANCE_MS);
     return () => clearInterval(timer);
-  }, [offers]);
+  }, []);
 }

@@ -27,8 +27,9 @@ const SIZES: std::ops::RangeInclusive<u32> = 10..=2_000;
 const STAYS: Duration = Duration::from_secs(5 * 60);
 /// How many are there at once, before whoever brought them joins: those two fifths, and no more than enter in about a minute.
 const AHEAD_MOST: u32 = 150;
-/// The others come after, spread over this long.
-const COME_WITHIN: Duration = Duration::from_secs(20);
+/// The others come after, faster than people enter: a hundred within nine seconds, two thousand within twenty-eight.
+const COMING: Duration = Duration::from_secs(8);
+const COMING_EACH: Duration = Duration::from_millis(10);
 /// How often it is looked whether everybody is through.
 const LOOKED_EVERY: Duration = Duration::from_millis(250);
 /// How long one waits for the first to be there, or for all to be gone, before answering anyway.
@@ -112,10 +113,9 @@ fn gather(demo: &Arc<Demo>, by: UserId, size: u32) -> Result<(Arc<Crowd>, Vec<Pe
     // Of one crowd and no other: their keys for the line and their limits are their own.
     let crowd_id = demo.app.engine.nonce();
     let ahead = ahead_of(size);
-    let after = size as usize - ahead;
+    let (after, coming) = (size as usize - ahead, COMING + COMING_EACH * size);
     let made = (0..size as usize).filter_map(|number| {
-        let comes_after =
-            number.checked_sub(ahead).map_or(Duration::ZERO, |late| COME_WITHIN.mul_f64((late + 1) as f64 / after.max(1) as f64));
+        let comes_after = number.checked_sub(ahead).map_or(Duration::ZERO, |late| coming.mul_f64((late + 1) as f64 / after.max(1) as f64));
         Some(Person {
             demo: demo.clone(),
             user: UserId::parse(&format!("crowd-{crowd_id:016x}-{number}")).ok()?,

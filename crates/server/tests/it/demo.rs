@@ -162,6 +162,24 @@ async fn a_crowd_is_bounded_and_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_is_through_goes_by_itself() {
+    let server = demo().await;
+    let visitor = Visitor::new(&server).await;
+    // Somebody has bought before: the shelf is filled up for the crowd, and what is theirs stays theirs.
+    let (_, entered) = server.join("demo-shop").await;
+    let pass = entered["pass"].as_str().unwrap();
+    let bought = server.request(Method::POST, "/demo/api/v1/offers/demo-sneakers/claims").header("cookie", &visitor.cookie);
+    let (_, claim) = read(bought.header("bunho-pass", pass).json(&json!({"quantity": 2})).send().await.unwrap()).await;
+    assert_eq!(visitor.pay(claim["id"].as_str().unwrap(), "succeed").await.0, StatusCode::OK, "{claim}");
+    assert_eq!(visitor.call(Method::POST, "/crowd", json!({"size": 10})).await.0, StatusCode::CREATED);
+    let gone = async || visitor.call(Method::GET, "/crowd", Value::Null).await.1["crowd"].is_null();
+    until("the crowd is gone", Duration::from_secs(90), gone).await;
+    let shelf = server.offer("demo-sneakers").await;
+    let numbers = ["quantity", "remaining", "held", "confirmed"].map(|field| shelf[field].as_u64().unwrap());
+    assert_eq!(numbers, [82, 80, 0, 2], "{shelf}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_with_a_crowd_stops_and_starts_again() {
     let mut server = demo().await;
     let cookie = Visitor::new(&server).await.cookie;

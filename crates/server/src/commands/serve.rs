@@ -8,6 +8,7 @@ use crate::auth::sessions::Sessions;
 use crate::auth::users::UserTokens;
 use crate::cli::Place;
 use crate::config::{Config, Shape, Users};
+use crate::demo::Demo;
 use crate::exit::{Failure, chain};
 use crate::node::{self, Node};
 use crate::pass::Passes;
@@ -84,6 +85,7 @@ async fn serve_node(
     if let Record::Kafka { .. } = node.record() {
         tokio::spawn(follow_keys(app.clone(), stopped.clone()));
     }
+    let shop = with_demo.then(|| Demo::open(app.clone())).transpose().map_err(Failure::internal)?;
     let signals = Signals::listen()?;
     let public = bind(config.listen).await?;
     let admin = match config.admin_listen {
@@ -100,7 +102,8 @@ async fn serve_node(
         println!("administration on http://{address}");
     }
     println!("serving http://{}", public.1);
-    let mut servers = vec![tokio::spawn(listen::serve(public.0, router::public(app.clone()), config.limits.clone(), stopped.clone()))];
+    let mut servers =
+        vec![tokio::spawn(listen::serve(public.0, router::public(app.clone(), shop), config.limits.clone(), stopped.clone()))];
     if let Some((listener, _)) = admin {
         servers.push(tokio::spawn(listen::serve(listener, router::admin(app.clone()), config.limits.clone(), stopped)));
     }

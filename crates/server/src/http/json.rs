@@ -113,6 +113,11 @@ impl JsonBody {
         &self.headers
     }
 
+    /// The body as it came.
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
     /// Parses the body.
     ///
     /// # Errors

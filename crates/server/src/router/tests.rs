@@ -78,7 +78,7 @@ async fn rig_with(edit: impl FnOnce(&mut Config)) -> Rig {
         reconcile: Box::new(|_repair| Box::pin(async { Ok(json!({"equal": true})) })),
         shutdown,
     });
-    Rig { router: public(app.clone()), app, stop, _node: node, _data: data }
+    Rig { router: public(app.clone(), None), app, stop, _node: node, _data: data }
 }
 
 /// A request as `METHOD path`, with headers and perhaps a JSON body.

@@ -162,7 +162,7 @@ pub const POINTS: &[Point] = &[
     point("secrets::file_placed", &[FirstStart], 3),
     point("secrets::admin_key_written", &[FirstStart], 1),
     point("secrets::admin_key_added", &[FirstStart], 1),
-    point("demo::offer_added", &[FirstStart], 4),
+    point("demo::offer_added", &[FirstStart], 7),
     // Keys.
     point("ledger::key_inserted", &[Operator(MakeKey), FirstStart], 1),
     point("ledger::key_revoked", &[Operator(RevokeKey)], 1),

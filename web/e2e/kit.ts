@@ -347,7 +347,7 @@ export function badPasses(server: Server, good: string, otherZone: string): Reco
   const head = { typ: "JWT", alg: "EdDSA", kid };
   const claims = claimsOf(good);
   const [first = "", , last = ""] = good.split(".");
-  const publicKey = createPublicKey(key).export({ type: "spki", format: "pem" }).toString();
+  const publicKey = createPublicKey(key).export({ type: "spki", format: "pem" });
   return {
     "of another zone": otherZone,
     expired: signed(head, { ...claims, iat: claims.iat - 2_000, nbf: claims.iat - 2_000, exp: claims.iat - 1_000 }, key),

@@ -123,6 +123,8 @@ export interface Place {
   outage: "closed" | "open";
   /** One port more, for those that talk to themselves. */
   spare: number;
+  /** nginx: with the lines that keep good answers. */
+  keeps: boolean;
 }
 
 export interface Proxy {
@@ -193,6 +195,7 @@ export const proxies: Proxy[] = [
         ["/etc/nginx/bunho-outage.html", join(kit, "nginx/outage.html")],
         ["set $bunho_outage closed;", `set $bunho_outage ${place.outage};`],
         ["http {", `http {\n${temporary.join("\n")}`],
+        ...(place.keeps ? ([["#proxy_cache", "proxy_cache"], ["#proxy_ignore", "proxy_ignore"], ["/var/cache/nginx/bunho", join(place.folder, "kept")]] as const) : []),
       ]);
       // A worker of another user could not read this test's folder.
       const user = process.getuid?.() === 0 ? " user root;" : "";
@@ -280,9 +283,9 @@ export class Running {
     private readonly folder: string,
   ) {}
 
-  static async start(proxy: Proxy, program: string, site: Site, bunho: number, outage: "closed" | "open"): Promise<Running> {
+  static async start(proxy: Proxy, program: string, site: Site, bunho: number, outage: "closed" | "open", keeps = false): Promise<Running> {
     const folder = mkdtempSync(join(tmpdir(), `bunho-kit-${proxy.name}-`));
-    const place = { folder, listen: await freePort(), site: site.port, bunho, outage, spare: await freePort() };
+    const place = { folder, listen: await freePort(), site: site.port, bunho, outage, spare: await freePort(), keeps };
     const { args, env } = proxy.command(program, place);
     const child = spawn(program, args, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
     let said = "";

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { closeBrowser, Server, shot, until, violations, visitor } from "./harness.ts";
-import { ask, badPasses, blackHole, joined, proxies, root, Running, Site, type Answer } from "./kit.ts";
+import { ask, badPasses, blackHole, firstLine, joined, proxies, root, Running, Site, type Answer } from "./kit.ts";
 
 const person = { accept: "text/html,application/xhtml+xml,*/*;q=0.8" };
 const machine = { accept: "application/json" };
@@ -200,6 +200,12 @@ describe.each(proxies)("$name", (proxy) => {
       if (answer.status === 200) expect(answer.text, path).toContain("The shop");
       expect(answer.text, path).not.toContain("entry_limit_per_minute");
     }
+  });
+
+  test("a stream of events comes through while it is open", async () => {
+    await zone("slow", { entry_limit_per_minute: 0 });
+    const { token } = (await bunho.call("POST", "/traffic/wait", { zoneId: "slow", clientIp: "127.0.0.1", clientAgent: "WEB" })) as { token: string };
+    expect(await firstLine(running.port, `/traffic/stream?zoneId=slow&token=${token}`)).toMatch(/^event: waiting/);
   });
 
   test("what the site refuses itself stays its own", async () => {

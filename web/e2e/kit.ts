@@ -107,6 +107,21 @@ export function ask(port: number, path: string, { method = "GET", headers = {}, 
   });
 }
 
+/** The first line of an answer that does not end. */
+export function firstLine(port: number, path: string): Promise<string> {
+  return new Promise((done, failed) => {
+    const call = request({ host: "127.0.0.1", port, path, headers: { accept: "text/event-stream" }, agent: false }, (response) => {
+      response.once("data", (part: Buffer) => {
+        done(part.toString().split("\n")[0] ?? "");
+        response.destroy();
+      });
+      response.on("end", () => failed(new Error(`${path}: ${response.statusCode ?? 0} and nothing`)));
+    });
+    call.on("error", failed);
+    call.end();
+  });
+}
+
 /** Which of the ways a proxy can do by its own means. */
 export interface Can {
   /** Takes a pass from `?pass=`, too. */

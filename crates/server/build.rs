@@ -37,7 +37,8 @@ fn table(dist: &Path) -> String {
     let mut entries = String::new();
     for chunk in manifest(&app) {
         if chunk.is_entry {
-            writeln!(entries, "    Entry {{ page: {:?}, script: {:?}, styles: &{:?} }},", chunk.name, chunk.file, chunk.css).expect("a String grows");
+            writeln!(entries, "    Entry {{ page: {:?}, script: {:?}, styles: &{:?} }},", chunk.name, chunk.file, chunk.css)
+                .expect("a String grows");
         }
     }
     for path in listed(&app) {
@@ -57,7 +58,12 @@ fn table(dist: &Path) -> String {
     match waiting {
         Some((script, styles)) => {
             let style = styles.first().expect("the waiting page has a style");
-            writeln!(code, "pub(crate) const WAIT: Option<(&str, &str)> = Some((include_str!({:?}), include_str!({:?})));", wait.join(script), wait.join(style))
+            writeln!(
+                code,
+                "pub(crate) const WAIT: Option<(&str, &str)> = Some((include_str!({:?}), include_str!({:?})));",
+                wait.join(script),
+                wait.join(style)
+            )
         }
         None => writeln!(code, "pub(crate) const WAIT: Option<(&str, &str)> = None;"),
     }

@@ -4,7 +4,7 @@ use crate::world::*;
 use bunho_domain::claim::{Claim, Status};
 use bunho_domain::event::{ZoneChange, ZoneMinute};
 use bunho_domain::ids::ClaimId;
-use bunho_ledger::{ClaimQuery, NewKey};
+use bunho_ledger::{AuditFilter, Changed, ClaimQuery, NewKey};
 
 async fn a_users_claims_are_paged_newest_first() {
     let world = World::new().await;
@@ -103,8 +103,8 @@ async fn keys_come_and_go_with_a_note_of_who_did_it() {
     world.ledger.insert_key(&new("key-1"), START, &audit("key.new")).await.expect("kept");
     world.ledger.insert_key(&new("key-2"), START, &audit("key.new")).await.expect("kept");
     assert!(world.ledger.insert_key(&new("key-2"), START, &audit("key.twice")).await.is_err());
-    assert!(world.ledger.revoke_key("key-1", START, &audit("key.revoke")).await.expect("revoked"));
-    assert!(!world.ledger.revoke_key("key-1", START, &audit("key.revoke")).await.expect("asked"), "once");
+    assert_eq!(world.ledger.revoke_key("key-1", START, &audit("key.revoke")).await.expect("revoked"), Changed::Done);
+    assert_eq!(world.ledger.revoke_key("key-1", START, &audit("key.revoke")).await.expect("asked"), Changed::Unknown, "once");
     world.ledger.append_audit(START, &audit("session.new")).await.expect("noted");
     let keys = world.ledger.keys().await.expect("keys");
     assert_eq!(
@@ -112,9 +112,9 @@ async fn keys_come_and_go_with_a_note_of_who_did_it() {
         [("key-2", "service", "shop", "abc")]
     );
 
-    let first = world.ledger.audit_log(None, 3).await.expect("entries");
+    let first = world.ledger.audit_log(None, AuditFilter::default(), 3).await.expect("entries");
     assert_eq!(first.iter().map(|row| &*row.audit.action).collect::<Vec<_>>(), ["session.new", "key.revoke", "key.new"]);
-    let rest = world.ledger.audit_log(Some(first[2].id), 3).await.expect("entries");
+    let rest = world.ledger.audit_log(Some(first[2].id), AuditFilter::default(), 3).await.expect("entries");
     assert_eq!(rest.iter().map(|row| (row.at, &row.audit)).collect::<Vec<_>>(), [(START, &audit("key.new"))]);
 }
 

@@ -94,9 +94,9 @@ impl JsonBody {
         serde_json::from_slice(&self.bytes).map_err(|_| self.explain::<T>())
     }
 
-    /// The body as JSON text, for the audit log. Only for bodies that were parsed.
-    pub(crate) fn text(&self) -> String {
-        serde_json::from_slice::<serde_json::Value>(&self.bytes).map(|value| value.to_string()).unwrap_or_default()
+    /// The body as it is, for the audit log. Only for bodies that were parsed.
+    pub(crate) fn value(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_default()
     }
 
     #[cold]

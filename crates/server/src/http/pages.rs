@@ -53,7 +53,8 @@ fn shell(page: &str, title: &str) -> Response {
         }
         None => UNBUILT.into(),
     };
-    let plain = [(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+    let plain =
+        [(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
     (html(PAGE_POLICY), plain, body).into_response()
 }
 

@@ -219,10 +219,10 @@ fn spoken(ms: i64) -> String {
     }
 }
 
-/// Whoever has recorded something had a key, and keys are in the ledger. One that has none was lost, and made anew by SQLite: with the file,
+/// Whoever has recorded something had a key or an account, and those are in the ledger. One that has none was lost, and made anew by SQLite: with the file,
 /// or with the write-ahead log that held all of it.
 async fn check_ledger_is_used(ledger: &Ledger, journal: &Journal, accepted: Accepted) -> Result<(), Failure> {
-    if journal.last() == 0 || accepted.missing_ledger || !ledger.keys().await?.is_empty() {
+    if journal.last() == 0 || accepted.missing_ledger || !ledger.keys().await?.is_empty() || !ledger.accounts().await?.is_empty() {
         return Ok(());
     }
     // Nothing of it stays open beside the file that will be restored.

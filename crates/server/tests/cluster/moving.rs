@@ -39,6 +39,7 @@ async fn ids_keys_tickets_and_passes_are_good_after_a_move() {
     }
     let (_, standby) = old.user_post("late", "/v1/offers/stay/standby", json!({"quantity": 2})).await;
     let (_, key) = old.admin(Method::POST, "keys", json!({"role": "service", "name": "shop"})).await;
+    let (_, account) = old.admin(Method::POST, "accounts", json!({"name": "kim", "role": "operator"})).await;
     // What is deleted is not moved, and its number, with which the ids of its claims begin, is not given again.
     old.put_offer("gone", json!({"kind": "goods", "quantity": 1})).await;
     assert_eq!(old.admin(Method::DELETE, "offers/gone", json!({})).await.0, StatusCode::NO_CONTENT);
@@ -107,6 +108,8 @@ async fn ids_keys_tickets_and_passes_are_good_after_a_move() {
     until("who waited has the same place", Duration::from_secs(20), waiting).await;
     let asked = new.request(Method::GET, "/v1/claims?user=g0").bearer_auth(key["key"].as_str().unwrap()).send().await.unwrap();
     assert_eq!(asked.status(), StatusCode::OK, "a service's key is good: {}", asked.json::<Value>().await.unwrap_or_default());
+    let signed_in = new.request(Method::POST, "/admin/api/session").json(&json!({"name": "kim", "password": account["password"]}));
+    assert_eq!(signed_in.send().await.unwrap().status(), StatusCode::CREATED, "an account is good");
     new.put_offer("next", json!({"kind": "goods", "quantity": 1})).await;
     assert_eq!(new.sql("SELECT number FROM directory WHERE id = 'next'"), "5", "the fourth was deleted");
     new.until_projected().await;

@@ -61,10 +61,10 @@ deny:
 unit:
 	cargo test --workspace --all-features --locked
 
-# Types, style and logic of the pages, then each of them in a real browser against the real program.
+# Types, style and logic of the pages, then each of them in a real browser against the real program: the one that `unit` has built.
 pages: web
 	cd web && npm run --silent check && npm run --silent test
-	cargo build --locked --bin bunho
+	cargo build --workspace --all-features --locked --bin bunho
 	cd web && npm run --silent e2e
 
 # JMeter comes from Maven within seconds. k6 is compiled, which takes minutes: played where it is there already, or where it is asked for.

@@ -40,6 +40,7 @@ pub use query::audit::{AuditFilter, AuditRow};
 pub use query::claims::{ClaimPage, ClaimQuery};
 pub use query::keys::{KeyRow, NewKey};
 pub use query::nodes::NodeRow;
+pub use query::pages::{PageConflict, PageRow};
 pub use query::parked::ParkedRow;
 pub use query::sales::{ClaimEventRow, SoldUnits};
 pub use query::sessions::SessionRow;

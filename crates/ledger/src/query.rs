@@ -8,6 +8,7 @@ pub(crate) mod claims;
 pub(crate) mod keys;
 pub(crate) mod minutes;
 pub(crate) mod nodes;
+pub(crate) mod pages;
 pub(crate) mod parked;
 pub(crate) mod sales;
 pub(crate) mod sessions;

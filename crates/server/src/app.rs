@@ -9,6 +9,7 @@ use crate::auth::users::UserTokens;
 use crate::config::Config;
 use crate::http::edge::RequestIds;
 use crate::http::json::LARGE_BODIES_BYTES_MAX;
+use crate::http::wait::known::Pages;
 use crate::live::Live;
 use crate::metrics::{Metrics, MetricsPage};
 use crate::pass::{PassRefusal, Passes};
@@ -77,6 +78,7 @@ pub struct App {
     pub(crate) reconcile: Box<dyn Fn(bool) -> Reconciled + Send + Sync>,
     pub(crate) shutdown: watch::Receiver<bool>,
     pub(crate) metrics: Metrics,
+    pub(crate) pages: Pages,
     pub(crate) in_flight: Slots,
     pub(crate) streams: Slots,
     pub(crate) large_bodies: Slots,
@@ -113,6 +115,7 @@ impl App {
             reconcile: parts.reconcile,
             shutdown: parts.shutdown,
             metrics: Metrics::new(),
+            pages: Pages::default(),
             request_ids: RequestIds::new(RandomState::new().hash_one(0_u8)),
             started: Instant::now(),
             started_at: Millis(jiff::Timestamp::now().as_millisecond()),

@@ -1,58 +1,71 @@
-//! What `serve --demo` adds where it is missing: one of each thing the README talks about.
+//! The demo: sample zones and offers, the small backend of its shop, and a crowd to bring along. Only where the server runs with `--demo`.
+//!
+//! The shop's backend is a client of the public API like any other shop's, over the same routes in process, with a service key of its own that is made
+//! at the start and kept in memory alone. Who visits is known by a cookie; the backend says to the API for whom it asks, and it alone confirms, after a
+//! payment. What it does beyond that as an operator (filling the shelf, giving rooms back) goes through the engine and into the audit log.
+//!
+//! A demo may stand on a public address, so everything in it is bounded: changes a second, the crowd's size and time, and one crowd at a time.
 
-use crate::exit::{Failure, chain};
-use bunho_domain::ids::{AppId, OfferId, ZoneId};
-use bunho_domain::line::settings::ZoneSettings;
-use bunho_domain::offer::settings::{Kind, OfferSettings};
-use bunho_engine::{Engine, EngineError};
-use bunho_journal::{Audit, crash_point};
+mod api;
+mod crowd;
+mod desk;
+mod housekeeping;
+mod pace;
+mod person;
+mod samples;
+mod visitor;
 
-/// Adds the sample zone and offers that do not exist yet.
-///
-/// # Errors
-/// The journal failed.
-pub async fn add(engine: &Engine) -> Result<(), Failure> {
-    let failed = |error: EngineError| Failure::internal(chain(&error));
-    let app = AppId::parse("demo").map_err(Failure::internal)?;
-    let zone = ZoneId::parse("TEST_ZONE").map_err(Failure::internal)?;
-    if matches!(engine.zone(&zone).await, Err(EngineError::UnknownZone)) {
-        let mut settings = ZoneSettings::new(zone.clone(), app.clone(), Some(600));
-        settings.name = "Demo waiting room · 데모 대기실".into();
-        engine.put_zone(settings, None, audit("zone.put", zone.as_str())).await.map_err(failed)?;
-    }
-    let there = engine.offer_ids().await.map_err(failed)?;
-    for settings in offers(&app).map_err(Failure::internal)? {
-        let id = settings.id.clone();
-        if !there.contains(&id) {
-            let decided = engine.put_offer(settings, None, audit("offer.put", id.as_str())).await.map_err(failed)?;
-            decided.map_err(|refusal| Failure::internal(format_args!("demo offer {id}: {refusal:?}")))?;
-            crash_point!("demo::offer_added");
-        }
-    }
-    Ok(())
+pub use samples::add;
+
+pub(crate) use crowd::{bring as bring_crowd, call_off as call_off_crowd, look as look_at_crowd};
+pub(crate) use desk::{be_somebody_else, claim, claims, join_standby, leave_standby, pay, read_claim, read_standby, release};
+
+use crate::app::App;
+use crate::auth::keys::{Identity, Role};
+use crate::router;
+use api::Api;
+use bunho_journal::Audit;
+use crowd::Crowd;
+use housekeeping::Rooms;
+use pace::Pace;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Changes that all visitors together may make: a few people who click do not come near it, and a script does no harm.
+const CHANGES_A_SECOND: u32 = 50;
+const CHANGES_AT_ONCE: u32 = 200;
+
+/// The running demo.
+pub struct Demo {
+    app: Arc<App>,
+    api: Api,
+    pace: Pace,
+    /// The crowd that is here, if one is.
+    crowd: Mutex<Option<Arc<Crowd>>>,
+    rooms: Rooms,
 }
 
-/// A goods drop, a farm-stay with its thank-you coupon, and a coupon drop.
-fn offers(app: &AppId) -> Result<Vec<OfferSettings>, bunho_domain::ids::IdError> {
-    let new = |id: &str, kind, quantity, name: &str| -> Result<OfferSettings, bunho_domain::ids::IdError> {
-        let mut settings = OfferSettings::new(OfferId::parse(id)?, app.clone(), kind, quantity);
-        settings.name = name.into();
-        Ok(settings)
-    };
-    let mut goods = new("sneaker-drop", Kind::Goods, 1_000, "Limited sneakers · 한정판 스니커즈")?;
-    goods.unit_price = 129_000;
-    goods.per_user_limit = Some(2);
-    goods.max_per_claim = 2;
-    goods.standby = true;
-    let mut thanks = new("farm-thanks", Kind::Coupon, 10, "Thank-you coupon · 감사 쿠폰")?;
-    thanks.grant_only = true;
-    let mut stay = new("farm-stay", Kind::Booking, 10, "Farm-stay, ten guests · 농촌체험 정원 10명")?;
-    stay.grants = Some(thanks.id.clone());
-    stay.standby = true;
-    let coupon = new("welcome-coupon", Kind::Coupon, 20_000, "Welcome coupon, one each · 1인 1매 쿠폰")?;
-    Ok(vec![goods, thanks, stay, coupon])
+impl Demo {
+    /// Opens the shop. Within a runtime, since its housekeeping runs from here on.
+    ///
+    /// # Errors
+    /// The system gives no randomness for the shop's key.
+    pub fn open(app: Arc<App>) -> Result<Arc<Self>, getrandom::Error> {
+        let key = visitor::random_hex()?;
+        app.keys.lend(&key, Identity { id: "demo".into(), role: Role::Service, name: "demo shop".into() });
+        let demo = Arc::new(Self {
+            api: Api::new(router::for_demo(app.clone()), &key),
+            app,
+            pace: Pace::new(CHANGES_A_SECOND, CHANGES_AT_ONCE),
+            crowd: Mutex::new(None),
+            rooms: Rooms::default(),
+        });
+        tokio::spawn(housekeeping::run(demo.clone()));
+        Ok(demo)
+    }
 }
 
+/// An entry of the audit log for what the demo itself does.
 fn audit(action: &str, target: &str) -> Audit {
     Audit { actor: "demo".into(), action: action.into(), target: target.into(), detail: None, request_id: None }
 }

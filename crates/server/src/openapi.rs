@@ -31,6 +31,7 @@ use utoipa::{Modify, OpenApi};
         standby::join, standby::read, standby::leave,
         admin::zones::list, admin::zones::read, admin::zones::put, admin::zones::delete,
         admin::zones::pause, admin::zones::resume, admin::zones::reset,
+        admin::pages::read, admin::pages::put,
         admin::offers::list, admin::offers::read, admin::offers::put, admin::offers::delete,
         admin::offers::restock, admin::offers::close,
         admin::zones::minutes, admin::live::read, admin::overview::read, admin::system::read,

@@ -4,10 +4,11 @@
 //! handles it. `openapi.rs` describes the same routes; a test holds the two to each other.
 
 use crate::app::App;
+use crate::demo::{self, Demo};
 use crate::http::edge::{Edge, Work, method_not_allowed, not_found};
-use crate::http::{admin, claims, offers, operations, pages, passes, standby, traffic, zones};
-use axum::Router;
+use crate::http::{admin, claims, offers, operations, pages, passes, standby, traffic, wait, zones};
 use axum::routing::{MethodFilter, on};
+use axum::{Extension, Router};
 use std::sync::Arc;
 
 /// A method and a path: the table as data, for the test that compares it with the OpenAPI document.
@@ -70,6 +71,8 @@ routes! {
         Write POST "/admin/api/zones/{id}/resume" => admin::zones::resume,
         Write POST "/admin/api/zones/{id}/reset" => admin::zones::reset,
         Read GET "/admin/api/zones/{id}/minutes" => admin::zones::minutes,
+        Read GET "/admin/api/zones/{id}/page" => admin::pages::read,
+        Write PUT "/admin/api/zones/{id}/page" => admin::pages::put,
         Read GET "/admin/api/offers" => admin::offers::list,
         Read GET "/admin/api/offers/{id}" => admin::offers::read,
         Write PUT "/admin/api/offers/{id}" => admin::offers::put,
@@ -113,8 +116,27 @@ routes! {
     /// For people; not part of the API.
     page_routes, PAGES {
         Probe GET "/" => pages::index,
-        Probe GET "/demo" => pages::demo,
         Probe GET "/assets/{name}" => pages::asset,
+        Probe GET "/wait/{zone}" => wait::page,
+        Write POST "/wait/{zone}" => wait::act,
+        Probe GET "/wait/{zone}/logo" => wait::logo,
+    }
+
+    /// The demo's pages and its shop, where it runs; no part of the API.
+    demo_routes, DEMO {
+        Probe GET "/demo" => pages::demo,
+        Read GET "/demo/api/v1/claims" => demo::claims,
+        Write POST "/demo/api/v1/offers/{id}/claims" => demo::claim,
+        Read GET "/demo/api/v1/claims/{id}" => demo::read_claim,
+        Write POST "/demo/api/v1/claims/{id}/release" => demo::release,
+        Write POST "/demo/api/v1/offers/{id}/standby" => demo::join_standby,
+        Read GET "/demo/api/v1/standby/{id}" => demo::read_standby,
+        Write DELETE "/demo/api/v1/standby/{id}" => demo::leave_standby,
+        Write POST "/demo/api/pay" => demo::pay,
+        Write POST "/demo/api/visitor" => demo::be_somebody_else,
+        Read GET "/demo/api/crowd" => demo::look_at_crowd,
+        Write POST "/demo/api/crowd" => demo::bring_crowd,
+        Write DELETE "/demo/api/crowd" => demo::call_off_crowd,
     }
 
     /// For people who administer.
@@ -125,13 +147,21 @@ routes! {
     }
 }
 
-/// What the address for clients serves: everything, unless administration has an address of its own.
-pub fn public(app: Arc<App>) -> Router {
+/// What the address for clients serves: everything, unless administration has an address of its own. The demo only where it runs.
+pub fn public(app: Arc<App>, demo: Option<Arc<Demo>>) -> Router {
     let mut router = public_routes(&app).merge(probe_routes(&app)).merge(page_routes(&app));
     if app.config.admin_listen.is_none() {
         router = router.merge(admin_routes(&app)).merge(docs_routes(&app));
     }
+    if let Some(demo) = demo {
+        router = router.merge(demo_routes(&app).layer(Extension(demo)));
+    }
     finished(router, app)
+}
+
+/// What the demo calls: the API as any client has it, and nothing of the demo itself.
+pub(crate) fn for_demo(app: Arc<App>) -> Router {
+    finished(public_routes(&app), app)
 }
 
 /// What the address for operators serves.
@@ -149,7 +179,7 @@ fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
 
 /// Routes that the OpenAPI document leaves out: pages are for people.
 #[cfg(test)]
-pub(crate) const UNDOCUMENTED: &[&[Route]] = &[PAGES, DOCS];
+pub(crate) const UNDOCUMENTED: &[&[Route]] = &[PAGES, DEMO, DOCS];
 
 #[cfg(test)]
 #[path = "router/tests.rs"]

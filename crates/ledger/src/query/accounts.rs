@@ -7,7 +7,7 @@ use crate::rows::Columns;
 use crate::sql::{Connection, Row, query};
 use crate::timestamp::Timestamp;
 use bunho_domain::time::Millis;
-use bunho_journal::Audit;
+use bunho_journal::{Audit, crash_point};
 
 /// An account as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +106,7 @@ impl Ledger {
             }
             Err(error) => return Err(action(error)),
         }
+        crash_point!("ledger::account_inserted");
         audit::insert(&mut writing.connection(), now, audit).await?;
         writing.commit().await.map_err(&action)?;
         Ok(true)
@@ -179,6 +180,7 @@ impl Ledger {
         query(sessions).bind(name).execute(connection).await.map_err(&action)?;
         let changed = if removed == 0 { Changed::Unknown } else { left(connection, before).await? };
         if changed == Changed::Done {
+            crash_point!("ledger::account_removed");
             audit::insert(connection, now, audit).await?;
             writing.commit().await.map_err(&action)?;
         } else {

@@ -5,7 +5,7 @@ use bunho_ledger::{Ledger, LedgerError};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Every key that is made here begins with this, so that secret scanners find keys that leaked.
@@ -107,6 +107,8 @@ pub struct Identity {
 #[derive(Debug, Default)]
 pub struct Keys {
     by_hash: ArcSwap<HashMap<String, Arc<Identity>>>,
+    /// A key of a part of this process: in no ledger, and gone with it.
+    lent: OnceLock<(String, Arc<Identity>)>,
     reloaded: Mutex<Option<Instant>>,
     /// Held while keys are read and put in place: of two reloads at once, the one that read before a key was revoked could else
     /// finish last and bring it back.
@@ -142,12 +144,22 @@ impl Keys {
         Ok(())
     }
 
+    /// Knows a key for as long as this process lives. There is one at most.
+    pub(crate) fn lend(&self, key: &str, identity: Identity) {
+        let _ = self.lent.set((key_hash(key), Arc::new(identity)));
+    }
+
     /// Whose key this is. An unknown one is looked for in the ledger, now and then.
     ///
     /// # Errors
     /// The ledger cannot be read.
     pub async fn find(&self, key: &str, ledger: &Ledger) -> Result<Option<Arc<Identity>>, LedgerError> {
         let hash = key_hash(key);
+        if let Some((lent, identity)) = self.lent.get()
+            && *lent == hash
+        {
+            return Ok(Some(identity.clone()));
+        }
         if let Some(identity) = self.by_hash.load().get(&hash) {
             return Ok(Some(identity.clone()));
         }

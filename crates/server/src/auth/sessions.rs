@@ -50,6 +50,11 @@ pub(crate) fn new_id() -> Result<String, getrandom::Error> {
     Ok(BASE64_URL_SAFE_NO_PAD.encode(id))
 }
 
+/// Whether a text can be an id.
+pub(crate) fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
 impl Sessions {
     /// The sessions that live, under a secret that all nodes have.
     ///

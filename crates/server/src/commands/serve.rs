@@ -8,6 +8,7 @@ use crate::auth::sessions::Sessions;
 use crate::auth::users::UserTokens;
 use crate::cli::Place;
 use crate::config::{Config, Shape, Users};
+use crate::demo::Demo;
 use crate::exit::{Failure, chain};
 use crate::node::{self, Node};
 use crate::pass::Passes;
@@ -84,6 +85,7 @@ async fn serve_node(
     if let Record::Kafka { .. } = node.record() {
         tokio::spawn(follow_keys(app.clone(), stopped.clone()));
     }
+    let shop = with_demo.then(|| Demo::open(app.clone())).transpose().map_err(Failure::internal)?;
     let signals = Signals::listen()?;
     let public = bind(config.listen).await?;
     let admin = match config.admin_listen {
@@ -100,7 +102,8 @@ async fn serve_node(
         println!("administration on http://{address}");
     }
     println!("serving http://{}", public.1);
-    let mut servers = vec![tokio::spawn(listen::serve(public.0, router::public(app.clone()), config.limits.clone(), stopped.clone()))];
+    let mut servers =
+        vec![tokio::spawn(listen::serve(public.0, router::public(app.clone(), shop), config.limits.clone(), stopped.clone()))];
     if let Some((listener, _)) = admin {
         servers.push(tokio::spawn(listen::serve(listener, router::admin(app.clone()), config.limits.clone(), stopped)));
     }
@@ -145,7 +148,7 @@ fn without_password(url: &str) -> &str {
     url.rsplit_once('@').map_or(url, |(_, host)| host)
 }
 
-/// What other nodes (and `bunho key`) do to keys and sessions is noticed here within this long, and not much more.
+/// What other nodes (and `bunho key`) do to keys, sessions and waiting pages is noticed here within this long, and not much more.
 const FOLLOWED_EVERY: Duration = Duration::from_secs(1);
 
 /// Follows the keys of services and administrators, accounts, sessions, and the keys that sign passes: see `Passes::look_again`.
@@ -160,9 +163,12 @@ async fn follow_keys(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
         }
         let followed = follow(&app).await;
         match &followed {
-            Ok(()) if !follows => tracing::info!("keys and sessions are followed again"),
+            Ok(()) if !follows => tracing::info!("keys, sessions and pages are followed again"),
             Err(error) if follows => {
-                tracing::error!(error = chain(error), "what other nodes do to keys and sessions is not seen here until the ledger answers");
+                tracing::error!(
+                    error = chain(error),
+                    "what other nodes do to keys, sessions and pages is not seen here until the ledger answers"
+                );
             }
             _ => {}
         }
@@ -180,6 +186,7 @@ async fn follow(app: &App) -> Result<(), LedgerError> {
     app.keys.reload(&app.ledger).await?;
     app.accounts.reload(&app.ledger).await?;
     app.sessions.reload(&app.ledger).await?;
+    app.pages.follow(&app.ledger).await?;
     let node = app.node_row();
     let forget = node.seen_at.plus_ms(-NODE_FORGOTTEN_MS);
     app.ledger.note_node(&node, forget).await

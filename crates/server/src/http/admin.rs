@@ -8,6 +8,7 @@ pub(crate) mod keys;
 pub(crate) mod live;
 pub(crate) mod offers;
 pub(crate) mod overview;
+pub(crate) mod pages;
 pub(crate) mod pass_keys;
 pub(crate) mod reconcile;
 pub(crate) mod sales;

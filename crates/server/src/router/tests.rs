@@ -1,6 +1,9 @@
 //! The whole edge over a real node in a folder of its own: requests in, answers out, no sockets. One table of requests after another, which is
 //! why it is long.
 
+#[path = "tests/wait.rs"]
+mod wait;
+
 use super::*;
 use crate::app::Parts;
 use crate::auth::Peer;
@@ -24,6 +27,9 @@ const ADMIN: &str = "bk_admin";
 const OPERATOR: &str = "bk_operator";
 const VIEWER: &str = "bk_viewer";
 const SERVICE: &str = "bk_service";
+
+#[path = "tests/console.rs"]
+mod console;
 
 struct Rig {
     router: Router,
@@ -72,7 +78,7 @@ async fn rig_with(edit: impl FnOnce(&mut Config)) -> Rig {
         reconcile: Box::new(|_repair| Box::pin(async { Ok(json!({"equal": true})) })),
         shutdown,
     });
-    Rig { router: public(app.clone()), app, stop, _node: node, _data: data }
+    Rig { router: public(app.clone(), None), app, stop, _node: node, _data: data }
 }
 
 /// A request as `METHOD path`, with headers and perhaps a JSON body.

@@ -3,6 +3,7 @@
 //! * `seed_000` … `seed_003`: the experiments that the product comes from, as tests that count.
 //! * `kill`: `kill -9` at random moments under load, and a journal whose sync fails.
 //! * `contract`: every row of the API's tables, hostile input included.
+//! * `demo`: the demo's own backend, and the crowd that one may bring.
 //! * `hostile`: sockets that idle, drip, hang up, do not read, pipeline and flood, beside normal users.
 //! * `commands`: the command line.
 //! * `linear`: histories of concurrent clients, and an order of calls that explains every answer.
@@ -19,6 +20,7 @@ mod harness;
 mod clock;
 mod commands;
 mod contract;
+mod demo;
 mod disk;
 mod hostile;
 mod kill;

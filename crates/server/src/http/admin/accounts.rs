@@ -156,7 +156,6 @@ pub(crate) async fn put(State(app): State<Arc<App>>, Admin(admin): Admin, Segmen
             keep_session: admin.session.as_ref().map(|session| &*session.id),
         };
         let changed = app.ledger.change_account(&name, change, now(), &audit).await.map_err(|error| Problem::unwritten(&error))?;
-        crash_point!("admin::account_changed");
         settle(&app, changed).await?;
         Ok(ok(&view(&known(&app, &name).await?)))
     })

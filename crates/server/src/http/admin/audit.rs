@@ -14,6 +14,9 @@ use serde_json::Value;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
+/// Longest text that is looked for: actors end with what people call their keys.
+const FILTER_BYTES_MAX: usize = 1_000;
+
 /// Which entries.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +69,11 @@ pub(crate) async fn list(State(app): State<Arc<App>>, _: Viewer, Params(params):
     let limit = page(params.limit)?;
     let wrong = |_| Problem::field("cursor", "must be a next_cursor from an earlier answer");
     let cursor = params.cursor.as_deref().map(|text| text.parse::<i64>().map_err(wrong)).transpose()?;
+    for (field, text) in [("actor", &params.actor), ("action", &params.action), ("target", &params.target)] {
+        if text.as_ref().is_some_and(|text| text.len() > FILTER_BYTES_MAX || text.chars().any(char::is_control)) {
+            return Err(Problem::field(field, format!("must be at most {FILTER_BYTES_MAX} bytes without control characters")));
+        }
+    }
     let filter = AuditFilter { actor: params.actor.as_deref(), action: params.action.as_deref(), target: params.target.as_deref() };
     caught_up(&app).await?;
     let rows = app.ledger.audit_log(cursor, filter, limit).await?;

@@ -16,7 +16,6 @@ use axum::http::header::{SET_COOKIE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use bunho_domain::time::Millis;
-use bunho_journal::crash_point;
 use bunho_ledger::SessionRow;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -91,7 +90,6 @@ pub(crate) async fn open(
     let audit = Administrator::new(identity.clone(), None, id_of(&headers)).audit("session.open", &*identity.id, None);
     to_the_end(async move {
         let opened = app.sessions.open(session, &audit, &app.ledger).await.map_err(|error| Problem::unwritten(&error))?;
-        crash_point!("admin::session_opened");
         // It may have been made, or changed, by another process just now.
         if let Who::Account { .. } = identity.who {
             app.accounts.reload(&app.ledger).await?;

@@ -3,6 +3,7 @@
 use super::{note, to_the_end};
 use crate::app::App;
 use crate::auth::keys::Role;
+use crate::auth::sessions::is_id;
 use crate::auth::{Administrator, Viewer};
 use crate::http::json::{no_content, ok};
 use crate::http::params::Segment;
@@ -67,7 +68,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Viewer(viewer): Viewer) ->
 /// Ends a session of one's own; an admin may end any.
 #[utoipa::path(delete, path = "/admin/api/sessions/{id}", tag = "admin", params(("id" = String, Path)), responses((status = 204)))]
 pub(crate) async fn end(State(app): State<Arc<App>>, Viewer(viewer): Viewer, Segment(id): Segment) -> Answered {
-    let found = app.ledger.session(&id, Millis(unix_seconds() * 1_000)).await?;
+    let found = if is_id(&id) { app.ledger.session(&id, Millis(unix_seconds() * 1_000)).await? } else { None };
     // What one may not see is not there.
     let row = found.filter(|row| may_see(&viewer, row)).ok_or_else(|| Problem::new(&NOT_FOUND))?;
     let audit = viewer.audit("session.end", row.subject, None);

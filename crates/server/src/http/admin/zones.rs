@@ -189,8 +189,13 @@ pub(crate) async fn put(
 #[utoipa::path(delete, path = "/admin/api/zones/{id}", tag = "admin", params(("id" = String, Path)), responses((status = 204)))]
 pub(crate) async fn delete(State(app): State<Arc<App>>, Operator(operator): Operator, Segment(id): Segment) -> Answered {
     let zone = path_id(&id)?;
-    let before = audited(&app.engine.zone(&zone).await?.settings);
+    let settings = app.engine.zone(&zone).await?.settings;
+    let (number, before) = (app.engine.zone_settings(&zone).await?.0, audited(&settings));
     app.engine.delete_zone(&zone, operator.audit("zone.delete", id, trail(None, before, Value::Null))).await?;
+    // Nobody is ever shown it again, so what is left of it where this fails does no harm.
+    if let Err(error) = app.ledger.delete_page(number).await {
+        tracing::warn!(number, error = crate::exit::chain(&error), "the waiting page of a deleted zone stays in the ledger");
+    }
     Ok(no_content())
 }
 

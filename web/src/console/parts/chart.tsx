@@ -96,7 +96,7 @@ function options(series: Series[], width: number, height: number, fine: boolean,
     height,
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
-    padding: [8, 8, 0, 0],
+    padding: [8, 24, 0, 0],
     scales: { x: { time: true, range: (plot, least, most) => padded(plot.data[0], least, most) }, y: { range: (_, __, most) => [0, Math.max(1, most) * 1.12] } },
     axes: [
       { ...axis, size: 28, grid: { show: false }, space: 84, values: (_, at) => at.map((one) => (Number.isFinite(one) ? clock(one) : "")) },

@@ -2,7 +2,7 @@
 //!
 //! The shop's backend is a client of the public API like any other shop's, over the same routes in process, with a service key of its own that is made
 //! at the start and kept in memory alone. Who visits is known by a cookie; the backend says to the API for whom it asks, and it alone confirms, after a
-//! payment. What it does beyond that as an operator (filling the shelf, giving rooms back) goes through the engine and into the audit log.
+//! payment. What it does beyond that as an operator (filling the shelf, taking purchases back) goes through the engine and into the audit log.
 //!
 //! A demo may stand on a public address, so everything in it is bounded: changes a second, the crowd's size and time, and one crowd at a time.
 
@@ -26,7 +26,7 @@ use crate::router;
 use api::Api;
 use bunho_journal::Audit;
 use crowd::Crowd;
-use housekeeping::Rooms;
+use housekeeping::Purchases;
 use pace::Pace;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub struct Demo {
     pace: Pace,
     /// The crowd that is here, if one is.
     crowd: Mutex<Option<Arc<Crowd>>>,
-    rooms: Rooms,
+    purchases: Purchases,
 }
 
 impl Demo {
@@ -58,7 +58,7 @@ impl Demo {
             app,
             pace: Pace::new(CHANGES_A_SECOND, CHANGES_AT_ONCE),
             crowd: Mutex::new(None),
-            rooms: Rooms::default(),
+            purchases: Purchases::default(),
         });
         tokio::spawn(housekeeping::run(demo.clone()));
         Ok(demo)

@@ -16,6 +16,7 @@ import { SignIn } from "./pages/signin.tsx";
 import { System } from "./pages/system.tsx";
 import { ZonePage } from "./pages/zone.tsx";
 import { Empty, Heading, Skeleton, Words } from "./parts/basic.tsx";
+import { Boundary } from "./parts/boundary.tsx";
 import { Dialog } from "./parts/dialog.tsx";
 import { paint, theme, THEMES, type Theme } from "./theme.ts";
 
@@ -45,7 +46,9 @@ export function App() {
       <Head />
       <Lost />
       <main id="main" class="main">
-        <Page />
+        <Boundary key={route.value.parts.slice(0, 2).join("/")}>
+          <Page />
+        </Boundary>
       </main>
       {now.is === "ended" && (
         <Dialog title={t("ended.title")} onClose={null}>

@@ -31,9 +31,8 @@ export function moment(at: Date, now: Date = new Date()): string {
   return at.toDateString() === now.toDateString() ? clock : `${formatter("day", { month: "short", day: "numeric" }).format(at)} ${clock}`;
 }
 
-/** A moment to the second, for logs. */
-export const stamp = (at: string): string =>
-  formatter("stamp", { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(new Date(at));
+/** A moment to the second, for logs: the same in every language, so that columns of them stand in order. */
+export const stamp = (at: string): string => toLocalInput(at).replace("T", " ");
 
 export const seconds = (at: Date): string => formatter("seconds", { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(at);
 

@@ -89,6 +89,11 @@ function Entry({ entry }: { entry: AuditEntry }) {
         <span class="soft">
           <Words text={entry.actor} />
         </span>
+        {entry.request_id !== null && (
+          <span class="soft small request">
+            {t("problem.request")} <code>{entry.request_id}</code>
+          </span>
+        )}
       </div>
       {made ? (
         <details>
@@ -101,11 +106,6 @@ function Entry({ entry }: { entry: AuditEntry }) {
       {changes.length === 0 && entry.detail !== null && entry.detail !== undefined && (
         <p class="small">
           <code class="json">{JSON.stringify(entry.detail).slice(0, 1_000)}</code>
-        </p>
-      )}
-      {entry.request_id !== null && (
-        <p class="soft small request">
-          {t("problem.request")} <code>{entry.request_id}</code>
         </p>
       )}
     </li>

@@ -34,9 +34,11 @@ export function OfferPage({ id, tab }: { id: string; tab: string }) {
           {t("nav.now")}
         </a>{" "}
         <Words text={data?.name ?? id} lines={3} />{" "}
-        <small class="soft id">
-          <Words text={id} />
-        </small>
+        {data !== undefined && data.name !== id && (
+          <small class="soft id">
+            <Words text={id} />
+          </small>
+        )}
       </Heading>
       <Tabs of={tabs} current={shown} label={t("offer.tabs")} />
       {data === undefined || stock === undefined ? (
@@ -78,7 +80,7 @@ function useStock(id: string, offer: Offer | undefined): Stock | undefined {
 }
 
 function Live({ offer, stock }: { offer: Offer; stock: Stock }) {
-  const from = new Date(Math.floor(Date.now() / 60_000) * 60_000 - 2 * 3_600_000).toISOString();
+  const from = new Date(Math.floor(Date.now() / 60_000) * 60_000 - 3_600_000).toISOString();
   const { data } = usePolled<{ points: SalesPoint[] }>(`${path("offers", offer.id)}/sales${query({ from })}`, 10_000);
   const points = data?.points ?? [];
   const at = points.map((point) => Date.parse(point.minute) / 1_000);

@@ -43,9 +43,11 @@ export function ZonePage({ id, tab }: { id: string; tab: string }) {
           {t("nav.now")}
         </a>{" "}
         <Words text={zone?.name ?? id} lines={3} />{" "}
-        <small class="soft id">
-          <Words text={id} />
-        </small>
+        {zone !== undefined && zone.name !== id && (
+          <small class="soft id">
+            <Words text={id} />
+          </small>
+        )}
       </Heading>
       <Tabs of={tabs} current={shown} label={t("zone.tabs")} />
       {zone === undefined || data === undefined ? (
@@ -116,6 +118,7 @@ function Live({ zone, live }: { zone: Zone; live: ZoneLive }) {
         <Chart title={t("zone.chart.left")} fine at={at} series={[{ name: t("zone.chart.left_name"), values: live.slots.map((slot) => slot.left), color: "soft", shape: "bars" }]} />
         <Chart
           title={t("zone.chart.eta")}
+          fine
           at={told}
           show={span}
           series={[

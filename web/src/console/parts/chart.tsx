@@ -79,7 +79,17 @@ export function Chart({ title, at, series, height = 190, show = count, fine = fa
   );
 }
 
+/** Half a step of room at both ends, so that first and last bars are whole; a single point stands in the middle of a minute. */
+function padded(at: ArrayLike<number> | undefined, least: number | null, most: number | null): [number, number] {
+  const now = Date.now() / 1_000;
+  const [from, to] = [least ?? now - 60, most ?? now];
+  const points = at?.length ?? 0;
+  const room = points > 1 && to > from ? (to - from) / (points - 1) / 2 : 30;
+  return [from - room, to + room];
+}
+
 function options(series: Series[], width: number, height: number, fine: boolean, show: (value: number) => string, point: (index: number | null) => void): uPlot.Options {
+  const clock = (at: number) => (fine ? seconds(new Date(at * 1_000)) : moment(new Date(at * 1_000)));
   const axis = { stroke: color("soft"), font: `11px ${color("font")}`, ticks: { show: false }, grid: { stroke: color("line"), width: 1 } };
   return {
     width: Math.max(width, 120),
@@ -87,10 +97,10 @@ function options(series: Series[], width: number, height: number, fine: boolean,
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
     padding: [8, 8, 0, 0],
-    scales: { x: { time: true }, y: { range: (_, __, most) => [0, Math.max(1, most) * 1.12] } },
+    scales: { x: { time: true, range: (plot, least, most) => padded(plot.data[0], least, most) }, y: { range: (_, __, most) => [0, Math.max(1, most) * 1.12] } },
     axes: [
-      { ...axis, grid: { show: false }, space: 70, values: (_, at) => at.map((one) => (fine ? seconds(new Date(one * 1_000)) : moment(new Date(one * 1_000)))) },
-      { ...axis, size: 52, space: 36, values: (_, at) => at.map((one) => (Number.isInteger(one) ? show(one) : "")) },
+      { ...axis, size: 28, grid: { show: false }, space: 84, values: (_, at) => at.map((one) => (Number.isFinite(one) ? clock(one) : "")) },
+      { ...axis, size: (_, values) => 14 + 6.2 * Math.max(2, ...values.map((text) => text.length)), space: 36, values: (_, at) => at.map((one) => (Number.isInteger(one) ? show(one) : "")) },
     ],
     series: [{}, ...series.map(drawn)],
     hooks: { setCursor: [(plot) => point(plot.cursor.idx ?? null)] },

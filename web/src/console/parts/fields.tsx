@@ -26,7 +26,7 @@ export function Fields(props: FieldsProps) {
       {groups.map((group) => {
         const inputs = props.fields.filter((field) => field.group === group).map((field) => <Input key={field.name} {...props} field={field} />);
         const title = t(`${props.of}.group.${group}` as Key);
-        // What is hardly ever touched is folded away, but for somebody who has touched it.
+        // What is hardly ever touched is folded away.
         if (group === "fine") {
           return (
             <details key={group} class="fieldset">
@@ -73,10 +73,10 @@ function Input({ of, field, typed, base, wrong, refused, set, ids, locked = fals
   const unit = field.kind === "number" ? field.unit : null;
   return (
     <div class={`field${changed ? " field-changed" : ""}${field.kind === "text" ? " field-wide" : ""}`}>
-      <label for={id}>
-        {label}
+      <div class="field-head">
+        <label for={id}>{label}</label>
         {changed && <span class="changed-mark">{t("form.changed")}</span>}
-      </label>
+      </div>
       {field.kind === "choice" ? (
         <select {...shared} value={text} onChange={typing}>
           {field.choices.map((choice) => (

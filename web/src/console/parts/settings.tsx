@@ -96,7 +96,6 @@ export function SettingsForm<View extends Revised>({ of, id, fields, view, words
       )}
       <Fields of={of} fields={fields} typed={values} base={before} wrong={wrong} refused={refused} set={set} ids={ids} locked={!allowed} />
       <Trouble of={problem} />
-      {done && <Note tone="good" text={t("form.done")} />}
       {allowed && (
         <div class="actions sticky">
           <button type="submit" class="button primary" disabled={!dirty || Object.keys(wrong).length > 0}>
@@ -106,6 +105,11 @@ export function SettingsForm<View extends Revised>({ of, id, fields, view, words
             {t("form.drop")}
           </button>
           {Object.keys(wrong).length > 0 && <span class="wrong">{t("form.wrong", { n: Object.keys(wrong).length })}</span>}
+          {done && !dirty && (
+            <span class="good" role="status">
+              {t("form.done")}
+            </span>
+          )}
           {Object.keys(wrong).length === 0 && changes.length > 0 && <span class="soft">{t("form.unsent", { n: changes.length })}</span>}
         </div>
       )}

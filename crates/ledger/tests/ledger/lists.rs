@@ -139,7 +139,7 @@ async fn pages_have_revisions_and_a_note_of_who_changed_them() {
     world.ledger.import_page(&PageRow { zone_number: 8, ..row }, START).await.expect("imported");
     world.ledger.delete_page(7).await.expect("forgotten");
     assert_eq!(world.ledger.page_revisions().await.expect("listed"), [(8, 3)]);
-    let noted = world.ledger.audit_log(&AuditFilter::default(), None, 10).await.expect("entries");
+    let noted = world.ledger.audit_log(None, AuditFilter::default(), 10).await.expect("entries");
     assert_eq!(noted.len(), 3, "each change once, and no refusal");
 }
 

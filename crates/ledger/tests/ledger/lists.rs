@@ -79,6 +79,9 @@ async fn lists_use_their_indexes() {
     check("SELECT status, count(*), sum(quantity) FROM claims WHERE offer_id = 'o' GROUP BY status", "(rowid>? AND rowid<?)").await;
     check("SELECT quantity FROM claims WHERE user_id = 'u'", "claims_user (user_id=?)").await;
     check("SELECT quantity FROM claim_rows WHERE place >= 1 AND place <= 9 ORDER BY place LIMIT 5", "(rowid>? AND rowid<?)").await;
+    let by_minute = "SELECT entered, waiting FROM zone_minutes WHERE minute >= 'm' ORDER BY minute, zone_id";
+    check(by_minute, "zone_minutes_minute (minute>?)").await;
+    check("SELECT user_id FROM standby WHERE id >= 'a' AND id <= 'b' AND id > 'c' ORDER BY id LIMIT 5", "(id>? AND id<?)").await;
 }
 
 async fn minutes_lie_between_their_bounds() {

@@ -7,6 +7,7 @@ use crate::auth::sessions::Sessions;
 use crate::auth::throttle::Throttle;
 use crate::auth::users::UserTokens;
 use crate::config::Config;
+use crate::http::admin::sales::Counted;
 use crate::http::edge::RequestIds;
 use crate::http::json::LARGE_BODIES_BYTES_MAX;
 use crate::http::wait::known::Pages;
@@ -71,6 +72,7 @@ pub struct App {
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
     pub(crate) live: Live,
+    pub(crate) sales: Counted,
     pub(crate) node: String,
     pub(crate) findings: Vec<String>,
     pub(crate) sessions: Sessions,
@@ -108,6 +110,7 @@ impl App {
             passwords: Passwords::default(),
             throttle: Throttle::default(),
             live: Live::default(),
+            sales: Counted::default(),
             node: parts.node,
             findings: parts.findings,
             sessions: parts.sessions,

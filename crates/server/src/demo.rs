@@ -2,7 +2,7 @@
 //!
 //! The shop's backend is a client of the public API like any other shop's, over the same routes in process, with a service key of its own that is made
 //! at the start and kept in memory alone. Who visits is known by a cookie; the backend says to the API for whom it asks, and it alone confirms, after a
-//! payment. What it does beyond that as an operator (filling the shelf, giving rooms back) goes through the engine and into the audit log.
+//! payment. What it does beyond that as an operator (filling the shelf, taking purchases back) goes through the engine and into the audit log.
 //!
 //! A demo may stand on a public address, so everything in it is bounded: changes a second, the crowd's size and time, and one crowd at a time.
 
@@ -21,12 +21,12 @@ pub(crate) use crowd::{bring as bring_crowd, call_off as call_off_crowd, look as
 pub(crate) use desk::{be_somebody_else, claim, claims, join_standby, leave_standby, pay, read_claim, read_standby, release};
 
 use crate::app::App;
-use crate::auth::keys::{Identity, Role};
+use crate::auth::keys::{Identity, Role, Who};
 use crate::router;
 use api::Api;
 use bunho_journal::Audit;
 use crowd::Crowd;
-use housekeeping::Rooms;
+use housekeeping::Purchases;
 use pace::Pace;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub struct Demo {
     pace: Pace,
     /// The crowd that is here, if one is.
     crowd: Mutex<Option<Arc<Crowd>>>,
-    rooms: Rooms,
+    purchases: Purchases,
 }
 
 impl Demo {
@@ -52,13 +52,13 @@ impl Demo {
     /// The system gives no randomness for the shop's key.
     pub fn open(app: Arc<App>) -> Result<Arc<Self>, getrandom::Error> {
         let key = visitor::random_hex()?;
-        app.keys.lend(&key, Identity { id: "demo".into(), role: Role::Service, name: "demo shop".into() });
+        app.keys.lend(&key, Identity { who: Who::Key, id: "demo".into(), role: Role::Service, name: "demo shop".into() });
         let demo = Arc::new(Self {
             api: Api::new(router::for_demo(app.clone()), &key),
             app,
             pace: Pace::new(CHANGES_A_SECOND, CHANGES_AT_ONCE),
             crowd: Mutex::new(None),
-            rooms: Rooms::default(),
+            purchases: Purchases::default(),
         });
         tokio::spawn(housekeeping::run(demo.clone()));
         Ok(demo)

@@ -27,6 +27,7 @@ export function Mine() {
           ))}
         </ul>
       )}
+      <p class="small soft">{t("mine_kept")}</p>
       <p class="who soft">
         {me.value === "" ? null : (
           <>

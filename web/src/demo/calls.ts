@@ -33,7 +33,7 @@ function add(line: Omit<CallLine, "id" | "times">): void {
   const same = (other: CallLine) => other.by === line.by && other.method === line.method && other.path === line.path && other.status === line.status;
   const at = line.method === "GET" || line.path === "/traffic/entry" ? lines.slice(0, AMONG).findIndex(same) : -1;
   const found = lines[at];
-  if (found) calls.value = lines.with(at, { ...found, ms: line.ms, times: found.times + 1 });
+  if (found) calls.value = lines.map((one) => (one === found ? { ...found, ms: line.ms, times: found.times + 1 } : one));
   else calls.value = [{ ...line, id: next++, times: 1 }, ...lines].slice(0, LINES_MAX);
 }
 

@@ -2,6 +2,7 @@
 import { batch, computed, signal } from "@preact/signals";
 import { claim, claims, leaveStandby, NoAnswer, Problem, randomKey, readStandby, standby, type Claim, type Standby } from "@bunho/client";
 import { ahead, away, recorded, shop } from "./calls.ts";
+import { goOut } from "./visit.ts";
 import { has, kept, t, type Key } from "./words.ts";
 
 export const mine = signal<Claim[]>([]);
@@ -31,6 +32,9 @@ export function sayProblem(offer: string, error: unknown): void {
   if (error instanceof NoAnswer) { say(offer, "problem_no_answer", false); return; }
   if (!(error instanceof Problem)) throw error;
   if (error.code === "limit_reached" && offer === "welcome-coupon") { say(offer, "problem_coupon_limit", false); return; }
+  // The page cannot know that a pass has ended, for the clock that counts is the server's.
+  if (error.code === "pass_invalid") { goOut("problem_pass_invalid"); return; }
+  if (error.code === "pass_required") { goOut("problem_pass_required"); return; }
   const key = `problem_${error.code}`;
   const fields = error.fields["errors"];
   const reasons = Array.isArray(fields) ? fields.map((field: { field: string; reason: string }) => `${field.field} ${field.reason}`).join("; ") : "";

@@ -49,7 +49,6 @@ export function Stay() {
         <div class="wares-text">
           <p class="price">{t("stay_price", { price: number(PRICE) })}</p>
           <StockBar key={offer} offer={offer} quantity="stay_left_of" label="beds" />
-          <p class="small soft">{t("stay_kept")}</p>
         </div>
       </div>
       <div class="card">

@@ -222,7 +222,7 @@ function start(): void {
   by("again").addEventListener("click", again);
   by("leave").addEventListener("click", () => void leaveLine());
   addEventListener("online", wake);
-  addEventListener("pageshow", wake);
+  addEventListener("pageshow", (event) => event.persisted && wake());
   addEventListener("offline", () => !ended && trouble("offline"));
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {

@@ -63,8 +63,8 @@ pub enum Changed {
 pub enum Totp<'a> {
     /// This secret, once a first code was given.
     Offered(&'a str),
-    /// The secret that was offered counts; its code of this step was taken.
-    On(i64),
+    /// The secret that was offered last counts, if it is this one; its code of this step was taken.
+    On(&'a str, i64),
     /// None are asked for.
     Off,
 }
@@ -190,7 +190,7 @@ impl Ledger {
     }
 
     /// Changes what codes have to do with an account, and notes it where `audit` says so. False: there is no such account, or, of
-    /// [`Totp::On`], nothing was offered.
+    /// [`Totp::On`], another one was offered, or none.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -202,11 +202,12 @@ impl Ledger {
             Totp::Offered(secret) => {
                 query("UPDATE accounts SET totp_pending = ? WHERE name = ? AND totp_secret IS NULL").bind(secret).bind(name)
             }
-            Totp::On(step) => query(
-                "UPDATE accounts SET totp_secret = totp_pending, totp_step = ? WHERE name = ? AND totp_secret IS NULL AND totp_pending IS NOT NULL",
+            Totp::On(secret, step) => query(
+                "UPDATE accounts SET totp_secret = totp_pending, totp_step = ? WHERE name = ? AND totp_secret IS NULL AND totp_pending = ?",
             )
             .bind(step)
-            .bind(name),
+            .bind(name)
+            .bind(secret),
             Totp::Off => query("UPDATE accounts SET totp_secret = NULL WHERE name = ? AND totp_secret IS NOT NULL").bind(name),
         };
         if change.execute(connection).await.map_err(&action)? == 0 {

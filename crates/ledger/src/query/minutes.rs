@@ -33,13 +33,13 @@ impl Ledger {
         rows.iter().map(minute).collect()
     }
 
-    /// All zones' minutes from `from` on, by zone and oldest first: of those zones that the last minutes were written of.
+    /// All zones' minutes from `from` on, oldest first.
     ///
     /// # Errors
     /// The database cannot be read.
     pub async fn minutes_since(&self, from: Millis) -> Result<Vec<ZoneMinute>, LedgerError> {
         let rows = query(
-            "SELECT zone_id, minute, entered, waiting, dropped, entry_limit FROM zone_minutes WHERE minute >= ? ORDER BY zone_id, minute",
+            "SELECT zone_id, minute, entered, waiting, dropped, entry_limit FROM zone_minutes WHERE minute >= ? ORDER BY minute, zone_id",
         )
         .bind(Timestamp::new(from).as_str())
         .fetch_all(&mut self.reader().await?.connection())

@@ -54,7 +54,7 @@ const UNITS: crate::sql::Text = crate::sql::Text {
 
 impl Ledger {
     /// Units of an offer from `from` up to but not including `to`, by the minute and by what became of them, oldest first. Reads all claims of
-    /// the offer, so whoever asks often remembers the answer.
+    /// the offer: whoever is asked often remembers the answer.
     ///
     /// # Errors
     /// The database cannot be read.

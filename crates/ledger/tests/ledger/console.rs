@@ -97,11 +97,12 @@ async fn codes_are_turned_on_used_once_and_turned_off() {
         let audit = audit("account.totp");
         ledger.set_totp("kim", totp, START, if noted { Some(&audit) } else { None }).await.expect("asked")
     };
-    assert!(!set(Totp::On(1), true).await, "nothing was offered");
+    assert!(!set(Totp::On("A", 1), true).await, "nothing was offered");
     assert!(!set(Totp::Off, true).await);
     assert!(set(Totp::Offered("A"), false).await && set(Totp::Offered("B"), false).await);
-    assert!(set(Totp::On(7), true).await);
-    assert!(!set(Totp::On(8), true).await && !set(Totp::Offered("C"), false).await, "they are on");
+    assert!(!set(Totp::On("A", 7), true).await, "another one was offered since");
+    assert!(set(Totp::On("B", 7), true).await);
+    assert!(!set(Totp::On("B", 8), true).await && !set(Totp::Offered("C"), false).await, "they are on");
     let kim = ledger.account("kim").await.expect("asked").expect("there");
     assert_eq!((kim.totp_secret.as_deref(), kim.totp_pending, kim.totp_step), (Some("B"), None, 7));
     for (step, taken) in [(7, false), (6, false), (8, true), (8, false), (10, true), (9, false)] {
@@ -111,7 +112,7 @@ async fn codes_are_turned_on_used_once_and_turned_off() {
     let off = AccountChange { drops_totp: true, ..change() };
     assert_eq!(ledger.change_account("kim", off, START, &audit("account.put")).await.expect("asked"), Changed::Done);
     assert_eq!(ledger.account("kim").await.expect("asked").expect("there").totp_secret, None);
-    assert!(set(Totp::Offered("D"), false).await && set(Totp::On(11), true).await && set(Totp::Off, true).await);
+    assert!(set(Totp::Offered("D"), false).await && set(Totp::On("D", 11), true).await && set(Totp::Off, true).await);
 }
 
 async fn sessions_end_with_what_they_stand_for() {
@@ -260,7 +261,7 @@ async fn minutes_of_all_zones_come_in_one_list() {
     world.happened((0..5).flat_map(|n| ["b", "a"].map(|zone| zoned(1, ZoneChange::Minute(minute(zone, n)))))).await;
     world.projected().await;
     let found = world.ledger.minutes_since(START.plus_seconds(180)).await.expect("minutes");
-    assert_eq!(found, [minute("a", 3), minute("a", 4), minute("b", 3), minute("b", 4)]);
+    assert_eq!(found, [minute("a", 3), minute("b", 3), minute("a", 4), minute("b", 4)]);
 }
 
 async fn the_audit_log_is_searched_by_actor_action_and_target() {

@@ -79,6 +79,9 @@ async fn lists_use_their_indexes() {
     check("SELECT status, count(*), sum(quantity) FROM claims WHERE offer_id = 'o' GROUP BY status", "(rowid>? AND rowid<?)").await;
     check("SELECT quantity FROM claims WHERE user_id = 'u'", "claims_user (user_id=?)").await;
     check("SELECT quantity FROM claim_rows WHERE place >= 1 AND place <= 9 ORDER BY place LIMIT 5", "(rowid>? AND rowid<?)").await;
+    let by_minute = "SELECT entered, waiting FROM zone_minutes WHERE minute >= 'm' ORDER BY minute, zone_id";
+    check(by_minute, "zone_minutes_minute (minute>?)").await;
+    check("SELECT user_id FROM standby WHERE id >= 'a' AND id <= 'b' AND id > 'c' ORDER BY id LIMIT 5", "(id>? AND id<?)").await;
 }
 
 async fn minutes_lie_between_their_bounds() {
@@ -139,7 +142,7 @@ async fn pages_have_revisions_and_a_note_of_who_changed_them() {
     world.ledger.import_page(&PageRow { zone_number: 8, ..row }, START).await.expect("imported");
     world.ledger.delete_page(7).await.expect("forgotten");
     assert_eq!(world.ledger.page_revisions().await.expect("listed"), [(8, 3)]);
-    let noted = world.ledger.audit_log(None, 10).await.expect("entries");
+    let noted = world.ledger.audit_log(None, AuditFilter::default(), 10).await.expect("entries");
     assert_eq!(noted.len(), 3, "each change once, and no refusal");
 }
 

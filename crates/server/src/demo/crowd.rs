@@ -44,6 +44,13 @@ pub(super) struct Crowd {
     gone: watch::Receiver<bool>,
 }
 
+/// A crowd that is about to come.
+struct Gathered {
+    crowd: Arc<Crowd>,
+    lives: Vec<Person>,
+    done: watch::Sender<bool>,
+}
+
 /// How many to bring.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,9 +82,9 @@ pub(crate) async fn bring(Extension(demo): Extension<Arc<Demo>>, Visitor(user): 
     if !SIZES.contains(&size) {
         return Err(Problem::field("size", format!("must be {} to {}", SIZES.start(), SIZES.end())));
     }
-    let (crowd, people, done) = gather(&demo, user.clone(), size)?;
-    let ahead = ahead_of(size);
-    tokio::spawn(run(demo.clone(), crowd.clone(), people, done));
+    let gathered = gather(&demo, user.clone(), size)?;
+    let (crowd, ahead) = (gathered.crowd.clone(), ahead_of(size));
+    tokio::spawn(run(demo.clone(), gathered));
     within(ANSWERED_WITHIN, || crowd.people[..ahead].iter().all(|person| person.load(Ordering::Relaxed) != Whereabouts::Coming as u8))
         .await;
     Ok(answer(StatusCode::CREATED, &Answer { crowd: Some(crowd.view(&user)) }))
@@ -102,7 +109,7 @@ pub(crate) async fn call_off(Extension(demo): Extension<Arc<Demo>>, Visitor(user
 }
 
 /// Takes the one place that there is for a crowd, and makes its people.
-fn gather(demo: &Arc<Demo>, by: UserId, size: u32) -> Result<(Arc<Crowd>, Vec<Person>, watch::Sender<bool>), Problem> {
+fn gather(demo: &Arc<Demo>, by: UserId, size: u32) -> Result<Gathered, Problem> {
     let mut place = demo.crowd.lock();
     if place.is_some() {
         return Err(Problem::new(&IN_USE).detail("There is a crowd already; the next one may come when it is gone"));
@@ -114,7 +121,7 @@ fn gather(demo: &Arc<Demo>, by: UserId, size: u32) -> Result<(Arc<Crowd>, Vec<Pe
     let crowd_id = demo.app.engine.nonce();
     let ahead = ahead_of(size);
     let (after, coming) = (size as usize - ahead, COMING + COMING_EACH * size);
-    let made = (0..size as usize).filter_map(|number| {
+    let people_made = (0..size as usize).filter_map(|number| {
         let comes_after = number.checked_sub(ahead).map_or(Duration::ZERO, |late| coming.mul_f64((late + 1) as f64 / after.max(1) as f64));
         Some(Person {
             demo: demo.clone(),
@@ -125,11 +132,11 @@ fn gather(demo: &Arc<Demo>, by: UserId, size: u32) -> Result<(Arc<Crowd>, Vec<Pe
             stop: stopped.clone(),
         })
     });
-    let made = made.collect();
+    let lives = people_made.collect();
     let ends_at = demo.app.engine.now().plus_ms(STAYS.as_millis() as i64);
     let crowd = Arc::new(Crowd { by, ends_at, people, stop, gone });
     *place = Some(crowd.clone());
-    Ok((crowd, made, done))
+    Ok(Gathered { crowd, lives, done })
 }
 
 /// Those who are there before whoever brought them.
@@ -138,9 +145,9 @@ fn ahead_of(size: u32) -> usize {
 }
 
 /// Lets them live until all are through, the time is up, it is called off or the server stops; then clears up, and the next crowd may come.
-async fn run(demo: Arc<Demo>, crowd: Arc<Crowd>, people: Vec<Person>, done: watch::Sender<bool>) {
+async fn run(demo: Arc<Demo>, Gathered { crowd, lives, done }: Gathered) {
     fill_shelf(&demo).await;
-    let mut lives: JoinSet<()> = people.into_iter().map(Person::live).collect();
+    let mut lives: JoinSet<()> = lives.into_iter().map(Person::live).collect();
     let mut stop = crowd.stop.subscribe();
     let mut shutdown = demo.app.shutdown.clone();
     tokio::select! {

@@ -3,7 +3,7 @@
 
 use super::Demo;
 use super::api::{Reply, name};
-use super::samples::{SOLD, STAYS};
+use super::samples::SOLD;
 use super::visitor::{Guest, Visitor};
 use crate::http::edge::{REQUEST_ID, id_of};
 use crate::http::json::{JsonBody, ok};
@@ -105,12 +105,8 @@ pub(crate) async fn pay(Extension(demo): Extension<Arc<Demo>>, Visitor(user): Vi
         Outcome::Fail => "release",
     };
     let reply = settle(&demo, &user, id, verb, body.headers()).await;
-    if reply.status.is_success() {
-        let settled = reply.json();
-        let is_stay = settled["offer"].as_str().is_some_and(|offer| STAYS.contains(&offer));
-        if matches!(outcome, Outcome::Succeed) && is_stay {
-            demo.rooms.booked(id);
-        }
+    if reply.status.is_success() && matches!(outcome, Outcome::Succeed) {
+        demo.purchases.paid(id);
     }
     passed_on(vec![reply])
 }

@@ -1,5 +1,5 @@
-//! Keeps the demo usable for whoever comes next: bookings are taken back after a while, since three weekends with ten beds are soon full; and the shelf
-//! is filled before a crowd comes.
+//! Keeps the demo usable for whoever comes next: what visitors have bought is taken back after a while, since three weekends with ten beds are soon full;
+//! and the shelf is filled before a crowd comes, or when everything is sold.
 
 use super::samples::{SHELF, SHOP_OFFER};
 use super::{Demo, audit};
@@ -10,42 +10,49 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a booking stands.
-const BOOKING_STANDS: Duration = Duration::from_secs(15 * 60);
+/// How long a purchase stands.
+const STANDS: Duration = Duration::from_secs(15 * 60);
 const EVERY: Duration = Duration::from_secs(5);
-/// Bookings that are remembered. At most thirty guests have beds at a time, so this is never reached.
-const BOOKINGS_MAX: usize = 1_000;
+/// How often it is looked whether the shelf is empty: long enough to see what sold out means.
+const DELIVERY_EVERY: Duration = Duration::from_secs(60);
+/// Purchases that are remembered. Of what there is, fewer can be bought within the time that one stands; the bound is for what an operator may change.
+const PURCHASES_MAX: usize = 10_000;
 
-/// Bookings of visitors, oldest first. One from before a restart stands until somebody takes it back by hand.
+/// What visitors have paid for, oldest first. What is from before a restart stands until somebody takes it back by hand.
 #[derive(Default)]
-pub(super) struct Rooms(Mutex<VecDeque<(Instant, ClaimId)>>);
+pub(super) struct Purchases(Mutex<VecDeque<(Instant, ClaimId)>>);
 
-impl Rooms {
-    /// Remembers a booking that was paid for. A second payment of the same one is no second booking.
-    pub(super) fn booked(&self, claim: ClaimId) {
-        let mut bookings = self.0.lock();
-        if bookings.len() < BOOKINGS_MAX && !bookings.iter().any(|(_, known)| *known == claim) {
-            bookings.push_back((Instant::now(), claim));
+impl Purchases {
+    /// Remembers what was paid for. A second payment of the same claim is no second purchase.
+    pub(super) fn paid(&self, claim: ClaimId) {
+        let mut purchases = self.0.lock();
+        if purchases.len() < PURCHASES_MAX && !purchases.iter().any(|(_, known)| *known == claim) {
+            purchases.push_back((Instant::now(), claim));
         }
     }
 
     fn due(&self, now: Instant) -> Option<ClaimId> {
-        let mut bookings = self.0.lock();
-        let due = bookings.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= BOOKING_STANDS);
-        if due { bookings.pop_front().map(|(_, claim)| claim) } else { None }
+        let mut purchases = self.0.lock();
+        let due = purchases.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= STANDS);
+        if due { purchases.pop_front().map(|(_, claim)| claim) } else { None }
     }
 }
 
-/// Takes bookings back until the server stops.
+/// Takes purchases back, and fills an empty shelf, until the server stops.
 pub(super) async fn run(demo: Arc<Demo>) {
     let mut shutdown = demo.app.shutdown.clone();
+    let mut delivered = Instant::now();
     loop {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
             _ = shutdown.wait_for(|stop| *stop) => return,
         }
-        while let Some(claim) = demo.rooms.due(Instant::now()) {
+        while let Some(claim) = demo.purchases.due(Instant::now()) {
             take_back(&demo, claim).await;
+        }
+        if delivered.elapsed() >= DELIVERY_EVERY {
+            delivered = Instant::now();
+            deliver(&demo).await;
         }
     }
 }
@@ -59,14 +66,24 @@ pub(super) async fn take_back(demo: &Demo, claim: ClaimId) {
     }
 }
 
-/// Fills the shelf.
+/// Fills the shelf if everything is sold and nothing can come back. With a crowd here it stays as it is: to find it empty is what they came for.
+async fn deliver(demo: &Demo) {
+    let is_quiet = demo.crowd.lock().is_none();
+    let Ok(id) = OfferId::parse(SHOP_OFFER) else { return };
+    let Ok((_, stock)) = demo.app.engine.offer(&id).await else { return };
+    if is_quiet && stock.remaining == 0 && stock.held == 0 {
+        fill_shelf(demo).await;
+    }
+}
+
+/// Puts as many pairs on the shelf as belong there; what came back from earlier purchases may be more.
 pub(super) async fn fill_shelf(demo: &Demo) {
     let Ok(id) = OfferId::parse(SHOP_OFFER) else { return };
     let Ok((_, stock)) = demo.app.engine.offer(&id).await else { return };
-    let missing = SHELF.saturating_sub(stock.remaining);
-    // Whoever stands by is served first, and comes before the crowd anyway.
-    if missing > 0
-        && let Err(error) = demo.app.engine.restock(&id, missing.into(), audit("offer.restock", SHOP_OFFER)).await
+    let delta = i64::from(SHELF) - i64::from(stock.remaining);
+    // Whoever stands by is served first, and comes before a crowd anyway.
+    if delta != 0
+        && let Err(error) = demo.app.engine.restock(&id, delta, audit("offer.restock", SHOP_OFFER)).await
     {
         tracing::warn!(%error, "the demo's shelf could not be filled");
     }
@@ -77,14 +94,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_booking_stands_for_a_while_and_is_known_once() {
-        let rooms = Rooms::default();
+    fn a_purchase_stands_for_a_while_and_is_known_once() {
+        let purchases = Purchases::default();
         let claim = ClaimId::new(1, 2, 3);
-        rooms.booked(claim);
-        rooms.booked(claim);
+        purchases.paid(claim);
+        purchases.paid(claim);
         let now = Instant::now();
-        assert_eq!(rooms.due(now), None);
-        assert_eq!(rooms.due(now + BOOKING_STANDS), Some(claim));
-        assert_eq!(rooms.due(now + BOOKING_STANDS), None);
+        assert_eq!(purchases.due(now), None);
+        assert_eq!(purchases.due(now + STANDS), Some(claim));
+        assert_eq!(purchases.due(now + STANDS), None);
     }
 }

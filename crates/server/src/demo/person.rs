@@ -138,8 +138,8 @@ impl Person {
             }
             None => None,
         };
-        // Whoever slipped away goes on the books when the crowd goes home; all others free their place at once.
-        if self.whereabouts() == Whereabouts::Silent {
+        // Whoever slipped away says nothing until the crowd goes home; all others free their place at once.
+        if self.is_silent() {
             let _ = self.stop.wait_for(|stop| *stop).await;
         }
         self.demo.api.traffic("leave", &json!({"zoneId": SHOP_ZONE, "token": token})).await;
@@ -234,12 +234,8 @@ impl Person {
         self.shown[self.number].store(whereabouts as u8, Ordering::Relaxed);
     }
 
-    fn whereabouts(&self) -> Whereabouts {
-        if self.shown[self.number].load(Ordering::Relaxed) == Whereabouts::Silent as u8 {
-            Whereabouts::Silent
-        } else {
-            Whereabouts::Waiting
-        }
+    fn is_silent(&self) -> bool {
+        self.shown[self.number].load(Ordering::Relaxed) == Whereabouts::Silent as u8
     }
 
     /// Lets time pass, or ends when the crowd goes home.

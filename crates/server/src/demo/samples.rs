@@ -15,7 +15,7 @@ pub(super) const SHOP_OFFER: &str = "demo-sneakers";
 /// Pairs on the shelf when a crowd comes.
 pub(super) const SHELF: u32 = 80;
 /// Weekends on the farm, ten guests each.
-pub(super) const STAYS: [&str; 3] = ["farm-stay", "farm-stay-2", "farm-stay-3"];
+const STAYS: [&str; 3] = ["farm-stay", "farm-stay-2", "farm-stay-3"];
 /// What a visitor of the demo may take units of.
 pub(super) const SOLD: [&str; 5] = [SHOP_OFFER, STAYS[0], STAYS[1], STAYS[2], "welcome-coupon"];
 

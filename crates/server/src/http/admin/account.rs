@@ -98,7 +98,7 @@ pub(crate) async fn turn_totp_on(State(app): State<Arc<App>>, Viewer(own): Viewe
     attempt(&app, &account)?;
     let step = totp::step(&secret, &code, unix_seconds()).ok_or_else(wrong_code)?;
     was_right(&app, &account);
-    set(app, own, account, Totp::On(step)).await
+    set(app, own, account, Some((secret, step))).await
 }
 
 /// Asks for no codes any more.
@@ -113,16 +113,18 @@ pub(crate) async fn turn_totp_off(State(app): State<Arc<App>>, Viewer(own): View
         return Err(wrong_code());
     }
     was_right(&app, &account);
-    set(app, own, account, Totp::Off).await
+    set(app, own, account, None).await
 }
 
-async fn set(app: Arc<App>, own: Administrator, account: AccountRow, totp: Totp<'static>) -> Answered {
-    let (on, before) = (matches!(totp, Totp::On(_)), audited(&account));
+/// On, with the secret and the step of its first code; or off.
+async fn set(app: Arc<App>, own: Administrator, account: AccountRow, on: Option<(String, i64)>) -> Answered {
+    let before = audited(&account);
     let mut after = before.clone();
-    after["totp"] = json!(on);
-    let action = if on { "account.totp_on" } else { "account.totp_off" };
+    after["totp"] = json!(on.is_some());
+    let action = if on.is_some() { "account.totp_on" } else { "account.totp_off" };
     let audit = own.audit(action, &*account.name, trail(None, before, after));
     to_the_end(async move {
+        let totp = on.as_ref().map_or(Totp::Off, |(secret, step)| Totp::On(secret, *step));
         let set = app.ledger.set_totp(&account.name, totp, now(), Some(&audit)).await.map_err(|error| Problem::unwritten(&error))?;
         app.accounts.reload(&app.ledger).await?;
         if set { Ok(no_content()) } else { Err(Problem::new(&NOT_FOUND)) }

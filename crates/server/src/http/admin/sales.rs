@@ -14,9 +14,11 @@ use crate::problem::{Answered, Problem};
 use axum::extract::State;
 use bunho_domain::claim::Status;
 use bunho_domain::time::Millis;
-use bunho_ledger::SoldUnits;
+use bunho_ledger::{Ledger, LedgerError, SoldUnits};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 const MINUTE_MS: i64 = 60_000;
@@ -68,8 +70,42 @@ pub(crate) async fn read(State(app): State<Arc<App>>, _: Viewer, Segment(id): Se
         return Err(Problem::field("from", format!("must be at most {POINTS_MAX} minutes before to, and not after it")));
     }
     caught_up(&app).await?;
-    let units = app.ledger.sold_units(number, from, to).await?;
+    let units = app.sales.of(&app.ledger, number, from, to).await?;
     Ok(ok(&Sales { points: filled(&units, from, points) }))
+}
+
+/// Counting reads every claim of an offer, so one count runs at a time, and is shown again for so long that counting takes a twentieth of
+/// the time at most: an offer of few claims is counted for each question, one of a million every few seconds however many look.
+#[derive(Debug, Default)]
+pub(crate) struct Counted(tokio::sync::Mutex<HashMap<(u32, i64, i64), Count>>);
+
+#[derive(Debug)]
+struct Count {
+    units: Arc<[SoldUnits]>,
+    shown_until: Instant,
+}
+
+/// One counting in so many of its durations.
+const SHOWN_TIMES: u32 = 20;
+/// Counts that are remembered at most; each is 1,440 minutes of a few rows of 32 bytes.
+const REMEMBERED_MAX: usize = 32;
+
+impl Counted {
+    async fn of(&self, ledger: &Ledger, offer: u32, from: Millis, to: Millis) -> Result<Arc<[SoldUnits]>, LedgerError> {
+        let key = (offer, from.0, to.0);
+        let mut counts = self.0.lock().await;
+        let began = Instant::now();
+        counts.retain(|_, count| count.shown_until > began);
+        if let Some(count) = counts.get(&key) {
+            return Ok(count.units.clone());
+        }
+        let units: Arc<[SoldUnits]> = ledger.sold_units(offer, from, to).await?.into();
+        let now = Instant::now();
+        if counts.len() < REMEMBERED_MAX {
+            counts.insert(key, Count { units: units.clone(), shown_until: now + (now - began) * SHOWN_TIMES });
+        }
+        Ok(units)
+    }
 }
 
 fn filled(units: &[SoldUnits], from: Millis, points: i64) -> Vec<SalesPoint> {

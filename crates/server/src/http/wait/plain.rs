@@ -97,7 +97,7 @@ impl Visit<'_> {
         let filled = Filled {
             state,
             rank: Some(place.rank),
-            behind: Some(place.behind),
+            behind: Some(place.behind).filter(|behind| *behind > 0),
             remaining,
             span: seconds.map(|seconds| self.span(seconds)),
             message: zone.message.as_deref(),
@@ -105,7 +105,7 @@ impl Visit<'_> {
             renews: true,
             ..self.blank()
         };
-        refreshed(self.page(&filled, StatusCode::OK), seconds_up(place.polling_ms).max(REFRESH_SECONDS_MIN))
+        self.refreshed(self.page(&filled, StatusCode::OK), seconds_up(place.polling_ms))
     }
 
     fn admitted(self, entry: &Entry, admission: Admission) -> Response {
@@ -133,10 +133,8 @@ impl Visit<'_> {
 
     /// Cannot be said now; asks again by itself.
     fn busy(self, problem: &Problem, seconds: u32) -> Response {
-        refreshed(
-            self.page(&Filled { state: "recovering", renews: true, ..self.blank() }, problem.status()),
-            seconds.max(REFRESH_SECONDS_MIN),
-        )
+        let filled = Filled { state: "recovering", renews: true, ..self.blank() };
+        self.refreshed(self.page(&filled, problem.status()), seconds)
     }
 
     fn blank(self) -> Filled<'static> {
@@ -165,6 +163,14 @@ impl Visit<'_> {
             Ok(location) => (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response(),
             Err(_) => self.page(&Filled { state: "in", ..self.blank() }, StatusCode::OK),
         }
+    }
+
+    /// Has the page asked for again, by the address that says all that must not get lost.
+    fn refreshed(self, mut response: Response, seconds: u32) -> Response {
+        if let Ok(refresh) = HeaderValue::from_str(&format!("{};url={}", seconds.max(REFRESH_SECONDS_MIN), self.action())) {
+            response.headers_mut().insert(REFRESH, refresh);
+        }
+        response
     }
 
     fn with_ticket(self, response: Response, ticket: &str, seconds: i64) -> Response {
@@ -196,9 +202,4 @@ impl Visit<'_> {
         let text = self.found.page.texts(self.language).remove(key).unwrap_or_default();
         text.replace("{h}", &grouped(u32::try_from(hours).unwrap_or(u32::MAX))).replace("{n}", &rest.to_string())
     }
-}
-
-fn refreshed(mut response: Response, seconds: u32) -> Response {
-    response.headers_mut().insert(REFRESH, seconds.into());
-    response
 }

@@ -79,6 +79,25 @@ async fn a_zones_page_is_edited_as_a_zone_is() {
 }
 
 #[tokio::test]
+async fn what_another_node_changes_is_followed_and_what_cannot_be_used_is_left_out() {
+    let rig = rig().await;
+    gate(&rig).await;
+    assert!(rig.browse("GET /wait/gate", &[]).await.2.contains("<title>Gate</title>"));
+    let gate = bunho_domain::ids::ZoneId::parse("gate").expect("an id");
+    let (number, _) = rig.app.engine.zone_settings(&gate).await.expect("a zone");
+    let audit = || Audit { actor: "other".into(), action: "zone.page.put".into(), target: "gate".into(), detail: None, request_id: None };
+    for (json, title) in [("{\"title\":{\"en\":\"Elsewhere\"}}", "Elsewhere"), ("{\"from\": \"a later release\"}", "Gate")] {
+        rig.app.ledger.put_page((number, &gate), json, None, Millis(0), &audit()).await.expect("written").expect("no conflict");
+        rig.app.pages.follow(&rig.app.ledger).await.expect("followed");
+        let (_, _, html) = rig.browse("GET /wait/gate", &[]).await;
+        assert!(html.contains(&format!("<title>{title}</title>")), "{title}: {html}");
+    }
+    rig.app.ledger.delete_page(number).await.expect("deleted");
+    rig.app.pages.follow(&rig.app.ledger).await.expect("followed");
+    assert_eq!(rig.admin(&format!("GET {PAGE}"), None).await.body["revision"], 0);
+}
+
+#[tokio::test]
 async fn the_page_says_what_it_may_run_and_escapes_what_operators_write() {
     let rig = rig().await;
     let hostile = "</script><script>alert(1)</script><!-- \"'&\u{202e}🙂";
@@ -160,7 +179,9 @@ async fn without_a_script_one_waits_leaves_joins_again_and_enters() {
     let (_, headers, html) =
         rig.browse("GET /wait/gate?plain=1&lang=ko&return_to=%2Fshop%3Fa%3D1", &[("x-forwarded-proto", "https")]).await;
     assert!(html.contains("내 순번") && html.contains("<strong id=\"big\">1</strong>") && !html.contains("<script"), "{html}");
-    assert!(headers["refresh"].to_str().expect("ASCII").parse::<u32>().expect("seconds") >= 2);
+    let (seconds, address) = headers["refresh"].to_str().expect("ASCII").split_once(";url=").expect("an address");
+    assert!(seconds.parse::<u32>().expect("seconds") >= 2);
+    assert_eq!(address, "/wait/gate?plain=1&return_to=%2Fshop%3Fa%3D1&lang=ko");
     let set = headers["set-cookie"].to_str().expect("ASCII");
     assert!(set.contains("Path=/wait/gate; SameSite=Lax") && set.ends_with("; Secure"), "{set}");
     let cookie = cookies(&headers);

@@ -100,7 +100,8 @@ function options(series: Series[], width: number, height: number, fine: boolean,
     scales: { x: { time: true, range: (plot, least, most) => padded(plot.data[0], least, most) }, y: { range: (_, __, most) => [0, Math.max(1, most) * 1.12] } },
     axes: [
       { ...axis, size: 28, grid: { show: false }, space: 84, values: (_, at) => at.map((one) => (Number.isFinite(one) ? clock(one) : "")) },
-      { ...axis, size: (_, values) => 14 + 6.2 * Math.max(2, ...values.map((text) => text.length)), space: 36, values: (_, at) => at.map((one) => (Number.isInteger(one) ? show(one) : "")) },
+      // At first uPlot has no values, whatever its types say.
+      { ...axis, size: (_, values: string[] | null) => 14 + 6.2 * Math.max(2, ...(values ?? []).map((text) => text.length)), space: 36, values: (_, at) => at.map((one) => (Number.isInteger(one) ? show(one) : "")) },
     ],
     series: [{}, ...series.map(drawn)],
     hooks: { setCursor: [(plot) => point(plot.cursor.idx ?? null)] },

@@ -31,6 +31,8 @@ test("two operators at once: what the other one did is shown, and both changes c
   await two.page.getByRole("dialog").getByRole("button", { name: "Apply" }).click();
   await seen(two.page, "Changed.");
 
+  // A window that is pulled narrower takes no dialog away.
+  await one.page.setViewportSize({ width: 800, height: 900 });
   await one.page.getByRole("dialog").getByRole("button", { name: "Apply" }).click();
   await one.page.getByRole("heading", { name: "Two changes at once" }).waitFor();
   const dialog = one.page.getByRole("dialog");

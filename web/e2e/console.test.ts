@@ -59,7 +59,7 @@ test("the first zone and the first offer are made in their forms", async () => {
   await context.close();
 });
 
-test("with 200 waiting: a limit is changed after reading what it will do, the chart moves, the line is paused and resumed, the change undone", async () => {
+test("with 200 waiting: a limit is changed after reading what it will do, the chart moves, the line is paused and resumed, the change undone", { timeout: 150_000 }, async () => {
   const crowd = await Crowd.come(server, "checkout", 200);
   const { context, page, problems } = await operator(server, { viewport: { width: 1440, height: 1000 } });
   await go(server, page, "#/");

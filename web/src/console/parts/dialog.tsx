@@ -4,6 +4,7 @@ import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { t } from "../language.ts";
 import type { Sentence } from "../words/zone.ts";
 import { Trouble } from "./basic.tsx";
+import { dialogs } from "./wide.ts";
 
 export function Dialog({ title, onClose, children, wide = false }: { title: string; onClose: (() => void) | null; children: ComponentChildren; wide?: boolean }) {
   const dialog = useRef<HTMLDialogElement>(null);
@@ -12,7 +13,9 @@ export function Dialog({ title, onClose, children, wide = false }: { title: stri
     const element = dialog.current;
     const before = document.activeElement;
     element?.showModal();
+    dialogs.value += 1;
     return () => {
+      dialogs.value -= 1;
       element?.close();
       if (before instanceof HTMLElement && before.isConnected) before.focus();
     };

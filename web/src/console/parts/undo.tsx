@@ -1,5 +1,5 @@
 // Takes the last change back, where something does.
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { admin, path } from "../data/api.ts";
 import { usePolled } from "../data/poll.ts";
 import type { Settings } from "../data/fields.ts";
@@ -24,6 +24,7 @@ interface UndoProps {
 export function UndoButton({ of, id, revision, said, put, onDone }: UndoProps) {
   const [open, setOpen] = useState<{ undo: Undo; revision: number }>();
   const { data, refresh } = usePolled<{ entries: AuditEntry[] }>(`audit?target=${encodeURIComponent(id)}&limit=20`, 10_000);
+  useEffect(() => refresh(), [revision]);
   const undo = undoOf(of, id, data?.entries ?? []);
   if (undo === null) return null;
   const act = async (what: Undo, from: number) => {

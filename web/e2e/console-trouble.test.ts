@@ -35,6 +35,7 @@ test("two operators at once: what the other one did is shown, and both changes c
   await one.page.setViewportSize({ width: 800, height: 900 });
   await one.page.getByRole("dialog").getByRole("button", { name: "Apply" }).click();
   await one.page.getByRole("heading", { name: "Two changes at once" }).waitFor();
+  await one.page.setViewportSize(WIDE.viewport);
   const dialog = one.page.getByRole("dialog");
   const limit = dialog.getByRole("group", { name: "Limit per minute" });
   expect(await limit.innerText()).toMatch(/300[\s\S]*900[\s\S]*600/);

@@ -2,15 +2,20 @@
 // pulled narrower, must not take away what somebody is about to confirm.
 import { effect, signal } from "@preact/signals";
 
-export const wide = signal(false);
 /** Dialogs that are open. */
 export const dialogs = signal(0);
 
 const query = window.matchMedia("(min-width: 1280px)");
 const room = signal(query.matches);
+export const wide = signal(query.matches);
+
+/** One dialog may follow another at once. */
+const BETWEEN_DIALOGS_MS = 300;
 query.addEventListener("change", () => (room.value = query.matches));
 
 effect(() => {
   const has = room.value;
-  if (dialogs.value === 0) wide.value = has;
+  if (dialogs.value > 0) return;
+  const timer = setTimeout(() => (wide.value = has), BETWEEN_DIALOGS_MS);
+  return () => clearTimeout(timer);
 });

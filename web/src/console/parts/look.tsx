@@ -219,7 +219,7 @@ function Preview({ id, look, message }: { id: string; look: Draft; message: stri
   const [tale, setTale] = useState<string>("en");
   const [ready, setReady] = useState(0);
   useEffect(() => {
-    frame.current?.contentWindow?.postMessage({ bunho: "preview", page: { ...look, message }, state, lang: tale }, window.location.origin);
+    frame.current?.contentWindow?.postMessage({ bunho: "preview", page: look, message, state, lang: tale }, window.location.origin);
   }, [look, state, tale, ready, message]);
   return (
     <Panel

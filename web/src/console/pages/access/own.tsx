@@ -71,7 +71,7 @@ export function Totp({ on }: { on: boolean }) {
   };
   return (
     <Panel title={t("totp.title")}>
-      <p>{t(on ? "totp.on" : "totp.off")}</p>
+      {offered === undefined && <p>{t(on ? "totp.on" : "totp.off")}</p>}
       {!on && offered === undefined && (
         <div class="actions">
           <button type="button" class="button primary" onClick={() => run(begin)}>

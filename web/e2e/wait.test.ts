@@ -172,21 +172,21 @@ test("whoever looks at the page again is told at once", async () => {
 });
 
 test("the last stretch is told on a stream, and polled for where there is none", async () => {
-  const id = await zone(server, { entry_limit_per_minute: 60 });
-  // A minute's worth has gone in, so whoever comes now is within seconds of it.
-  await fill(server, id);
   for (const streams of [true, false]) {
+    // All of a window's worth has gone in, so whoever comes now is within seconds of it.
+    const id = await zone(server, { entry_limit_per_minute: 10, window_seconds: 10 });
+    await fill(server, id);
     const { context, page } = await visitor();
     const paths: string[] = [];
     page.on("request", (request) => paths.push(new URL(request.url()).pathname));
     if (!streams) await context.route("**/traffic/stream?*", (route) => route.fulfill({ status: 503 }));
     await page.goto(address(id));
-    await until("in", async () => (await state(page)) === "in", 70_000);
+    await until("in", async () => (await state(page)) === "in", 40_000);
     expect(paths.includes("/traffic/stream")).toBe(true);
     if (!streams) expect(paths.filter((path) => path === "/traffic/stream").length).toBeLessThanOrEqual(2);
     await context.close();
   }
-}, 180_000);
+}, 120_000);
 
 test("the states of a line: paused, closed, and on again", async () => {
   const id = await zone(server);

@@ -24,7 +24,7 @@ build: web
 # The pages, which the next build of the server takes in. Made anew only where something in web/ is newer.
 web: web/dist/app/manifest.json
 
-web/dist/app/manifest.json: web/node_modules/.package-lock.json $(shell find web/src web/client -type f -not -path '*/node_modules/*') web/vite.config.ts web/tsconfig.json
+web/dist/app/manifest.json: web/node_modules/.package-lock.json $(shell find web/src web/client -type f -not -path '*/node_modules/*' -not -path '*/dist/*') web/vite.config.ts web/tsconfig.json
 	cd web && npm run --silent build
 
 web/node_modules/.package-lock.json: web/package.json web/package-lock.json web/.npmrc
@@ -61,10 +61,10 @@ deny:
 unit:
 	cargo test --workspace --all-features --locked
 
-# Types, style and logic of the pages, then each of them in a real browser against the real program.
+# Types, style and logic of the pages, then each of them in a real browser against the real program: the one that `unit` has built.
 pages: web
-	cd web && npm run --silent check && npm run --silent test
-	cargo build --locked --bin bunho
+	cd web && npm run --silent check && npm run --silent test && npm run --silent size -w @bunho/client
+	cargo build --workspace --all-features --locked --bin bunho
 	cd web && npm run --silent e2e
 
 # JMeter comes from Maven within seconds. k6 is compiled, which takes minutes: played where it is there already, or where it is asked for.

@@ -5,7 +5,7 @@
 #   scripts/setup.sh cluster    what make cluster needs
 #   scripts/setup.sh node       looks whether Node.js can build the pages
 #
-# Redis, Kafka's Java, PostgreSQL, MariaDB and nginx are programs to start, not services: scripts/cluster and the tests start each on loopback, on
+# Redis, Kafka's Java, PostgreSQL, MariaDB and the proxies are programs to start, not services: scripts/cluster and the tests start each on loopback, on
 # data of its own, and stop it by its process id. So what is installed here is kept from starting, now and at the next boot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,8 +31,11 @@ has shellcheck || need+=(shellcheck)                                     # the s
 has chromium || need+=(chromium)                                         # pages are tried in a real browser
 fc-list 2>/dev/null | grep -q 'Noto Sans CJK' || need+=(fonts-noto-cjk fontconfig) # in which Korean has letters
 has nginx || { need+=(nginx-light); services+=(nginx); }
-has java || need+=(default-jre-headless)
-has mvn || need+=(maven)                                                 # fetches the jars of Kafka and JMeter
+has haproxy || { need+=(haproxy); services+=(haproxy); }                 # deploy/kit is run with every proxy that can be had here
+has caddy || { need+=(caddy); services+=(caddy); }
+has php || need+=(php-cli)                                               # deploy/verify
+{ has java && has javac; } || need+=(default-jdk-headless)
+has mvn || need+=(maven)                                                 # fetches the jars of Kafka, JMeter and deploy/verify
 has_postgres || { need+=(postgresql); services+=(postgresql); }
 { has mariadbd && has mariadb-install-db; } || { need+=(mariadb-server); services+=(mariadb); }
 

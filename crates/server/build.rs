@@ -24,7 +24,9 @@ fn main() {
     let dist = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../web/dist");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={}", dist.display());
-    let code = table(&dist);
+    let strings = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../web/src/wait/strings");
+    println!("cargo::rerun-if-changed={}", strings.display());
+    let code = table(&dist) + &languages(&strings);
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     fs::write(out.join("assets.rs"), code).expect("OUT_DIR can be written");
 }
@@ -41,7 +43,7 @@ fn table(dist: &Path) -> String {
                 .expect("a String grows");
         }
     }
-    for path in listed(&app) {
+    for path in listed(&app, &["js", "css", "svg"]) {
         let name = path.file_name().and_then(|name| name.to_str()).expect("Vite writes plain names");
         let with = |ending: &str| PathBuf::from(format!("{}{ending}", path.display()));
         writeln!(
@@ -71,18 +73,28 @@ fn table(dist: &Path) -> String {
     code
 }
 
+/// A constant with the waiting page's texts in each language: one file, one language.
+fn languages(folder: &Path) -> String {
+    let mut code = String::from("pub(crate) static WAIT_STRINGS: &[(&str, &str)] = &[\n");
+    for path in listed(folder, &["json"]) {
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("languages have plain names");
+        writeln!(code, "    ({name:?}, include_str!({path:?})),").expect("a String grows");
+    }
+    code + "];\n"
+}
+
 fn manifest(folder: &Path) -> Vec<Chunk> {
     let Ok(text) = fs::read(folder.join("manifest.json")) else { return Vec::new() };
     let chunks: BTreeMap<String, Chunk> = serde_json::from_slice(&text).expect("Vite writes a manifest");
     chunks.into_values().collect()
 }
 
-/// Scripts, styles and pictures, in one order everywhere.
-fn listed(folder: &Path) -> Vec<PathBuf> {
+/// Files with one of these endings, in one order everywhere.
+fn listed(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     let Ok(found) = fs::read_dir(folder) else { return Vec::new() };
     let mut paths: Vec<PathBuf> = found
         .map(|entry| entry.expect("the folder can be read").path())
-        .filter(|path| path.extension().is_some_and(|ending| ["js", "css", "svg"].iter().any(|known| ending == *known)))
+        .filter(|path| path.extension().is_some_and(|ending| endings.iter().any(|known| ending == *known)))
         .collect();
     paths.sort();
     paths

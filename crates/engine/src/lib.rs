@@ -203,6 +203,11 @@ delegate_ready! {
     /// # Errors
     /// [`EngineError::UnknownZone`].
     async fn zone_generation(&self, zone: &ZoneId) -> Result<(u32, u32), EngineError>;
+    /// A zone's number and settings, without asking how its line stands.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownZone`].
+    async fn zone_settings(&self, zone: &ZoneId) -> Result<(u32, Arc<ZoneSettings>), EngineError>;
     /// The zone whose pass an offer wants.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! orders in SQL are held against the answers.
 
 use crate::cli::{DatabaseName, RunArgs};
+use crate::counted;
 use crate::database::{Database, Kind};
 use crate::drive::{Course, Crowd, drive};
 use crate::job::Job;
@@ -36,6 +37,8 @@ pub struct Cell {
     pub course: Course,
     /// Processor seconds of the database. None: it is somebody else's.
     pub database_cpu: Option<f64>,
+    /// Round trips to SQL and to Redis. None: nobody counted them.
+    pub trips: [Option<u64>; 2],
     /// Units in SQL.
     pub units: u64,
     /// Units in SQL or in answers, beyond what there was.
@@ -97,12 +100,17 @@ pub async fn run(
             "{name} does not answer where it was said to be ({error}); scripts/cluster/sql.sh start {name} DIR PORT starts one"
         ))
     })?;
+    fitting(&maker).await?;
+    let redis = if strategy.uses_redis() && !strategy.is_bunho() { services.redis()? } else { String::new() };
+    if args.redis.is_some() && !redis.is_empty() {
+        alone(&redis).await?;
+    }
     let name = format!("lab_{run}");
     maker.execute(&format!("CREATE DATABASE {name}"), &[]).await.map_err(sql)?;
     let mut job = Job {
         strategy: strategy.facts().name.into(),
         sql: with_database(&base, &name),
-        redis: if strategy.uses_redis() && !strategy.is_bunho() { services.redis()? } else { String::new() },
+        redis,
         prefix: format!("lab:{run}:"),
         brokers: if strategy.uses_kafka() { services.kafka()? } else { String::new() },
         topic: format!("lab-{run}"),
@@ -118,6 +126,44 @@ pub async fn run(
     maker.close().await;
     forget(&job).await;
     measured
+}
+
+/// Whether a database is new enough for what is asked of it.
+async fn fitting(database: &Database) -> Result<(), Failure> {
+    let (text, least, needs) = match database.kind {
+        Kind::Postgres => ("SELECT CAST(current_setting('server_version_num') AS BIGINT) / 10000", 12, "PostgreSQL 12"),
+        // MariaDB counts from 10; MySQL 8 is what it calls itself.
+        Kind::Mariadb => (
+            "SELECT CAST(SUBSTRING_INDEX(VERSION(), '.', 1) AS SIGNED) * 100 + CAST(SUBSTRING_INDEX(SUBSTRING_INDEX(VERSION(), '.', 2), '.', -1) AS SIGNED)",
+            800,
+            "MariaDB 10.6 or MySQL 8",
+        ),
+    };
+    let [version] = database.row::<1>(text, &[]).await.map_err(sql)?;
+    if version >= least && !(1_000..1_006).contains(&version) {
+        return Ok(());
+    }
+    let name = database.kind.name();
+    Err(Failure::unreachable(format_args!(
+        "{name} there is too old (SKIP LOCKED and more need {needs}); scripts/cluster/sql.sh start {name} DIR PORT starts one"
+    )))
+}
+
+/// Whether a Redis is one that the strategies can use: several keys in one script need a Redis that is not one of many.
+async fn alone(url: &str) -> Result<(), Failure> {
+    let asked = async {
+        let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+        redis::cmd("INFO").arg("cluster").query_async::<String>(&mut connection).await
+    };
+    match asked.await {
+        Ok(text) if text.contains("cluster_enabled:1") => Err(Failure::usage(format_args!(
+            "--redis {url} is a node of a Redis Cluster, and these strategies use a Redis of their own; without --redis the lab starts one"
+        ))),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::unreachable(format_args!(
+            "Redis does not answer where it was said to be ({error}); redis-server --port PORT --appendonly yes starts one"
+        ))),
+    }
 }
 
 async fn measure(
@@ -142,17 +188,30 @@ async fn measure(
         }
     }
     let before = services.database_cpu(plan.database);
-    let crowd = Crowd { users: args.users, attempts: args.attempts, quantity: args.quantity, tasks: args.tasks.into(), seed: args.seed };
+    let counted = counted::before(plan, services, job).await;
+    let crowd = Crowd {
+        users: args.users,
+        attempts: args.attempts,
+        quantity: args.quantity,
+        tasks: args.tasks.into(),
+        seed: args.seed,
+        deaths: args.deaths,
+    };
     let course = drive(&crowd, job, plan, services, node.as_mut(), program, stop).await?;
     let orders = settled(job, plan.strategy, &course).await?;
     let after = services.database_cpu(plan.database);
+    let trips = match &counted {
+        Some(counted) => counted.since().await,
+        None => [Some(course.trips.sql), Some(course.trips.redis)],
+    };
     drop(node);
     let units: u64 = orders.values().sum();
     Ok(Cell {
         strategy: plan.strategy,
         database: Kind::of(&job.sql).name(),
-        killed: plan.kill.filter(|_| course.struck),
+        killed: plan.kill.filter(|_| course.deaths > 0),
         database_cpu: before.zip(after).map(|(before, after)| after - before),
+        trips,
         units,
         oversold: units.max(course.accepted.len() as u64).saturating_sub(args.quantity.into()),
         lost: course.accepted.keys().filter(|user| !orders.contains_key(user)).count() as u64,

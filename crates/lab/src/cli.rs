@@ -90,6 +90,9 @@ pub struct RunArgs {
     /// After each plain run, runs in which this dies in the middle
     #[arg(long, value_enum)]
     pub kill: Option<Kill>,
+    /// How often the process or Redis dies in such a run; what comes back empty, and the broker, die once
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub deaths: u32,
     /// Writes lab.md, lab.json and lab.html into this folder
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

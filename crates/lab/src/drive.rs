@@ -19,6 +19,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// How long a service that was killed is away.
 const OUTAGE: Duration = Duration::from_secs(1);
+/// Something dies within so long after it is due: longer than most strategies work on one attempt.
+const MOMENT_US: u64 = 5_000;
 /// A user who met an error does not come back at once, or a crowd would be used up by one outage.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 /// Answer times beyond this are all the same.
@@ -37,8 +39,10 @@ pub struct Crowd {
     pub quantity: u32,
     /// Attempts under way at a time.
     pub tasks: usize,
-    /// Seed of their order.
+    /// Seed of their order, and of the moments at which something dies.
     pub seed: u64,
+    /// How often something dies that comes back as it was.
+    pub deaths: u32,
 }
 
 /// What happened, as the users saw it.
@@ -58,8 +62,8 @@ pub struct Course {
     pub latency_us: Histogram<u64>,
     /// Round trips, those of the drain included.
     pub trips: Trips,
-    /// Whether what should die has died.
-    pub struck: bool,
+    /// How often what should die has died.
+    pub deaths: u32,
     /// Whether the run was cut.
     pub cut: bool,
 }
@@ -73,6 +77,14 @@ impl Course {
 }
 
 impl Crowd {
+    /// How often something dies: where it comes back as it was, often enough to hit what has a small window.
+    const fn deaths(&self, victim: Victim) -> u32 {
+        match victim {
+            Victim::Process | Victim::Redis => self.deaths,
+            Victim::RedisData | Victim::Broker => 1,
+        }
+    }
+
     /// Each attempt's user: everybody about equally often, in a random order.
     fn order(&self) -> Vec<i64> {
         let mut users: Vec<i64> = (0..self.attempts).map(|attempt| i64::from(attempt % self.users) + 1).collect();
@@ -85,7 +97,8 @@ impl Crowd {
     }
 }
 
-/// Sends the crowd through a worker; kills what the plan says when half of what can be had was given.
+/// Sends the crowd through a worker; kills what the plan says, at even distances in what can be had and each time after a moment that the seed decides:
+/// always at an answer would be always at the same line of the next attempt.
 ///
 /// # Errors
 /// A worker does not start or ends by itself, or what was killed does not come back.
@@ -99,7 +112,7 @@ pub async fn drive(
     stop: &AtomicBool,
 ) -> Result<Course, Failure> {
     let mut run = Run::new(crowd, Worker::start(program, job).await?);
-    let half = u64::from(crowd.quantity.min(crowd.users)).div_ceil(2);
+    let mut moments = Random::new(crowd.seed);
     let began = Instant::now();
     loop {
         run.send().await?;
@@ -111,9 +124,12 @@ pub async fn drive(
             run.course.cut = true;
             run.waiting.clear();
         }
-        let due = run.course.yes() >= half || run.answered >= u64::from(crowd.attempts) / 2;
-        let Some(victim) = plan.kill.filter(|_| due && !run.course.struck) else { continue };
-        run.course.struck = true;
+        let deaths = plan.kill.map_or(0, |victim| crowd.deaths(victim));
+        let part = |of: u32| (u64::from(of) * u64::from(run.course.deaths + 1)).div_ceil(u64::from(deaths) + 1);
+        let due = run.course.yes() >= part(crowd.quantity.min(crowd.users)) || run.answered >= part(crowd.attempts);
+        let Some(victim) = plan.kill.filter(|_| due && run.course.deaths < deaths && !run.course.cut) else { continue };
+        run.course.deaths += 1;
+        tokio::time::sleep(Duration::from_micros(moments.below(MOMENT_US))).await;
         match (victim, node.as_deref_mut()) {
             (Victim::Process, None) => {
                 run.worker.kill().await;
@@ -156,7 +172,7 @@ impl Run {
             latency_us: Histogram::new_with_bounds(1, SLOWEST_US, 3)
                 .unwrap_or_else(|error| unreachable!("these bounds are allowed: {error}")),
             trips: Trips::default(),
-            struck: false,
+            deaths: 0,
             cut: false,
         };
         Self {

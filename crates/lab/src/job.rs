@@ -26,7 +26,8 @@ pub struct Job {
     pub quantity: i64,
     /// Attempts under way at a time.
     pub tasks: usize,
-    /// Milliseconds between reading and writing in the naive strategy: what a call to another service would take. 0 in runs; tests set it.
+    /// Milliseconds between the two steps of a strategy that has two (what is read and what is written, SQL and Redis): what a call to another service would
+    /// take. 0 where speed is looked at.
     pub think_ms: u64,
 }
 

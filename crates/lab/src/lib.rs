@@ -9,6 +9,7 @@ pub mod run;
 
 pub mod cell;
 pub mod cli;
+pub mod counted;
 pub mod database;
 pub mod drive;
 pub mod job;

@@ -15,6 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 /// What shells answer for a program that was ended by SIGINT.
 const INTERRUPTED: u8 = 130;
 
+/// Where something dies, a strategy that writes in two places works so long in between. Runs without a death, whose speed is looked at, do not.
+const BETWEEN_MS: u64 = 2;
+
 /// Runs everything that is asked for; the exit code.
 ///
 /// # Errors
@@ -43,8 +46,9 @@ pub async fn run(args: &RunArgs, program: &Path) -> Result<u8, Failure> {
         }
         let name = format!("{} on {:?}", plan.strategy.facts().name, plan.database).to_lowercase();
         let killed = plan.kill.map(|victim| format!(", {victim} killed")).unwrap_or_default();
+        let think_ms = if plan.kill.is_some() { BETWEEN_MS } else { 0 };
         eprintln!("[{}/{}] {name}{killed}", number + 1, plans.len());
-        match cell::run(*plan, args, &mut services, &format!("{run}_{number}"), program, &stop, 0).await {
+        match cell::run(*plan, args, &mut services, &format!("{run}_{number}"), program, &stop, think_ms).await {
             Ok(cell) => {
                 let figures = COLUMNS.iter().zip(row(&cell)).skip(2).map(|(column, value)| format!("{column} {value}"));
                 eprintln!("        {}\n        {}", figures.collect::<Vec<_>>().join(", "), verdict(&cell));
@@ -67,7 +71,7 @@ pub async fn run(args: &RunArgs, program: &Path) -> Result<u8, Failure> {
     }
     Ok(if report.cut {
         INTERRUPTED
-    } else if report.contradicts() || !report.failures.is_empty() {
+    } else if report.contradicts() || report.shows_nothing() || !report.failures.is_empty() {
         BROKEN
     } else {
         KEPT

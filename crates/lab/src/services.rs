@@ -144,6 +144,13 @@ impl Services {
         Ok((first..first + 6).map(|port| format!("redis://127.0.0.1:{port}")).collect())
     }
 
+    /// Whether a database is the lab's own, so that all that it counts is of this run.
+    #[must_use]
+    pub fn is_own(&self, name: DatabaseName) -> bool {
+        let service = if name == DatabaseName::Postgres { &self.postgres } else { &self.mariadb };
+        service.as_ref().is_some_and(|service| service.script.is_some())
+    }
+
     /// Processor seconds that a database's processes have used. None: it is somebody else's.
     #[must_use]
     pub fn database_cpu(&self, name: DatabaseName) -> Option<f64> {
@@ -224,7 +231,12 @@ impl Services {
 
     fn script(&self, name: &str, arguments: &[&str]) -> Result<(), Failure> {
         let path = self.scripts.join(name);
-        let script = Command::new(&path).args(arguments).env("BROKERS", "1").stdin(Stdio::null()).process_group(0).output();
+        let mut command = Command::new(&path);
+        command.args(arguments).env("BROKERS", "1").stdin(Stdio::null()).process_group(0);
+        if arguments.starts_with(&["start", "postgres"]) && has_statement_counts() {
+            command.env("BUNHO_SQL_OPTIONS", "-c shared_preload_libraries=pg_stat_statements");
+        }
+        let script = command.output();
         let output = script.map_err(|error| {
             Failure::usage(format_args!("{} cannot be run ({error}); --scripts names the repository's scripts/cluster", path.display()))
         })?;
@@ -259,6 +271,12 @@ impl Drop for Services {
             }
         }
     }
+}
+
+/// Whether PostgreSQL can count statements: its module comes with Debian's server package, and elsewhere with one of its own.
+fn has_statement_counts() -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("lib/pg_stat_statements.so")).any(|module| module.exists())
 }
 
 /// Removes what a Redis has written of its keys.

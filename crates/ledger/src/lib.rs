@@ -35,10 +35,16 @@ pub use projector::fault::Point;
 pub use projector::kafka::{KafkaOptions, KafkaProjector};
 #[cfg(feature = "simulation")]
 pub use projector::stepped::Stepped;
-pub use query::audit::AuditRow;
+pub use query::accounts::{AccountChange, AccountRow, Changed, Totp};
+pub use query::audit::{AuditFilter, AuditRow};
 pub use query::claims::{ClaimPage, ClaimQuery};
 pub use query::keys::{KeyRow, NewKey};
+pub use query::nodes::NodeRow;
+pub use query::pages::{PageConflict, PageRow};
 pub use query::parked::ParkedRow;
+pub use query::sales::{ClaimEventRow, SoldUnits};
+pub use query::sessions::SessionRow;
+pub use query::standby::StandbyPage;
 pub use rows::claim::ClaimRow;
 pub use sql::{Place, PlaceError};
 pub use timestamp::Timestamp;

@@ -2,12 +2,17 @@
 //!
 //! Lists are read in pages: a cursor is the id of the last entry seen, and a page costs the same wherever it begins.
 
+pub(crate) mod accounts;
 pub(crate) mod audit;
 pub(crate) mod claims;
 pub(crate) mod keys;
 pub(crate) mod minutes;
+pub(crate) mod nodes;
+pub(crate) mod pages;
 pub(crate) mod parked;
+pub(crate) mod sales;
 pub(crate) mod sessions;
+pub(crate) mod standby;
 
 /// Entries of a page at most.
 const PAGE_MAX: usize = 200;

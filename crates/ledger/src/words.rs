@@ -26,6 +26,17 @@ pub(crate) const fn status_code(status: Status) -> i64 {
     }
 }
 
+pub(crate) const fn status_of_code(code: i64) -> Option<Status> {
+    Some(match code {
+        1 => Status::Held,
+        2 => Status::Confirmed,
+        3 => Status::Released,
+        4 => Status::Expired,
+        5 => Status::Returned,
+        _ => return None,
+    })
+}
+
 pub(crate) fn parse_status(text: &str) -> Option<Status> {
     Some(match text {
         "held" => Status::Held,

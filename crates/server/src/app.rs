@@ -1,18 +1,25 @@
 //! Everything a handler may need, built once by `serve` from its parts and shared by all requests.
 
-use crate::auth::keys::Keys;
+use crate::auth::accounts::Accounts;
+use crate::auth::keys::{Identity, Keys, Who};
+use crate::auth::passwords::Passwords;
 use crate::auth::sessions::Sessions;
+use crate::auth::throttle::Throttle;
 use crate::auth::users::UserTokens;
 use crate::config::Config;
+use crate::http::admin::sales::Counted;
 use crate::http::edge::RequestIds;
 use crate::http::json::LARGE_BODIES_BYTES_MAX;
+use crate::http::wait::known::Pages;
+use crate::live::Live;
 use crate::metrics::{Metrics, MetricsPage};
 use crate::pass::{PassRefusal, Passes};
 use crate::problem::Problem;
 use bunho_domain::ids::ZoneId;
+use bunho_domain::time::Millis;
 use bunho_engine::{Ack, Cluster, Engine};
 use bunho_journal::Journal;
-use bunho_ledger::{KafkaProjector, Ledger, Projector};
+use bunho_ledger::{KafkaProjector, Ledger, LedgerError, NodeRow, Projector, SessionRow};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,6 +44,12 @@ pub struct Parts {
     pub passes: Passes,
     /// Keys of services and operators.
     pub keys: Keys,
+    /// Accounts of people.
+    pub accounts: Accounts,
+    /// Which node this is.
+    pub node: String,
+    /// What a start found and went on with.
+    pub findings: Vec<String>,
     /// Administrators who have signed in.
     pub sessions: Sessions,
     /// Verifies users' tokens, where `auth.user = "jwt"`.
@@ -55,17 +68,26 @@ pub struct App {
     pub(crate) config: Arc<Config>,
     pub(crate) passes: Arc<Passes>,
     pub(crate) keys: Keys,
+    pub(crate) accounts: Accounts,
+    pub(crate) passwords: Passwords,
+    pub(crate) throttle: Throttle,
+    pub(crate) live: Live,
+    pub(crate) sales: Counted,
+    pub(crate) node: String,
+    pub(crate) findings: Vec<String>,
     pub(crate) sessions: Sessions,
     pub(crate) user_tokens: Option<UserTokens>,
     pub(crate) reconcile: Box<dyn Fn(bool) -> Reconciled + Send + Sync>,
     pub(crate) shutdown: watch::Receiver<bool>,
     pub(crate) metrics: Metrics,
+    pub(crate) pages: Pages,
     pub(crate) in_flight: Slots,
     pub(crate) streams: Slots,
     pub(crate) large_bodies: Slots,
     pub(crate) metrics_page: MetricsPage,
     pub(crate) request_ids: RequestIds,
     pub(crate) started: Instant,
+    pub(crate) started_at: Millis,
 }
 
 impl App {
@@ -84,16 +106,44 @@ impl App {
             config: parts.config,
             passes: Arc::new(parts.passes),
             keys: parts.keys,
+            accounts: parts.accounts,
+            passwords: Passwords::default(),
+            throttle: Throttle::default(),
+            live: Live::default(),
+            sales: Counted::default(),
+            node: parts.node,
+            findings: parts.findings,
             sessions: parts.sessions,
             user_tokens: parts.user_tokens,
             reconcile: parts.reconcile,
             shutdown: parts.shutdown,
             metrics: Metrics::new(),
+            pages: Pages::default(),
             request_ids: RequestIds::new(RandomState::new().hash_one(0_u8)),
             started: Instant::now(),
+            started_at: Millis(jiff::Timestamp::now().as_millisecond()),
         });
         tokio::spawn(crate::metrics::fold(app.clone()));
+        tokio::spawn(crate::live::watch(app.clone()));
         app
+    }
+
+    /// Whose session this is, as far as the key or the account still counts.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub(crate) async fn who(&self, session: &SessionRow) -> Result<Option<Arc<Identity>>, LedgerError> {
+        if session.kind == Who::Key.word() {
+            self.keys.by_id(&session.subject, &self.ledger).await
+        } else {
+            self.accounts.find(&session.subject, &self.ledger).await
+        }
+    }
+
+    /// This node, which runs.
+    pub(crate) fn node_row(&self) -> NodeRow {
+        let seen_at = Millis(jiff::Timestamp::now().as_millisecond());
+        NodeRow { node: self.node.clone(), version: env!("CARGO_PKG_VERSION").into(), started_at: self.started_at, seen_at }
     }
 
     /// Whether the server is stopping.
@@ -178,6 +228,17 @@ impl Health {
             Record::Kafka { cluster, .. } => {
                 let health = cluster.health();
                 Progress { durable: health.topic, projected: health.projected }
+            }
+        }
+    }
+
+    /// Of a cluster, whether Redis decides and Kafka takes what was decided.
+    pub(crate) fn decides(&self) -> Option<(bool, bool)> {
+        match &self.record {
+            Record::Journal { .. } => None,
+            Record::Kafka { cluster, .. } => {
+                let health = cluster.health();
+                Some((health.redis, health.kafka))
             }
         }
     }

@@ -4,14 +4,20 @@
 //! `Admin` where people administer. A credential that is sent and not valid is always a 401; it is never dropped to
 //! treat the caller as nobody.
 
+pub mod accounts;
+pub(crate) mod address;
 pub mod keys;
+pub mod passwords;
 pub mod sessions;
+pub(crate) mod throttle;
+pub(crate) mod totp;
 pub mod users;
 
 use crate::app::App;
 use crate::config::Users;
 use crate::http::edge::id_of;
 use crate::problem::{FORBIDDEN, Problem, UNAUTHENTICATED};
+use address::AllowedAddress;
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
 use axum::http::request::Parts;
@@ -19,7 +25,8 @@ use axum::http::{HeaderMap, HeaderName, Method};
 use bunho_domain::ids::UserId;
 use bunho_domain::offer::Actor;
 use bunho_journal::Audit;
-use keys::{Identity, Role};
+use bunho_ledger::SessionRow;
+use keys::{Identity, Role, Who};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -143,47 +150,48 @@ fn forbidden(detail: &'static str) -> Problem {
 #[derive(Clone, Debug)]
 pub(crate) struct Administrator {
     pub(crate) identity: Arc<Identity>,
+    /// The session that the request was made with; none: it has a key.
+    pub(crate) session: Option<Arc<SessionRow>>,
     request_id: Option<String>,
 }
 
 impl Administrator {
-    pub(crate) fn new(identity: Arc<Identity>, request_id: Option<String>) -> Self {
-        Self { identity, request_id }
+    pub(crate) fn new(identity: Arc<Identity>, session: Option<Arc<SessionRow>>, request_id: Option<String>) -> Self {
+        Self { identity, session, request_id }
     }
 
     async fn find(parts: &Parts, app: &App, least: Role) -> Result<Self, Problem> {
-        let identity = match bearer(&parts.headers)? {
-            Some(key) => app.keys.find(key, &app.ledger).await?.ok_or_else(|| unauthenticated("The key is not known"))?,
-            None => by_session(parts, app).await?,
+        AllowedAddress::of(&parts.extensions, &parts.headers, app)?;
+        let (identity, session) = match bearer(&parts.headers)? {
+            Some(key) => (app.keys.find(key, &app.ledger).await?.ok_or_else(|| unauthenticated("The key is not known"))?, None),
+            None => by_session(parts, app).await.map(|(identity, session)| (identity, Some(session)))?,
         };
         if !identity.role.may_administer(least) {
-            return Err(forbidden("This needs a key of a higher role"));
+            return Err(forbidden("This needs a higher role"));
         }
-        Ok(Self::new(identity, id_of(&parts.headers)))
+        Ok(Self::new(identity, session, id_of(&parts.headers)))
     }
 
     /// An entry of the audit log.
     pub(crate) fn audit(&self, action: &str, target: impl Into<String>, detail: Option<String>) -> Audit {
-        Audit {
-            actor: format!("key:{} {}", self.identity.id, self.identity.name),
-            action: action.into(),
-            target: target.into(),
-            detail,
-            request_id: self.request_id.clone(),
-        }
+        let actor = match self.identity.who {
+            Who::Key => format!("key:{} {}", self.identity.id, self.identity.name),
+            Who::Account { .. } => format!("account:{}", self.identity.name),
+        };
+        Audit { actor, action: action.into(), target: target.into(), detail, request_id: self.request_id.clone() }
     }
 }
 
-async fn by_session(parts: &Parts, app: &App) -> Result<Arc<Identity>, Problem> {
+async fn by_session(parts: &Parts, app: &App) -> Result<(Arc<Identity>, Arc<SessionRow>), Problem> {
     let token = cookie(&parts.headers, SESSION_COOKIE).ok_or_else(|| unauthenticated("A key or a session is needed"))?;
-    let key_id = app.sessions.find(token).ok_or_else(|| unauthenticated("The session has ended"))?;
-    // A session is worth what its key is worth now: a revoked key ends its sessions.
-    let identity = app.keys.by_id(&key_id, &app.ledger).await?.ok_or_else(|| unauthenticated("The session's key was revoked"))?;
+    let session = app.sessions.find(token, &app.ledger).await?.ok_or_else(|| unauthenticated("The session has ended"))?;
+    // A session is worth what its key or account is worth now.
+    let identity = app.who(&session).await?.ok_or_else(|| unauthenticated("The session's key or account is gone"))?;
     // Another site's form can send the cookie along, but neither this header nor this content type.
     let safe = matches!(parts.method, Method::GET | Method::HEAD);
     let scripted = parts.headers.contains_key(&REQUESTED_WITH)
         || parts.headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
-    if safe || scripted { Ok(identity) } else { Err(forbidden("A change with a session needs X-Requested-With or a JSON body")) }
+    if safe || scripted { Ok((identity, session)) } else { Err(forbidden("A change with a session needs X-Requested-With or a JSON body")) }
 }
 
 macro_rules! guards {

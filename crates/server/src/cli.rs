@@ -83,7 +83,7 @@ pub enum Command {
         /// The file to write; it will hold secrets
         file: PathBuf,
     },
-    /// Move what `bunho export` wrote into an empty cluster; ids, tickets, passes and keys stay what they were
+    /// Move what `bunho export` wrote into an empty cluster; ids, tickets, passes, keys and accounts stay what they were
     Import {
         /// Where and how.
         #[command(flatten)]
@@ -94,6 +94,9 @@ pub enum Command {
     /// Keys of services and operators
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Accounts of people who sign in to the console
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// The configuration in force
     Config {
         /// Where and how.
@@ -164,6 +167,28 @@ pub enum KeyCommand {
         name: String,
     },
     /// List keys (never the keys themselves)
+    List {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// `bunho account …`
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Make an account and print its password, this once
+    New {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+        /// What its owner signs in with
+        name: String,
+        /// viewer, operator or admin
+        #[arg(long)]
+        role: String,
+    },
+    /// List accounts
     List {
         /// Where and how.
         #[command(flatten)]

@@ -1,5 +1,6 @@
 //! One file a command. Each returns the exit code of a job done, or a [`Failure`].
 
+pub mod account;
 pub mod config;
 pub mod doctor;
 pub mod export;

@@ -10,8 +10,8 @@ mod shown;
 
 pub use cluster::ClusterConfig;
 pub use settings::{
-    AuthSettings, ClusterSettings, DataSettings, EngineSettings, JwtSettings, KafkaSettings, LedgerSettings, LogSettings, PassSettings,
-    RedisSettings, ServerSettings, Settings,
+    AuthSettings, ClusterSettings, ConsoleSettings, DataSettings, EngineSettings, JwtSettings, KafkaSettings, LedgerSettings, LogSettings,
+    PassSettings, RedisSettings, ServerSettings, Settings,
 };
 
 use bunho_engine::Ack;
@@ -44,6 +44,10 @@ pub struct Config {
     pub journal_backlog_bytes_max: usize,
     /// How users prove who they are.
     pub users: Users,
+    /// Proxies whose word on whom they speak for is taken.
+    pub trusted_proxies: Vec<Network>,
+    /// Who may administer, by address; none: all.
+    pub console_allow_from: Vec<Network>,
     /// `iss` of passes.
     pub pass_issuer: String,
     /// Log format.
@@ -248,8 +252,11 @@ impl Settings {
         if self.pass.issuer.is_empty() {
             return Err(Refused::new("pass.issuer", "is empty", "name whoever issues passes, e.g. \"bunho\""));
         }
+        let trusted_proxies = networks("auth.trusted_proxies", &self.auth.trusted_proxies)?;
         Ok(Config {
-            users: self.users(listen)?,
+            users: self.users(listen, &trusted_proxies)?,
+            console_allow_from: networks("console.allow_from", &self.console.allow_from)?,
+            trusted_proxies,
             shape,
             ledger,
             secrets: self.cluster.secrets_dir.unwrap_or_else(|| self.data.dir.clone()),
@@ -270,19 +277,9 @@ impl Settings {
         })
     }
 
-    fn users(&self, listen: SocketAddr) -> Result<Users, Refused> {
+    fn users(&self, listen: SocketAddr, trusted: &[Network]) -> Result<Users, Refused> {
         match self.auth.user.as_str() {
             "header" => {
-                let trusted = self.auth.trusted_proxies.iter().map(|text| {
-                    Network::parse(text).ok_or_else(|| {
-                        Refused::new(
-                            "auth.trusted_proxies",
-                            format!("{text:?} is not a network"),
-                            "write it as \"10.0.0.0/8\" or \"10.1.2.3\"",
-                        )
-                    })
-                });
-                let trusted = trusted.collect::<Result<Vec<_>, _>>()?;
                 if trusted.is_empty() && !listen.ip().is_loopback() {
                     return Err(Refused::new(
                         "auth.user",
@@ -290,7 +287,7 @@ impl Settings {
                         "set auth.trusted_proxies to the addresses of the proxy that sets X-Bunho-User, set auth.user = \"jwt\", or listen on loopback",
                     ));
                 }
-                Ok(Users::Header { trusted })
+                Ok(Users::Header { trusted: trusted.to_vec() })
             }
             "jwt" => {
                 let jwt = &self.auth.jwt;
@@ -310,6 +307,14 @@ impl Settings {
             other => Err(Refused::new("auth.user", format!("is {other:?}"), "use \"header\" or \"jwt\"")),
         }
     }
+}
+
+fn networks(setting: &str, texts: &[String]) -> Result<Vec<Network>, Refused> {
+    let network = |text: &String| {
+        let refused = || Refused::new(setting, format!("{text:?} is not a network"), "write it as \"10.0.0.0/8\" or \"10.1.2.3\"");
+        Network::parse(text).ok_or_else(refused)
+    };
+    texts.iter().map(network).collect()
 }
 
 fn address(setting: &str, text: &str) -> Result<SocketAddr, Refused> {
@@ -388,6 +393,8 @@ mod tests {
             (&[("BUNHO_AUTH__USER", "jwt")], "auth.jwt"),
             (&[("BUNHO_ENGINE__SHAPE", "cluster"), ("BUNHO_REDIS__NODES", "[\"rediss://a:1\"]")], "redis.nodes"),
             (&[("BUNHO_AUTH__TRUSTED_PROXIES", "[\"x\"]")], "auth.trusted_proxies"),
+            (&[("BUNHO_CONSOLE__ALLOW_FROM", "[\"10.0.0.0/8\", \"10.0.0.0/40\"]")], "console.allow_from"),
+            (&[("BUNHO_CONSOLE__ALLOW_FROM", "10.0.0.0/8")], "console.allow_from"),
         ] {
             assert_eq!(check(pairs), setting, "{pairs:?}");
         }

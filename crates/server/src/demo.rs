@@ -21,7 +21,7 @@ pub(crate) use crowd::{bring as bring_crowd, call_off as call_off_crowd, look as
 pub(crate) use desk::{be_somebody_else, claim, claims, join_standby, leave_standby, pay, read_claim, read_standby, release};
 
 use crate::app::App;
-use crate::auth::keys::{Identity, Role};
+use crate::auth::keys::{Identity, Role, Who};
 use crate::router;
 use api::Api;
 use bunho_journal::Audit;
@@ -52,7 +52,7 @@ impl Demo {
     /// The system gives no randomness for the shop's key.
     pub fn open(app: Arc<App>) -> Result<Arc<Self>, getrandom::Error> {
         let key = visitor::random_hex()?;
-        app.keys.lend(&key, Identity { id: "demo".into(), role: Role::Service, name: "demo shop".into() });
+        app.keys.lend(&key, Identity { who: Who::Key, id: "demo".into(), role: Role::Service, name: "demo shop".into() });
         let demo = Arc::new(Self {
             api: Api::new(router::for_demo(app.clone()), &key),
             app,

@@ -17,4 +17,5 @@ pub(crate) mod pages;
 pub(crate) mod passes;
 pub(crate) mod standby;
 pub(crate) mod traffic;
+pub(crate) mod wait;
 pub(crate) mod zones;

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod exit;
 mod http;
 pub mod listen;
+mod live;
 pub mod metrics;
 pub mod moving;
 pub mod node;

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Export { place, file } => commands::export::run(&place, &file),
         Command::Import { place, file } => commands::import::run(&place, &file),
         Command::Key(command) => commands::key::run(command),
+        Command::Account(command) => commands::account::run(command),
         Command::Config { place, .. } => commands::config::run(&place),
         Command::Zone { server, command } => commands::remote::zone(&server, command),
         Command::Offer { server, command } => commands::remote::offer(&server, command),

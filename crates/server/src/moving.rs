@@ -7,17 +7,21 @@
 //! {"source": {"installation": "…", "offers": 3, "zones": 1}}   whose it is, and the highest numbers that it gave to offers and zones
 //! {"secret": {"name": "keys/ticket.key", "base64": "…"}}
 //! {"key": {"id": "…", "role": "…", "name": "…", "key_hash": "…"}}
+//! {"account": {"name": "…", "role": "…", "password_hash": "…", …}}
+//! {"page": {"zone_number": 1, "zone_id": "…", "revision": 2, "page": "…"}}   how a zone's waiting page looks
 //! {"event": {…}}                                 a CloudEvent, as on the topic
-//! {"end": {"events": 123, "keys": 2, "secrets": 2}}   last: nothing was cut off
+//! {"end": {"events": 123, "keys": 2, "accounts": 1, "secrets": 2, "pages": 1}}   last: nothing was cut off
 //! ```
 //!
-//! It holds the keys that sign tickets and passes, so it is its owner's alone.
+//! It holds the keys that sign tickets and passes, and what authenticators' codes are made of, so it is its owner's alone.
 
+use crate::auth::{accounts, passwords};
 use crate::exit::Failure;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bunho_domain::time::Millis;
 use bunho_journal::kafka::Message;
-use bunho_ledger::KeyRow;
+use bunho_ledger::{AccountRow, KeyRow, PageRow};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fs::File;
@@ -40,6 +44,10 @@ pub enum Line {
     Secret(Secret),
     /// A key of a service or an operator.
     Key(Key),
+    /// An account of somebody who signs in.
+    Account(Account),
+    /// How a zone's waiting page looks and what it says.
+    Page(Page),
     /// What happened, as a CloudEvent.
     Event(Box<RawValue>),
     /// The last.
@@ -78,6 +86,38 @@ pub struct Key {
     pub key_hash: String,
 }
 
+/// An account of somebody who signs in, as the ledger has it. Sessions are not moved: everybody signs in anew.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Account {
+    /// What its owner signs in with.
+    pub name: String,
+    /// What it may do.
+    pub role: String,
+    /// Hash of the password.
+    pub password_hash: String,
+    /// What codes are made of, where it asks for them.
+    pub totp_secret: Option<String>,
+    /// The last step whose code was taken.
+    pub totp_step: i64,
+    /// Nobody may sign in with it.
+    pub disabled: bool,
+    /// When it was made, in Unix milliseconds.
+    pub created_ms: i64,
+}
+
+/// A zone's waiting page, as the ledger has it.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Page {
+    /// The number of its zone.
+    pub zone_number: u32,
+    /// The id of its zone.
+    pub zone_id: String,
+    /// Raised by every change.
+    pub revision: u32,
+    /// Its settings, as JSON.
+    pub page: String,
+}
+
 /// How many lines of each kind.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -85,8 +125,14 @@ pub struct Counts {
     pub events: u64,
     /// Keys.
     pub keys: u64,
+    /// Accounts.
+    #[serde(default)]
+    pub accounts: u64,
     /// Files of keys.
     pub secrets: u64,
+    /// Waiting pages.
+    #[serde(default)]
+    pub pages: u64,
 }
 
 /// Writes the file.
@@ -139,6 +185,26 @@ impl Writer {
     pub fn key(&mut self, row: KeyRow) -> Result<(), Failure> {
         self.counts.keys += 1;
         self.line(&Line::Key(Key { id: row.id, role: row.role, name: row.name, key_hash: row.key_hash }))
+    }
+
+    /// An account.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn account(&mut self, row: AccountRow) -> Result<(), Failure> {
+        self.counts.accounts += 1;
+        let AccountRow { name, role, password_hash, totp_secret, totp_step, disabled, created_at, .. } = row;
+        self.line(&Line::Account(Account { name, role, password_hash, totp_secret, totp_step, disabled, created_ms: created_at.0 }))
+    }
+
+    /// A waiting page.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn page(&mut self, row: PageRow) -> Result<(), Failure> {
+        self.counts.pages += 1;
+        let PageRow { zone_number, zone_id, revision, page } = row;
+        self.line(&Line::Page(Page { zone_number, zone_id, revision, page }))
     }
 
     /// What happened.
@@ -195,6 +261,30 @@ impl Key {
     }
 }
 
+impl Account {
+    /// Whether it can be one.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        accounts::is_name(&self.name) && accounts::role(&self.role).is_some() && passwords::is_hash(&self.password_hash)
+    }
+
+    /// As the ledger keeps it.
+    #[must_use]
+    pub fn row(self) -> AccountRow {
+        AccountRow {
+            name: self.name,
+            role: self.role,
+            password_hash: self.password_hash,
+            totp_secret: self.totp_secret,
+            totp_pending: None,
+            totp_step: self.totp_step,
+            disabled: self.disabled,
+            created_at: Millis(self.created_ms),
+            last_signed_in_at: None,
+        }
+    }
+}
+
 /// Reads every line in turn; the last is checked against what came before it.
 ///
 /// # Errors
@@ -217,6 +307,8 @@ pub fn read(path: &Path, mut take: impl FnMut(Line) -> Result<(), Failure>) -> R
             Line::BunhoExport(form) => return Err(refused(number, &format_args!("is of form {form}; this release reads {FORM}"))),
             Line::Secret(_) => counts.secrets += 1,
             Line::Key(_) => counts.keys += 1,
+            Line::Account(_) => counts.accounts += 1,
+            Line::Page(_) => counts.pages += 1,
             Line::Event(_) => counts.events += 1,
             Line::End(counts) => end = Some(*counts),
         }
@@ -239,7 +331,9 @@ mod tests {
         let path = folder.path().join("export");
         let mut writer = Writer::create(&path).expect("a file");
         writer.secret("keys/ticket.key".into(), b"secret").expect("written");
-        assert_eq!(writer.finish().expect("finished"), Counts { secrets: 1, ..Counts::default() });
+        let row = PageRow { zone_number: 1, zone_id: "Z".into(), revision: 2, page: "{}".into() };
+        writer.page(row).expect("written");
+        assert_eq!(writer.finish().expect("finished"), Counts { secrets: 1, pages: 1, ..Counts::default() });
         let mut seen = Vec::new();
         read(&path, |line| {
             if let Line::Secret(secret) = line {
@@ -252,8 +346,8 @@ mod tests {
         let whole = std::fs::read_to_string(&path).expect("text");
         let lines: Vec<&str> = whole.lines().collect();
         for (text, why) in [
-            (lines[..2].join("\n"), "cut off"),
-            ([lines[0], lines[2]].join("\n"), "lost lines"),
+            (lines[..3].join("\n"), "cut off"),
+            ([lines[0], lines[3]].join("\n"), "lost lines"),
             (lines[1..].join("\n"), "begins with"),
             (whole.replace("\"bunho_export\":1", "\"bunho_export\":2"), "of form 2"),
             (format!("{whole}{}", lines[1]), "after the end"),

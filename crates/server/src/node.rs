@@ -79,6 +79,24 @@ impl Node {
         }
     }
 
+    /// What it is called among the nodes of its installation.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Embedded(_) => "local".to_owned(),
+            Self::Cluster(node) => node.id.to_string(),
+        }
+    }
+
+    /// What the start found and went on with, since it was waived or passes.
+    #[must_use]
+    pub fn findings(&self) -> Vec<String> {
+        match self {
+            Self::Embedded(_) => Vec::new(),
+            Self::Cluster(node) => node.findings.clone(),
+        }
+    }
+
     /// Waits until the ledger holds everything that was decided before this call.
     ///
     /// # Errors

@@ -54,8 +54,10 @@ kinds! {
     INVALID_REQUEST = 400 "invalid_request" "The request is not well formed";
     QUANTITY_INVALID = 400 "quantity_invalid" "The quantity is outside what one claim may take";
     UNAUTHENTICATED = 401 "unauthenticated" "Credentials are missing or not valid";
+    TOTP_REQUIRED = 401 "totp_required" "The account asks for a code of its authenticator";
     TICKET_INVALID = 401 "ticket_invalid" "The ticket was not given out for this zone";
     FORBIDDEN = 403 "forbidden" "The caller may not do this";
+    ADDRESS_REFUSED = 403 "address_refused" "Administration is not allowed from this address";
     PASS_REQUIRED = 403 "pass_required" "The offer's zone wants a pass";
     PASS_INVALID = 403 "pass_invalid" "The pass is forged, expired or another zone's";
     UNKNOWN_OFFER = 404 "unknown_offer" "There is no such offer";
@@ -75,7 +77,8 @@ kinds! {
     NO_STANDBY = 409 "no_standby" "The offer keeps no standby";
     QUANTITY_TAKEN = 409 "quantity_taken" "The quantity would fall below what is taken";
     IN_USE = 409 "in_use" "It is still in use";
-    LAST_ADMIN_KEY = 409 "last_admin_key" "The last admin key cannot be revoked";
+    LAST_ADMIN_KEY = 409 "last_admin_key" "The last administrator, key or account, cannot be taken away";
+    NAME_TAKEN = 409 "name_taken" "There is one of this name";
     TICKET_GONE = 410 "ticket_gone" "The ticket's place is gone";
     REVISION_CONFLICT = 412 "revision_conflict" "It was changed since it was read";
     BODY_TOO_LARGE = 413 "body_too_large" "The body is too large";

@@ -6,7 +6,7 @@
 use crate::app::App;
 use crate::demo::{self, Demo};
 use crate::http::edge::{Edge, Work, method_not_allowed, not_found};
-use crate::http::{admin, claims, offers, operations, pages, passes, standby, traffic, zones};
+use crate::http::{admin, claims, offers, operations, pages, passes, standby, traffic, wait, zones};
 use axum::routing::{MethodFilter, on};
 use axum::{Extension, Router};
 use std::sync::Arc;
@@ -71,6 +71,8 @@ routes! {
         Write POST "/admin/api/zones/{id}/resume" => admin::zones::resume,
         Write POST "/admin/api/zones/{id}/reset" => admin::zones::reset,
         Read GET "/admin/api/zones/{id}/minutes" => admin::zones::minutes,
+        Read GET "/admin/api/zones/{id}/page" => admin::pages::read,
+        Write PUT "/admin/api/zones/{id}/page" => admin::pages::put,
         Read GET "/admin/api/offers" => admin::offers::list,
         Read GET "/admin/api/offers/{id}" => admin::offers::read,
         Write PUT "/admin/api/offers/{id}" => admin::offers::put,
@@ -78,6 +80,13 @@ routes! {
         Write POST "/admin/api/offers/{id}/restock" => admin::offers::restock,
         Write POST "/admin/api/offers/{id}/close" => admin::offers::close,
         Read GET "/admin/api/offers/{id}/claims" => admin::offers::claims,
+        Read GET "/admin/api/zones/{id}/live" => admin::live::read,
+        Read GET "/admin/api/offers/{id}/sales" => admin::sales::read,
+        Read GET "/admin/api/offers/{id}/standby" => admin::standby::list,
+        Read GET "/admin/api/overview" => admin::overview::read,
+        Read GET "/admin/api/system" => admin::system::read,
+        Read GET "/admin/api/claims" => admin::claims::search,
+        Read GET "/admin/api/claims/{id}" => admin::claims::read,
         Write POST "/admin/api/claims/{id}/return" => admin::claims::take_back,
         Read GET "/admin/api/keys" => admin::keys::list,
         Write POST "/admin/api/keys" => admin::keys::make,
@@ -88,6 +97,16 @@ routes! {
         Read GET "/admin/api/session" => admin::session::read,
         Write POST "/admin/api/session" => admin::session::open,
         Write DELETE "/admin/api/session" => admin::session::close,
+        Read GET "/admin/api/sessions" => admin::sessions::list,
+        Write DELETE "/admin/api/sessions/{id}" => admin::sessions::end,
+        Read GET "/admin/api/accounts" => admin::accounts::list,
+        Write POST "/admin/api/accounts" => admin::accounts::make,
+        Write PUT "/admin/api/accounts/{name}" => admin::accounts::put,
+        Write DELETE "/admin/api/accounts/{name}" => admin::accounts::delete,
+        Write POST "/admin/api/account/password" => admin::account::password,
+        Write POST "/admin/api/account/totp" => admin::account::offer_totp,
+        Write PUT "/admin/api/account/totp" => admin::account::turn_totp_on,
+        Write DELETE "/admin/api/account/totp" => admin::account::turn_totp_off,
         Read GET "/admin/api/audit" => admin::audit::list,
         Long POST "/admin/api/reconcile" => admin::reconcile::run,
         Probe GET "/metrics" => operations::metrics,
@@ -98,6 +117,9 @@ routes! {
     page_routes, PAGES {
         Probe GET "/" => pages::index,
         Probe GET "/assets/{name}" => pages::asset,
+        Probe GET "/wait/{zone}" => wait::page,
+        Write POST "/wait/{zone}" => wait::act,
+        Probe GET "/wait/{zone}/logo" => wait::logo,
     }
 
     /// The demo's pages and its shop, where it runs; no part of the API.

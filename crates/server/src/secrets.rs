@@ -55,7 +55,8 @@ pub async fn ensure_admin_key(ledger: &Ledger, data: &Path, given: Option<String
         }
         return Ok(None);
     }
-    if known.iter().any(|row| row.role == "admin") {
+    let accounts = ledger.accounts().await?;
+    if known.iter().any(|row| row.role == "admin") || accounts.iter().any(|account| account.role == "admin" && !account.disabled) {
         return Ok(None);
     }
     // The file first: if the process dies before the ledger has the key, the next start finds the file and uses it.

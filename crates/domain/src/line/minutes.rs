@@ -32,6 +32,11 @@ impl Minutes {
         Self { minute: start_of_minute(now), entered: 0, dropped: 0, finished: VecDeque::new() }
     }
 
+    /// Start of the minute under way.
+    pub(super) const fn started(&self) -> Millis {
+        self.minute
+    }
+
     /// Time has passed; `waiting` tickets are alive. Minutes in which nothing was are not kept.
     pub(super) fn pass(&mut self, now: Millis, waiting: u32) {
         if now.since_ms(self.minute) < MINUTE_MS {

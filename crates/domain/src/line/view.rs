@@ -29,6 +29,12 @@ pub struct Status {
     pub estimated_seconds: Option<u32>,
     /// People inside.
     pub active: u32,
+    /// Admissions since the line began, here or in this process: whoever looks twice knows how many entered in between.
+    pub entered_in_all: u64,
+    /// Start of the minute under way.
+    pub minute: Millis,
+    /// Who dropped out in it so far.
+    pub dropped_in_minute: u32,
 }
 
 impl Line {
@@ -49,6 +55,9 @@ impl Line {
             limit_per_minute: self.settings.entry_limit_per_minute,
             estimated_seconds,
             active: self.active,
+            entered_in_all: self.log.total(),
+            minute: self.minutes.started(),
+            dropped_in_minute: self.minutes.dropped,
         }
     }
 

@@ -82,11 +82,16 @@ impl Cluster {
 
     pub(crate) async fn zone_generation(&self, zone: &ZoneId) -> Result<(u32, u32), EngineError> {
         let cell = self.directory.zone(zone).await?;
-        Ok((cell.place.number(), self.zone_settings(&cell).await?.epoch))
+        Ok((cell.place.number(), self.known_settings(&cell).await?.epoch))
+    }
+
+    pub(crate) async fn zone_settings(&self, zone: &ZoneId) -> Result<(u32, Arc<ZoneSettings>), EngineError> {
+        let cell = self.directory.zone(zone).await?;
+        Ok((cell.place.number(), self.known_settings(&cell).await?))
     }
 
     /// A zone's settings as this node knows them: an edit on another node is seen within a second.
-    pub(super) async fn zone_settings(&self, cell: &ZoneCell) -> Result<Arc<ZoneSettings>, EngineError> {
+    pub(super) async fn known_settings(&self, cell: &ZoneCell) -> Result<Arc<ZoneSettings>, EngineError> {
         match cell.settings.load_full() {
             Some(settings) => Ok(settings),
             None => Ok(self.read_zone(cell).await?.settings),
@@ -96,7 +101,7 @@ impl Cluster {
     /// What is left of the offer that stops the line, as the background keeps it; looked up where this node has not looked yet.
     async fn left(&self, cell: &ZoneCell) -> OfferLeft {
         if cell.left() == OfferLeft::Unknown
-            && let Ok(settings) = self.zone_settings(cell).await
+            && let Ok(settings) = self.known_settings(cell).await
         {
             self.look_at_what_stops(&settings).await;
             tell_line_what_is_left(&self.directory.known(), cell, &settings);
@@ -120,7 +125,7 @@ impl Cluster {
             OfferLeft::Some(left) => Some(left),
             OfferLeft::Untied | OfferLeft::Unknown => None,
         };
-        Ok(Entry { token, subject, answer, zone: self.zone_settings(cell).await?, remaining })
+        Ok(Entry { token, subject, answer, zone: self.known_settings(cell).await?, remaining })
     }
 
     fn read_ticket(&self, cell: &ZoneCell, zone: &ZoneId, token: &str) -> Result<Poll, EngineError> {

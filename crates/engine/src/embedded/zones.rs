@@ -6,10 +6,12 @@ use crate::error::EngineError;
 use crate::types::{Entry, Subject, ZoneReport};
 use bunho_domain::event::{Event, ZoneChange, ZoneEvent};
 use bunho_domain::ids::ZoneId;
+use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Answer, Join, JoinOutcome, OfferLeft, Poll, PollRefusal};
 use bunho_domain::ticket::Ticket;
 use bunho_domain::time::Millis;
 use bunho_journal::{Audit, Commit, crash_point};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Embedded {
@@ -101,6 +103,11 @@ impl Embedded {
     pub(crate) fn zone_generation(&self, zone: &ZoneId) -> Result<(u32, u32), EngineError> {
         let cell = self.zone_cell(zone)?;
         Ok((cell.number, cell.settings.load().epoch))
+    }
+
+    pub(crate) fn zone_settings(&self, zone: &ZoneId) -> Result<(u32, Arc<ZoneSettings>), EngineError> {
+        let cell = self.zone_cell(zone)?;
+        Ok((cell.number, cell.settings.load_full()))
     }
 
     pub(crate) fn zones(&self) -> Vec<ZoneReport> {

@@ -16,10 +16,11 @@ pub fn render(report: &Report) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>bunho-lab</title><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\"><style>{STYLE}{BARS}</style></head><body>\n"
     );
-    let (class, mark, said) = match (report.contradicts(), report.cut) {
-        (true, _) => ("bad", "✗", "a strategy broke what theory says it keeps"),
-        (false, true) => ("open", "–", "cut by Ctrl-C; this is what was measured by then"),
-        (false, false) => ("good", "✓", "every strategy broke what theory lets it break, and nothing else"),
+    let (class, mark, said) = match (report.contradicts(), report.cut, report.failures.is_empty() && !report.shows_nothing()) {
+        (true, ..) => ("bad", "✗", "a strategy broke what theory says it keeps"),
+        (false, true, _) => ("open", "–", "cut by Ctrl-C; this is what was measured by then"),
+        (false, false, false) => ("open", "–", "not everything could be measured; what was broke nothing that theory says it keeps"),
+        (false, false, true) => ("good", "✓", "no strategy broke anything but what theory lets it break"),
     };
     let _ = write!(
         html,
@@ -52,7 +53,9 @@ pub fn render(report: &Report) -> String {
         }
         html.push_str("</ul></section>\n");
     }
-    let _ = write!(html, "<p class=\"detail\">{}</p>", Text(&super::NOTES.replace('*', "")));
+    for paragraph in super::NOTES.replace('*', "").trim().split("\n\n") {
+        let _ = write!(html, "<p class=\"detail\">{}</p>", Text(paragraph));
+    }
     theory(report, &mut html);
     published(&mut html);
     html.push_str("<section><h2>Which of these is enough for whom</h2><dl class=\"guide\">");

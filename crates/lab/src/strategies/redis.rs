@@ -153,6 +153,9 @@ pub async fn lock_write_through(world: &World, user: i64) -> Result<bool, Failur
         };
         let taken = database.session().await?.transaction(work).await?;
         if taken {
+            if world.job.think_ms > 0 {
+                tokio::time::sleep(Duration::from_millis(world.job.think_ms)).await;
+            }
             // The order stands, whatever becomes of the cache.
             let _ = redis.ask::<i64>(cmd("DECR").arg(redis.key("stock"))).await;
         }

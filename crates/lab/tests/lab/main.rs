@@ -61,6 +61,17 @@ async fn what_is_answered_before_kafka_has_it_dies_with_the_process() {
     assert!(awaited.lost == 0 && awaited.killed.is_some() && awaited.units > 1_500, "{awaited:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_dies_between_two_writes_leaves_stock_that_was_sold() {
+    let mut lab =
+        Lab::new(&["--users", "60", "--attempts", "300", "--quantity", "30", "--tasks", "8", "--deaths", "3", "--ports-from", "23000"]);
+    for victim in [Victim::Process, Victim::Redis] {
+        // Nearly all of an attempt's time is between the two.
+        let cell = lab.run(Strategy::LockWriteThrough, DatabaseName::Postgres, Some(victim), 20).await;
+        assert!(cell.oversold > 0 && cell.course.deaths == 3, "{cell:?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_done_is_told_in_a_sentence() {
     for (arguments, code, words) in [

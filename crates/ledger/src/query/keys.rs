@@ -1,5 +1,6 @@
 //! Keys of services and administrators. Only a hash of each is kept; what a role may do is the server's to say.
 
+use super::accounts::{Changed, left, take_turn};
 use super::audit;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
@@ -58,25 +59,32 @@ impl Ledger {
         transaction.commit().await.map_err(LedgerError::sql("keep a key"))
     }
 
-    /// Revokes a key and notes who did. False: there is no such key, or it was revoked before; nothing is noted then.
+    /// Revokes a key with its sessions and notes who did. Where there is no such key, or it was revoked before, or nobody would be left who may
+    /// do everything, nothing is changed or noted.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn revoke_key(&self, id: &str, now: Millis, audit: &Audit) -> Result<bool, LedgerError> {
+    pub async fn revoke_key(&self, id: &str, now: Millis, audit: &Audit) -> Result<Changed, LedgerError> {
+        let action = LedgerError::sql("revoke a key");
         let mut transaction = self.begin_write().await?;
+        let connection = &mut transaction.connection();
+        let before = take_turn(connection).await?;
         let revoked = query("UPDATE admins SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
             .bind(Timestamp::new(now).as_str())
             .bind(id)
-            .execute(&mut transaction.connection())
+            .execute(connection)
             .await
-            .map_err(LedgerError::sql("revoke a key"))?;
-        if revoked == 0 {
-            return Ok(false);
+            .map_err(&action)?;
+        query("DELETE FROM sessions WHERE kind = 'key' AND subject = ?").bind(id).execute(connection).await.map_err(&action)?;
+        let changed = if revoked == 0 { Changed::Unknown } else { left(connection, before).await? };
+        if changed != Changed::Done {
+            transaction.rollback().await.map_err(&action)?;
+            return Ok(changed);
         }
         crash_point!("ledger::key_revoked");
-        audit::insert(&mut transaction.connection(), now, audit).await?;
-        transaction.commit().await.map_err(LedgerError::sql("revoke a key"))?;
-        Ok(true)
+        audit::insert(connection, now, audit).await?;
+        transaction.commit().await.map_err(&action)?;
+        Ok(changed)
     }
 
     /// Every key that is not revoked, oldest first.

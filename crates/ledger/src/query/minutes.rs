@@ -32,4 +32,19 @@ impl Ledger {
         .map_err(LedgerError::sql("list a zone's minutes"))?;
         rows.iter().map(minute).collect()
     }
+
+    /// All zones' minutes from `from` on, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn minutes_since(&self, from: Millis) -> Result<Vec<ZoneMinute>, LedgerError> {
+        let rows = query(
+            "SELECT zone_id, minute, entered, waiting, dropped, entry_limit FROM zone_minutes WHERE minute >= ? ORDER BY minute, zone_id",
+        )
+        .bind(Timestamp::new(from).as_str())
+        .fetch_all(&mut self.reader().await?.connection())
+        .await
+        .map_err(LedgerError::sql("list all zones' minutes"))?;
+        rows.iter().map(minute).collect()
+    }
 }

@@ -48,6 +48,16 @@ impl Place {
         Ok(place(Box::new(url)))
     }
 
+    /// Which database it is, in a word.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
+            Self::MySql(_) => "mysql",
+        }
+    }
+
     /// The file; none: it is on a server.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {

@@ -4,7 +4,7 @@ use crate::world::*;
 use bunho_domain::claim::{Claim, Status};
 use bunho_domain::event::{ZoneChange, ZoneMinute};
 use bunho_domain::ids::ClaimId;
-use bunho_ledger::{ClaimQuery, NewKey};
+use bunho_ledger::{AuditFilter, Changed, ClaimQuery, NewKey, PageConflict, PageRow};
 
 async fn a_users_claims_are_paged_newest_first() {
     let world = World::new().await;
@@ -79,6 +79,9 @@ async fn lists_use_their_indexes() {
     check("SELECT status, count(*), sum(quantity) FROM claims WHERE offer_id = 'o' GROUP BY status", "(rowid>? AND rowid<?)").await;
     check("SELECT quantity FROM claims WHERE user_id = 'u'", "claims_user (user_id=?)").await;
     check("SELECT quantity FROM claim_rows WHERE place >= 1 AND place <= 9 ORDER BY place LIMIT 5", "(rowid>? AND rowid<?)").await;
+    let by_minute = "SELECT entered, waiting FROM zone_minutes WHERE minute >= 'm' ORDER BY minute, zone_id";
+    check(by_minute, "zone_minutes_minute (minute>?)").await;
+    check("SELECT user_id FROM standby WHERE id >= 'a' AND id <= 'b' AND id > 'c' ORDER BY id LIMIT 5", "(id>? AND id<?)").await;
 }
 
 async fn minutes_lie_between_their_bounds() {
@@ -103,8 +106,8 @@ async fn keys_come_and_go_with_a_note_of_who_did_it() {
     world.ledger.insert_key(&new("key-1"), START, &audit("key.new")).await.expect("kept");
     world.ledger.insert_key(&new("key-2"), START, &audit("key.new")).await.expect("kept");
     assert!(world.ledger.insert_key(&new("key-2"), START, &audit("key.twice")).await.is_err());
-    assert!(world.ledger.revoke_key("key-1", START, &audit("key.revoke")).await.expect("revoked"));
-    assert!(!world.ledger.revoke_key("key-1", START, &audit("key.revoke")).await.expect("asked"), "once");
+    assert_eq!(world.ledger.revoke_key("key-1", START, &audit("key.revoke")).await.expect("revoked"), Changed::Done);
+    assert_eq!(world.ledger.revoke_key("key-1", START, &audit("key.revoke")).await.expect("asked"), Changed::Unknown, "once");
     world.ledger.append_audit(START, &audit("session.new")).await.expect("noted");
     let keys = world.ledger.keys().await.expect("keys");
     assert_eq!(
@@ -112,10 +115,35 @@ async fn keys_come_and_go_with_a_note_of_who_did_it() {
         [("key-2", "service", "shop", "abc")]
     );
 
-    let first = world.ledger.audit_log(None, 3).await.expect("entries");
+    let first = world.ledger.audit_log(None, AuditFilter::default(), 3).await.expect("entries");
     assert_eq!(first.iter().map(|row| &*row.audit.action).collect::<Vec<_>>(), ["session.new", "key.revoke", "key.new"]);
-    let rest = world.ledger.audit_log(Some(first[2].id), 3).await.expect("entries");
+    let rest = world.ledger.audit_log(Some(first[2].id), AuditFilter::default(), 3).await.expect("entries");
     assert_eq!(rest.iter().map(|row| (row.at, &row.audit)).collect::<Vec<_>>(), [(START, &audit("key.new"))]);
+}
+
+async fn pages_have_revisions_and_a_note_of_who_changed_them() {
+    let world = World::new().await;
+    let gate = zone_id("gate");
+    let put = |page, revision| {
+        let (world, gate) = (&world, &gate);
+        async move { world.ledger.put_page((7, gate), page, revision, START, &audit("zone.page.put")).await.expect("written") }
+    };
+    assert_eq!(put("{}", Some(1)).await, Err(PageConflict { current: 0 }), "there is none yet");
+    assert_eq!(world.ledger.page_revisions().await.expect("listed"), [], "and a refused change leaves none");
+    assert_eq!(put("{}", Some(0)).await, Ok(1));
+    assert_eq!(put("{\"a\":\"번호 🙂\"}", Some(1)).await, Ok(2));
+    assert_eq!(put("stale", Some(1)).await, Err(PageConflict { current: 2 }));
+    assert_eq!(put("{\"b\":\"번호 🙂\"}", None).await, Ok(3));
+    assert_eq!(world.ledger.page_revisions().await.expect("listed"), [(7, 3)]);
+    let row = world.ledger.page(7).await.expect("read").expect("there");
+    assert_eq!((&*row.zone_id, row.revision, &*row.page), ("gate", 3, "{\"b\":\"번호 🙂\"}"));
+    world.ledger.import_page(&PageRow { revision: 9, ..row.clone() }, START).await.expect("imported");
+    assert_eq!(world.ledger.page(7).await.expect("read"), Some(row.clone()), "what is there stays");
+    world.ledger.import_page(&PageRow { zone_number: 8, ..row }, START).await.expect("imported");
+    world.ledger.delete_page(7).await.expect("forgotten");
+    assert_eq!(world.ledger.page_revisions().await.expect("listed"), [(8, 3)]);
+    let noted = world.ledger.audit_log(None, AuditFilter::default(), 10).await.expect("entries");
+    assert_eq!(noted.len(), 3, "each change once, and no refusal");
 }
 
 crate::backend::on_each!(
@@ -123,4 +151,5 @@ crate::backend::on_each!(
     an_offers_claims_are_paged_in_the_order_of_taking,
     minutes_lie_between_their_bounds,
     keys_come_and_go_with_a_note_of_who_did_it,
+    pages_have_revisions_and_a_note_of_who_changed_them,
 );

@@ -7,6 +7,7 @@ mod backend;
 mod broker;
 mod world;
 
+mod console;
 mod directory;
 mod faults;
 mod guards;

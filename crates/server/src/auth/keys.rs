@@ -67,10 +67,35 @@ impl Role {
     }
 }
 
-/// Whose key it is.
+/// What somebody is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A key.
+    Key,
+    /// A name and a password.
+    Account {
+        /// And a code.
+        totp: bool,
+    },
+}
+
+impl Who {
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Account { .. } => "account",
+        }
+    }
+}
+
+/// Whose key or account it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Public id.
+    /// Which of the two.
+    pub who: Who,
+    /// Public id of a key, name of an account.
     pub id: String,
     /// What it may do.
     pub role: Role,
@@ -113,7 +138,7 @@ impl Keys {
         // A role that this program does not know may do nothing.
         let known = rows.into_iter().filter_map(|row| {
             let role = Role::parse(&row.role)?;
-            Some((row.key_hash, Arc::new(Identity { id: row.id, role, name: row.name })))
+            Some((row.key_hash, Arc::new(Identity { who: Who::Key, id: row.id, role, name: row.name })))
         });
         self.by_hash.store(Arc::new(known.collect()));
         Ok(())

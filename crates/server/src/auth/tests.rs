@@ -2,7 +2,7 @@ use super::*;
 use axum::http::HeaderValue;
 
 fn key(role: Role, user: Option<&str>) -> Caller {
-    let identity = Identity { id: "k1".into(), role, name: "shop".into() };
+    let identity = Identity { who: Who::Key, id: "k1".into(), role, name: "shop".into() };
     Caller::Key(Arc::new(identity), user.map(|user| UserId::parse(user).expect("an id")))
 }
 

@@ -45,6 +45,14 @@ pub fn run(place: &Place, file: &Path) -> Result<ExitCode, Failure> {
         for key in node.ledger.keys().await? {
             writer.key(key)?;
         }
+        for account in node.ledger.accounts().await? {
+            writer.account(account)?;
+        }
+        for (zone, _) in node.ledger.page_revisions().await? {
+            if let Some(row) = node.ledger.page(zone).await? {
+                writer.page(row)?;
+            }
+        }
         let mut failed = None;
         node.ledger
             .load(&mut |event| {
@@ -59,10 +67,11 @@ pub fn run(place: &Place, file: &Path) -> Result<ExitCode, Failure> {
         let counts = writer.finish()?;
         node.close().await;
         println!(
-            "{}: {} events, {} keys and {} files of keys in {:.1} s; it holds secrets, keep it safe",
+            "{}: {} events, {} keys, {} accounts and {} files of keys in {:.1} s; it holds secrets, keep it safe",
             file.display(),
             counts.events,
             counts.keys,
+            counts.accounts,
             counts.secrets,
             began.elapsed().as_secs_f64()
         );

@@ -6,7 +6,7 @@
 use crate::cli::Place;
 use crate::config::{ClusterConfig, Config, Shape};
 use crate::exit::{Failure, chain};
-use crate::moving::{self, Counts, Line, Source};
+use crate::moving::{self, Counts, Line, Page, Source};
 use crate::node::{ClusterNode, prepare};
 use crate::secrets;
 use bunho_domain::event::{Event, OfferChange, ZoneChange};
@@ -14,7 +14,7 @@ use bunho_journal::Audit;
 use bunho_journal::kafka::cloudevents::Content;
 use bunho_journal::kafka::{Delivery, Message, Producer, ProducerOptions};
 use bunho_ledger::directory::{Entry, Kind, Standing};
-use bunho_ledger::{Ledger, NewKey};
+use bunho_ledger::{Ledger, NewKey, PageRow};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::ExitCode;
@@ -47,12 +47,14 @@ pub fn run(place: &Place, file: &Path) -> Result<ExitCode, Failure> {
         }
         println!("  and in the ledger after {:.1} s", began.elapsed().as_secs_f64());
         insert_keys(&ledger, file).await?;
+        insert_accounts(&ledger, file).await?;
+        insert_pages(&ledger, file).await?;
         ledger.directory_import(&plan.entries(), (plan.source.offers, plan.source.zones)).await?;
         until_live(&ledger, &plan).await?;
         println!("  and in Redis after {:.1} s", began.elapsed().as_secs_f64());
         node.close().await;
         ledger.close().await;
-        println!("moved: start the nodes; tickets, passes, keys and ids are what they were");
+        println!("moved: start the nodes; tickets, passes, keys, accounts and ids are what they were");
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -76,6 +78,9 @@ impl Plan {
             match line {
                 Line::Source(said) => source = Some(said),
                 Line::Key(key) if !key.is_sound() => return Err(Failure::data(format_args!("key {:?} is damaged", key.id))),
+                Line::Account(account) if !account.is_sound() => {
+                    return Err(Failure::data(format_args!("account {:?} is damaged", account.name)));
+                }
                 Line::Event(json) => plan.note(&read_event(json.get())?),
                 _ => {}
             }
@@ -235,6 +240,37 @@ async fn insert_keys(ledger: &Ledger, file: &Path) -> Result<(), Failure> {
         ledger
             .insert_key(&NewKey { id: &key.id, role: &key.role, name: &key.name, key_hash: &key.key_hash }, super::key::now(), &audit)
             .await?;
+    }
+    Ok(())
+}
+
+async fn insert_accounts(ledger: &Ledger, file: &Path) -> Result<(), Failure> {
+    let mut accounts = Vec::new();
+    moving::read(file, |line| {
+        if let Line::Account(account) = line {
+            accounts.push(account.row());
+        }
+        Ok(())
+    })?;
+    for row in accounts {
+        let (action, target) = ("account.import".into(), row.name.clone());
+        let audit = Audit { actor: "system".into(), action, target, detail: None, request_id: None };
+        // One that is there is there from an import that was cut off.
+        ledger.insert_account(&row, super::key::now(), &audit).await?;
+    }
+    Ok(())
+}
+
+async fn insert_pages(ledger: &Ledger, file: &Path) -> Result<(), Failure> {
+    let mut pages = Vec::new();
+    moving::read(file, |line| {
+        if let Line::Page(page) = line {
+            pages.push(page);
+        }
+        Ok(())
+    })?;
+    for Page { zone_number, zone_id, revision, page } in pages {
+        ledger.import_page(&PageRow { zone_number, zone_id, revision, page }, super::key::now()).await?;
     }
     Ok(())
 }

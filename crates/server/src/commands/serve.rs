@@ -2,6 +2,7 @@
 
 use super::reconcile;
 use crate::app::{App, Parts, Record};
+use crate::auth::accounts::Accounts;
 use crate::auth::keys::Keys;
 use crate::auth::sessions::Sessions;
 use crate::auth::users::UserTokens;
@@ -66,12 +67,11 @@ async fn serve_node(
         demo::add(&engine).await?;
     }
     let (stop, stopped) = watch::channel(false);
-    let sessions = match config.shape {
-        Shape::Embedded => Sessions::default(),
-        Shape::Cluster(_) => Sessions::shared(&secrets::ticket_secret(&config.secrets)?, node.ledger()).await?,
-    };
     let app = App::new(Parts {
-        sessions,
+        sessions: Sessions::load(&secrets::ticket_secret(&config.secrets)?, node.ledger()).await?,
+        accounts: Accounts::load(node.ledger()).await?,
+        node: node.name(),
+        findings: node.findings(),
         keys: Keys::load(node.ledger()).await?,
         reconcile: reconciler(engine.clone(), node.ledger().clone()),
         engine,
@@ -151,10 +151,10 @@ fn without_password(url: &str) -> &str {
     url.rsplit_once('@').map_or(url, |(_, host)| host)
 }
 
-/// What other nodes (and `bunho key`) do to keys and sessions is noticed here within this long, and not much more.
+/// What other nodes (and `bunho key`) do to keys, sessions and waiting pages is noticed here within this long, and not much more.
 const FOLLOWED_EVERY: Duration = Duration::from_secs(1);
 
-/// Follows the keys of services and administrators, ended sessions, and the keys that sign passes: see `Passes::look_again`.
+/// Follows the keys of services and administrators, accounts, sessions, and the keys that sign passes: see `Passes::look_again`.
 async fn follow_keys(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(FOLLOWED_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -166,9 +166,12 @@ async fn follow_keys(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
         }
         let followed = follow(&app).await;
         match &followed {
-            Ok(()) if !follows => tracing::info!("keys and sessions are followed again"),
+            Ok(()) if !follows => tracing::info!("keys, sessions and pages are followed again"),
             Err(error) if follows => {
-                tracing::error!(error = chain(error), "what other nodes do to keys and sessions is not seen here until the ledger answers");
+                tracing::error!(
+                    error = chain(error),
+                    "what other nodes do to keys, sessions and pages is not seen here until the ledger answers"
+                );
             }
             _ => {}
         }
@@ -179,9 +182,17 @@ async fn follow_keys(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
+/// A node that has said nothing for so long is no longer shown.
+const NODE_FORGOTTEN_MS: i64 = 24 * 3_600 * 1_000;
+
 async fn follow(app: &App) -> Result<(), LedgerError> {
     app.keys.reload(&app.ledger).await?;
-    app.sessions.follow(&app.ledger).await
+    app.accounts.reload(&app.ledger).await?;
+    app.sessions.reload(&app.ledger).await?;
+    app.pages.follow(&app.ledger).await?;
+    let node = app.node_row();
+    let forget = node.seen_at.plus_ms(-NODE_FORGOTTEN_MS);
+    app.ledger.note_node(&node, forget).await
 }
 
 enum End {

@@ -24,6 +24,8 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     /// Who callers are.
     pub auth: AuthSettings,
+    /// Administration.
+    pub console: ConsoleSettings,
     /// Passes.
     pub pass: PassSettings,
     /// Logging.
@@ -154,6 +156,14 @@ pub struct JwtSettings {
     pub jwks_file: Option<PathBuf>,
     /// Where a JWKS is fetched from, and again when an unknown `kid` comes.
     pub jwks_url: Option<String>,
+}
+
+/// `[console]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsoleSettings {
+    /// Addresses or CIDR blocks that may administer; none: all.
+    pub allow_from: Vec<String>,
 }
 
 /// `[pass]`

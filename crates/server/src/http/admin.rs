@@ -1,12 +1,21 @@
 //! Administration: who may, see [`crate::auth`]; what was done and by whom goes with every change into the audit log.
 
+pub(crate) mod account;
+pub(crate) mod accounts;
 pub(crate) mod audit;
 pub(crate) mod claims;
 pub(crate) mod keys;
+pub(crate) mod live;
 pub(crate) mod offers;
+pub(crate) mod overview;
+pub(crate) mod pages;
 pub(crate) mod pass_keys;
 pub(crate) mod reconcile;
+pub(crate) mod sales;
 pub(crate) mod session;
+pub(crate) mod sessions;
+pub(crate) mod standby;
+pub(crate) mod system;
 pub(crate) mod zones;
 
 use crate::app::App;
@@ -18,6 +27,7 @@ use axum::response::Response;
 use bunho_domain::ids::AppId;
 use bunho_domain::time::Millis;
 use bunho_journal::Audit;
+use serde_json::{Value, json};
 
 /// The app of zones and offers that do not say.
 const APP_DEFAULT: &str = "default";
@@ -49,6 +59,12 @@ fn check_id(path: &str, body: Option<&str>) -> Result<(), Problem> {
 /// the ledger and live on in memory, and somebody who hangs up in time would not stand in the audit log.
 async fn to_the_end<T: Send + 'static>(change: impl Future<Output = Result<T, Problem>> + Send + 'static) -> Result<T, Problem> {
     tokio::spawn(change).await.unwrap_or_else(|error| Err(Problem::internal(&error)))
+}
+
+/// What an audit entry carries beside its words: the request's body, and what was there before and after; null where there is none. Records
+/// and messages carry it as they carry any detail.
+fn trail(body: Option<Value>, before: Value, after: Value) -> Option<String> {
+    Some(json!({"body": body, "before": before, "after": after}).to_string())
 }
 
 /// Notes an action that no journal record carries.

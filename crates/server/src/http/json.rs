@@ -45,22 +45,49 @@ impl FromRequest<Arc<App>> for JsonBody {
         if !request.headers().get(CONTENT_TYPE).is_some_and(is_json) {
             return Err(Problem::new(&UNSUPPORTED_MEDIA_TYPE).closing_unless_empty(&request));
         }
-        let limits = &app.config.limits;
-        let most = limits.body_bytes_max;
-        let too_large = || Problem::new(&BODY_TOO_LARGE).detail(format!("The body may have {most} bytes")).closing();
-        let (parts, body) = request.into_parts();
-        let size = http_body::Body::size_hint(&body);
-        if size.lower() > most as u64 {
-            return Err(too_large());
+        let (headers, bytes) = whole(request, app).await?;
+        Ok(Self { bytes, headers })
+    }
+}
+
+/// What a form without a script sends.
+pub(crate) struct FormBody(Bytes);
+
+impl FromRequest<Arc<App>> for FormBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        if request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes) != Some(b"application/x-www-form-urlencoded") {
+            let problem = Problem::new(&UNSUPPORTED_MEDIA_TYPE).detail("The body must be a form");
+            return Err(problem.closing_unless_empty(&request));
         }
-        let large = size.exact().is_none_or(|bytes| bytes > SMALL_BODY_BYTES_MAX);
-        match arrived(Limited::new(body, most).collect(), large, app).await? {
-            Ok(Ok(whole)) => Ok(Self { bytes: whole.to_bytes(), headers: parts.headers }),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-            // The client went away or broke the framing; nobody reads this answer.
-            Ok(Err(_)) => Err(Problem::field("", "the body could not be read").closing()),
-            Err(_) => Err(Problem::new(&REQUEST_TIMEOUT).closing()),
-        }
+        Ok(Self(whole(request, app).await?.1))
+    }
+}
+
+impl FormBody {
+    /// A field, if it was sent.
+    pub(crate) fn field(&self, name: &str) -> Option<String> {
+        url::form_urlencoded::parse(&self.0).find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
+    }
+}
+
+/// Waits for the whole body, which has a bounded size and a bounded time.
+async fn whole(request: Request, app: &App) -> Result<(HeaderMap, Bytes), Problem> {
+    let most = app.config.limits.body_bytes_max;
+    let too_large = || Problem::new(&BODY_TOO_LARGE).detail(format!("The body may have {most} bytes")).closing();
+    let (parts, body) = request.into_parts();
+    let size = http_body::Body::size_hint(&body);
+    if size.lower() > most as u64 {
+        return Err(too_large());
+    }
+    let large = size.exact().is_none_or(|bytes| bytes > SMALL_BODY_BYTES_MAX);
+    match arrived(Limited::new(body, most).collect(), large, app).await? {
+        Ok(Ok(whole)) => Ok((parts.headers, whole.to_bytes())),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        // The client went away or broke the framing; nobody reads this answer.
+        Ok(Err(_)) => Err(Problem::field("", "the body could not be read").closing()),
+        Err(_) => Err(Problem::new(&REQUEST_TIMEOUT).closing()),
     }
 }
 
@@ -99,9 +126,9 @@ impl JsonBody {
         serde_json::from_slice(&self.bytes).map_err(|_| self.explain::<T>())
     }
 
-    /// The body as JSON text, for the audit log. Only for bodies that were parsed.
-    pub(crate) fn text(&self) -> String {
-        serde_json::from_slice::<serde_json::Value>(&self.bytes).map(|value| value.to_string()).unwrap_or_default()
+    /// The body as it is, for the audit log. Only for bodies that were parsed.
+    pub(crate) fn value(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_default()
     }
 
     #[cold]

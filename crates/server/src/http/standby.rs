@@ -82,6 +82,16 @@ fn path_id(text: &str) -> Result<StandbyId, Problem> {
     StandbyId::parse(text).map_err(|_| Problem::new(&UNKNOWN_STANDBY))
 }
 
+/// The word for how a place stands, here and wherever one is shown.
+pub(crate) const fn status_word(status: StandbyStatus) -> &'static str {
+    match status {
+        StandbyStatus::Waiting => "waiting",
+        StandbyStatus::Served => "served",
+        StandbyStatus::Left => "left",
+        StandbyStatus::Passed => "passed",
+    }
+}
+
 fn view<'a>(place: &'a Place, offer: &'a OfferId) -> StandbyView<'a> {
     let standby = &place.standby;
     StandbyView {
@@ -89,12 +99,7 @@ fn view<'a>(place: &'a Place, offer: &'a OfferId) -> StandbyView<'a> {
         offer: offer.as_str(),
         user: standby.user.as_str(),
         quantity: standby.quantity,
-        status: match standby.status {
-            StandbyStatus::Waiting => "waiting",
-            StandbyStatus::Served => "served",
-            StandbyStatus::Left => "left",
-            StandbyStatus::Passed => "passed",
-        },
+        status: status_word(standby.status),
         position: place.position,
         claim: standby.claim.map(Text),
         created_at: Rfc3339(standby.created_at),

@@ -155,6 +155,10 @@ pub(crate) async fn wait(State(app): State<Arc<App>>, body: JsonBody) -> Answere
         return Err(Problem::field("key", format!("must be 1 to {CLIENT_KEY_BYTES_MAX} bytes")));
     }
     let entry = counted(app.metrics.joins(), app.engine.join(&zone, key).await)?;
+    if let Answer::Waiting(Place { estimated_seconds: Some(told), .. }) = entry.answer {
+        app.live.estimates.joined(entry.subject.zone, entry.subject.ticket, told, || app.engine.now());
+    }
+    note_entry(&app, &zone, &entry);
     let token = entry.token.as_deref().unwrap_or_default();
     Ok(answer(&app, &entry, token, &zone))
 }
@@ -165,6 +169,7 @@ pub(crate) async fn entry(State(app): State<Arc<App>>, body: JsonBody) -> Answer
     let request: TicketRequest<'_> = body.parse()?;
     let zone = zone_id(&request.zone_id)?;
     let entry = counted(app.metrics.polls(), app.engine.poll(&zone, &request.token).await)?;
+    note_entry(&app, &zone, &entry);
     Ok(answer(&app, &entry, &request.token, &zone))
 }
 
@@ -231,6 +236,7 @@ impl Stream {
                     };
                 }
                 Next::Send(Ok(entry)) => {
+                    note_entry(&self.app, &self.zone, &entry);
                     let body = entry_answer(&self.app, &entry, &self.token, &self.zone);
                     let data = String::from_utf8(body.json()).unwrap_or_default();
                     let name = if body.can_enter { "enter" } else { "waiting" };
@@ -245,6 +251,13 @@ impl Stream {
                 }
             }
         }
+    }
+}
+
+/// Who enters may be one of those whose estimate is held against what it took. Who still waits costs nothing here.
+fn note_entry(app: &App, zone: &ZoneId, entry: &Entry) {
+    if let Answer::Admitted(admission) = entry.answer {
+        app.live.estimates.entered(zone, entry.subject.zone, entry.subject.ticket, admission.at);
     }
 }
 

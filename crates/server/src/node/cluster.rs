@@ -22,7 +22,9 @@ pub struct ClusterNode {
     /// What carries the topic into SQL, for the partitions that are this node's.
     pub projector: Arc<KafkaProjector>,
     /// Whose data folder this is.
-    _id: NodeId,
+    pub(super) id: NodeId,
+    /// What the start went on with.
+    pub(super) findings: Vec<String>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -45,6 +47,7 @@ impl ClusterNode {
         let runs = ledger.agreed(facts[0].name).await?.is_some();
         let look = preflight::look(cluster, &ledger).await;
         let no_topic = look.no_topic;
+        let findings = look.findings.iter().map(|finding| format!("{}: {finding}", finding.name)).collect();
         look.refuse_or_waive(&cluster.waive, runs)?;
         if no_topic {
             preflight::make_topic(cluster).await?;
@@ -79,7 +82,7 @@ impl ClusterNode {
                 projector.run(stopped).await;
             })
         }];
-        Ok(Self { engine, ledger, projector, _id: id, stop, tasks })
+        Ok(Self { engine, ledger, projector, id, findings, stop, tasks })
     }
 
     /// Waits until the ledger holds what the topic has now.

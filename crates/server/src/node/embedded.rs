@@ -219,10 +219,10 @@ fn spoken(ms: i64) -> String {
     }
 }
 
-/// Whoever has recorded something had a key, and keys are in the ledger. One that has none was lost, and made anew by SQLite: with the file,
+/// Whoever has recorded something had a key or an account, and those are in the ledger. One that has none was lost, and made anew by SQLite: with the file,
 /// or with the write-ahead log that held all of it.
 async fn check_ledger_is_used(ledger: &Ledger, journal: &Journal, accepted: Accepted) -> Result<(), Failure> {
-    if journal.last() == 0 || accepted.missing_ledger || !ledger.keys().await?.is_empty() {
+    if journal.last() == 0 || accepted.missing_ledger || !ledger.keys().await?.is_empty() || !ledger.accounts().await?.is_empty() {
         return Ok(());
     }
     // Nothing of it stays open beside the file that will be restored.
@@ -233,7 +233,11 @@ async fn check_ledger_is_used(ledger: &Ledger, journal: &Journal, accepted: Acce
 fn ledger_is_missing(place: &Place, journal: &Journal) -> Failure {
     let last = journal.last();
     let trimmed = journal.oldest().unwrap_or(last + 1) - 1;
-    let lost = if trimmed == 0 { "the API keys".into() } else { format!("the API keys and all that is only in records 1 to {trimmed}") };
+    let lost = if trimmed == 0 {
+        "the API keys and accounts".into()
+    } else {
+        format!("the API keys, the accounts and all that is only in records 1 to {trimmed}")
+    };
     Failure::data(format_args!(
         "{place} is missing or has lost its content, though the journal holds records up to {last}\n  mend: restore it from a backup that holds record {trimmed} (of a SQLite file ledger.db and ledger.db-wal), or make it anew from the journal with `bunho rebuild --accept-loss`: {lost} are lost then"
     ))

@@ -1,9 +1,13 @@
 //! The whole edge over a real node in a folder of its own: requests in, answers out, no sockets. One table of requests after another, which is
 //! why it is long.
 
+#[path = "tests/wait.rs"]
+mod wait;
+
 use super::*;
 use crate::app::Parts;
 use crate::auth::Peer;
+use crate::auth::accounts::Accounts;
 use crate::auth::keys::{Keys, key_hash};
 use crate::auth::sessions::Sessions;
 use crate::config::{Config, Network, Settings, Users};
@@ -23,6 +27,9 @@ const ADMIN: &str = "bk_admin";
 const OPERATOR: &str = "bk_operator";
 const VIEWER: &str = "bk_viewer";
 const SERVICE: &str = "bk_service";
+
+#[path = "tests/console.rs"]
+mod console;
 
 struct Rig {
     router: Router,
@@ -63,7 +70,10 @@ async fn rig_with(edit: impl FnOnce(&mut Config)) -> Rig {
         passes: Passes::load(&config.data, &*config.pass_issuer).unwrap_or_else(|failure| panic!("{failure:?}")),
         config: Arc::new(config),
         keys: Keys::load(node.ledger()).await.expect("the ledger can be read"),
-        sessions: Sessions::default(),
+        sessions: Sessions::load(&[7; 32], node.ledger()).await.expect("the ledger can be read"),
+        accounts: Accounts::load(node.ledger()).await.expect("the ledger can be read"),
+        node: node.name(),
+        findings: Vec::new(),
         user_tokens: None,
         reconcile: Box::new(|_repair| Box::pin(async { Ok(json!({"equal": true})) })),
         shutdown,

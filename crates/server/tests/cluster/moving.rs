@@ -39,6 +39,9 @@ async fn ids_keys_tickets_and_passes_are_good_after_a_move() {
     }
     let (_, standby) = old.user_post("late", "/v1/offers/stay/standby", json!({"quantity": 2})).await;
     let (_, key) = old.admin(Method::POST, "keys", json!({"role": "service", "name": "shop"})).await;
+    let (_, account) = old.admin(Method::POST, "accounts", json!({"name": "kim", "role": "operator"})).await;
+    let page = json!({"texts": {"ko": {"in_title": "환영해요 🙂"}}, "return_to": ["/shop/"]});
+    assert_eq!(old.admin(Method::PUT, "zones/LINE/page", page).await.0, StatusCode::OK);
     // What is deleted is not moved, and its number, with which the ids of its claims begin, is not given again.
     old.put_offer("gone", json!({"kind": "goods", "quantity": 1})).await;
     assert_eq!(old.admin(Method::DELETE, "offers/gone", json!({})).await.0, StatusCode::NO_CONTENT);
@@ -102,11 +105,15 @@ async fn ids_keys_tickets_and_passes_are_good_after_a_move() {
     let (zone, pass) = ("LINE", inside["pass"].as_str().unwrap());
     let shop = new.request(Method::POST, "/v1/offers/few/claims").header("x-bunho-user", "u").header("bunho-pass", pass);
     assert_eq!(shop.json(&json!({"quantity": 1})).send().await.unwrap().status(), StatusCode::CREATED, "a pass is good");
+    let (_, page) = new.admin(Method::GET, "zones/LINE/page", json!({})).await;
+    assert_eq!((&page["revision"], &page["texts"]["ko"]["in_title"]), (&json!(1), &json!("환영해요 🙂")), "{page}");
     let token = waits["token"].as_str().unwrap();
     let waiting = async || new.poll(zone, token).await.1["waiting"]["rank"] == json!(1);
     until("who waited has the same place", Duration::from_secs(20), waiting).await;
     let asked = new.request(Method::GET, "/v1/claims?user=g0").bearer_auth(key["key"].as_str().unwrap()).send().await.unwrap();
     assert_eq!(asked.status(), StatusCode::OK, "a service's key is good: {}", asked.json::<Value>().await.unwrap_or_default());
+    let signed_in = new.request(Method::POST, "/admin/api/session").json(&json!({"name": "kim", "password": account["password"]}));
+    assert_eq!(signed_in.send().await.unwrap().status(), StatusCode::CREATED, "an account is good");
     new.put_offer("next", json!({"kind": "goods", "quantity": 1})).await;
     assert_eq!(new.sql("SELECT number FROM directory WHERE id = 'next'"), "5", "the fourth was deleted");
     new.until_projected().await;

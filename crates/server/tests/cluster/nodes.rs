@@ -2,7 +2,7 @@
 
 use crate::components::{self, environment};
 use crate::harness::{ADMIN_KEY, Server, launch, read, until};
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::time::Duration;
@@ -86,7 +86,7 @@ async fn a_sign_in_is_one_on_every_node_and_ends_on_every_node() {
     let other = sign_in(0, ADMIN_KEY).await;
     // At once: the next request of a browser goes anywhere.
     assert_eq!((session(1, &cookie).await, session(0, &cookie).await), (StatusCode::OK, StatusCode::OK));
-    let forged = cookie.replacen("key-", "key-0", 1);
+    let forged = cookie.replacen("bunho_session=", "bunho_session=A", 1);
     assert_eq!(session(1, &forged).await, StatusCode::UNAUTHORIZED);
 
     let out = server.client.delete(format!("{}/admin/api/session", urls[1])).header("cookie", &cookie).send().await.unwrap();
@@ -104,6 +104,68 @@ async fn a_sign_in_is_one_on_every_node_and_ends_on_every_node() {
     let url = format!("{}/admin/api/keys/{}", urls[1], made["id"].as_str().unwrap());
     assert_eq!(server.client.delete(&url).bearer_auth(ADMIN_KEY).send().await.unwrap().status(), StatusCode::NO_CONTENT);
     until("a revoked key ends its sessions", KNOWN_WITHIN, async || session(0, &cookie).await == StatusCode::UNAUTHORIZED).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_is_one_on_every_node_and_so_is_what_becomes_of_it() {
+    let server = components::cluster("postgres").await;
+    let urls = server.urls();
+    let admin = async |node: usize, method: Method, path: &str, body: Value| {
+        let request = server.client.request(method, format!("{}/admin/api/{path}", urls[node]));
+        read(request.bearer_auth(ADMIN_KEY).json(&body).send().await.unwrap()).await
+    };
+    let sign_in = async |node: usize, password: &str| {
+        let body = json!({"name": "kim", "password": password});
+        server.client.post(format!("{}/admin/api/session", urls[node])).json(&body).send().await.unwrap()
+    };
+    let asks = async |node: usize, path: &str, cookie: &str| {
+        let request = server.client.get(format!("{}/admin/api/{path}", urls[node])).header("cookie", cookie);
+        request.send().await.unwrap().status()
+    };
+    let (status, made) = admin(0, Method::POST, "accounts", json!({"name": "kim", "role": "admin"})).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    // At once, on whichever node the browser reaches.
+    let password = made["password"].as_str().unwrap();
+    let answer = sign_in(1, password).await;
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    until("its session is known", KNOWN_WITHIN, async || asks(0, "accounts", &cookie).await == StatusCode::OK).await;
+    let (status, _) = admin(1, Method::PUT, "accounts/kim", json!({"role": "viewer"})).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(asks(1, "accounts", &cookie).await, StatusCode::FORBIDDEN);
+    until("its role is known", KNOWN_WITHIN, async || asks(0, "accounts", &cookie).await == StatusCode::FORBIDDEN).await;
+    assert_eq!(asks(0, "zones", &cookie).await, StatusCode::OK);
+    let (status, _) = admin(0, Method::PUT, "accounts/kim", json!({"password": "another password"})).await;
+    assert_eq!(status, StatusCode::OK);
+    until("its session has ended", KNOWN_WITHIN, async || asks(1, "zones", &cookie).await == StatusCode::UNAUTHORIZED).await;
+    assert_eq!(sign_in(1, password).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(sign_in(1, "another password").await.status(), StatusCode::CREATED);
+
+    let nodes = async |node: usize| {
+        let (_, system) = admin(node, Method::GET, "system", json!({})).await;
+        assert_eq!((&system["shape"], &system["ledger"]["kind"]), (&json!("cluster"), &json!("postgres")), "{system}");
+        assert!(system["parts"].as_array().unwrap().iter().all(|part| part["well"] == true), "{system}");
+        let nodes = system["nodes"].as_array().unwrap().clone();
+        let own: Vec<_> = nodes.iter().filter(|node| node["self"] == true).map(|node| node["node"].clone()).collect();
+        assert_eq!(own, [system["node"].clone()]);
+        nodes.len()
+    };
+    until("the nodes know of each other", KNOWN_WITHIN, async || nodes(0).await == 2 && nodes(1).await == 2).await;
+
+    // What a line does is seen on every node, whoever let people in.
+    let (status, _) = admin(0, Method::PUT, "zones/Z", json!({"entry_limit_per_minute": 60, "slot_seconds": 1})).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let slots = async |node: usize| {
+        let (_, live) = admin(node, Method::GET, "zones/Z/live", json!({})).await;
+        let slots = live["slots"].as_array().cloned().unwrap_or_default();
+        let entered = slots.iter().filter_map(|slot| slot["entered"].as_u64()).sum::<u64>();
+        (slots.len(), entered)
+    };
+    until("both nodes watch", Duration::from_secs(10), async || slots(0).await.0 > 0 && slots(1).await.0 > 0).await;
+    for _ in 0..20 {
+        assert_eq!(server.join("Z").await.0, StatusCode::OK);
+    }
+    until("both nodes have seen it", Duration::from_secs(10), async || slots(0).await.1 == 20 && slots(1).await.1 == 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -159,6 +159,42 @@ async fn a_key_made_on_the_command_line_works_while_the_server_runs() {
     let _ = ADMIN_KEY;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_made_on_the_command_line_signs_in_and_stays_signed_in_over_a_restart() {
+    let mut server = Server::start().await;
+    let data = server.data().to_str().unwrap().to_owned();
+    let new = |name: &str, role: &str| bunho(&["account", "new", name, "--role", role, "--data", &data]).output().unwrap();
+    let output = new("kim", "operator");
+    assert!(output.status.success(), "{}", text(&output));
+    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&made["name"], &made["role"]), (&json!("kim"), &json!("operator")));
+    for (name, role, code) in
+        [("kim", "viewer", 65), ("lee", "service", 64), ("김", "viewer", 64), ("a b", "viewer", 64), ("", "viewer", 64)]
+    {
+        let output = new(name, role);
+        assert_eq!(output.status.code(), Some(code), "{name} {role}: {}", text(&output));
+        assert!(text(&output).contains("mend"), "{}", text(&output));
+    }
+    let listed = bunho(&["account", "list", "--data", &data]).output().unwrap();
+    assert_eq!(text(&listed).trim(), "operator  kim");
+
+    let body = json!({"name": "kim", "password": made["password"]});
+    let answer = server.request(Method::POST, "/admin/api/session").json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let asks =
+        async |server: &Server| server.request(Method::GET, "/admin/api/session").header("cookie", &cookie).send().await.unwrap().status();
+    assert_eq!(asks(&server).await, StatusCode::OK);
+    server.kill();
+    server.restart().await;
+    assert_eq!(asks(&server).await, StatusCode::OK, "a console that was left open goes on");
+    let out = server.request(Method::DELETE, "/admin/api/session").header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(out.status(), StatusCode::NO_CONTENT);
+    server.kill();
+    server.restart().await;
+    assert_eq!(asks(&server).await, StatusCode::UNAUTHORIZED, "ended is ended");
+}
+
 #[test]
 fn the_configuration_printed_is_one_that_can_be_given_back() {
     let dir = TempDir::new().unwrap();

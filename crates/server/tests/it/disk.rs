@@ -302,7 +302,7 @@ async fn a_damaged_ledger_or_secret_is_named_and_a_backup_helps() {
     // Where there is no backup the message offers another way. The journal has all of it still.
     let dir = settled.copy();
     fs::remove_file(dir.path().join("ledger.db")).unwrap();
-    refused(dir.path(), &["the API keys are lost"]);
+    refused(dir.path(), &["the API keys and accounts are lost"]);
     let (code, text) = bunho(dir.path(), &["rebuild", "--accept-loss"]);
     assert!(code == Some(0) && text.contains("admin.key"), "{text}");
     has_all(dir, &left.answered, "a ledger made anew").await;

@@ -1,6 +1,6 @@
 //! Keys of services and operators. A key is shown once, when it is made.
 
-use super::{now, to_the_end};
+use super::{now, to_the_end, trail};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::auth::keys::{Role, key_hash};
@@ -13,8 +13,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use bunho_domain::limits::NAME_CHARS_MAX;
 use bunho_journal::crash_point;
-use bunho_ledger::NewKey;
+use bunho_ledger::{Changed, NewKey};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -82,7 +83,7 @@ pub(crate) async fn make(State(app): State<Arc<App>>, Admin(admin): Admin, body:
     let hash = key_hash(&key);
     // Public, and as good as unique: the first bytes of a hash of random bits.
     let id = format!("key-{}", &hash[..12]);
-    let audit = admin.audit("key.new", &*id, Some(body.text()));
+    let audit = admin.audit("key.new", &*id, trail(None, Value::Null, json!({"id": id, "role": role.word(), "name": wanted.name})));
     to_the_end(async move {
         let _changing = app.keys.changing.lock().await;
         let new = NewKey { id: &id, role: role.word(), name: &wanted.name, key_hash: &hash };
@@ -94,23 +95,24 @@ pub(crate) async fn make(State(app): State<Arc<App>>, Admin(admin): Admin, body:
     .await
 }
 
-/// Revokes a key, and with it its sessions. The last admin key stays.
+/// Revokes a key, and with it its sessions. The last administrator stays.
 #[utoipa::path(delete, path = "/admin/api/keys/{id}", tag = "admin", params(("id" = String, Path)), responses((status = 204)))]
 pub(crate) async fn revoke(State(app): State<Arc<App>>, Admin(admin): Admin, Segment(id): Segment) -> Answered {
-    let audit = admin.audit("key.revoke", &*id, None);
     to_the_end(async move {
-        // Held over the look and the change, so that of two admins who revoke each other one stays.
         let _changing = app.keys.changing.lock().await;
         let rows = app.ledger.keys().await?;
-        let is_admin = |role: &str| role == Role::Admin.word();
         let Some(row) = rows.iter().find(|row| row.id == id) else { return Err(Problem::new(&NOT_FOUND)) };
-        if is_admin(&row.role) && rows.iter().filter(|row| is_admin(&row.role)).count() == 1 {
-            return Err(Problem::new(&LAST_ADMIN_KEY));
-        }
+        let before = json!({"id": row.id, "role": row.role, "name": row.name});
+        let audit = admin.audit("key.revoke", &*id, trail(None, before, Value::Null));
         let revoked = app.ledger.revoke_key(&id, now(), &audit).await.map_err(|error| Problem::unwritten(&error))?;
         crash_point!("admin::key_revoked");
         app.keys.reload(&app.ledger).await?;
-        if revoked { Ok(no_content()) } else { Err(Problem::new(&NOT_FOUND)) }
+        app.sessions.reload(&app.ledger).await?;
+        match revoked {
+            Changed::Done => Ok(no_content()),
+            Changed::Unknown => Err(Problem::new(&NOT_FOUND)),
+            Changed::LastAdmin => Err(Problem::new(&LAST_ADMIN_KEY)),
+        }
     })
     .await
 }

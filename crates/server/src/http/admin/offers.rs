@@ -1,6 +1,6 @@
 //! Offers: settings in and out, restocking, closing, and the claims of one.
 
-use super::{app_id, check_id, if_match, with_etag};
+use super::{app_id, check_id, if_match, trail, with_etag};
 use crate::app::App;
 use crate::auth::{Operator, Viewer};
 use crate::http::claims::{ClaimList, caught_up, list_view};
@@ -15,8 +15,9 @@ use axum::http::{HeaderMap, StatusCode};
 use bunho_domain::ids::{OfferId, ZoneId};
 use bunho_domain::offer::Stock;
 use bunho_domain::offer::settings::{ConfirmBy, Kind, OfferSettings};
+use bunho_engine::EngineError;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
@@ -162,7 +163,12 @@ pub(crate) async fn put(
     check_id(id.as_str(), wanted.id.as_deref())?;
     let settings = wanted.settings(&id)?;
     settings.check().map_err(Problem::settings)?;
-    let audit = operator.audit("offer.put", id.as_str(), Some(body.text()));
+    let before = match app.engine.offer(&id).await {
+        Ok((before, _)) => audited(&before),
+        Err(EngineError::UnknownOffer) => Value::Null,
+        Err(error) => return Err(error.into()),
+    };
+    let audit = operator.audit("offer.put", id.as_str(), trail(Some(body.value()), before, audited(&settings)));
     let created = app.engine.put_offer(settings, revision, audit).await??;
     show(&app, &id, if created { StatusCode::CREATED } else { StatusCode::OK }).await
 }
@@ -170,7 +176,9 @@ pub(crate) async fn put(
 /// Deletes an offer that nobody has anything of.
 #[utoipa::path(delete, path = "/admin/api/offers/{id}", tag = "admin", params(("id" = String, Path)), responses((status = 204)))]
 pub(crate) async fn delete(State(app): State<Arc<App>>, Operator(operator): Operator, Segment(id): Segment) -> Answered {
-    app.engine.delete_offer(&path_id(&id)?, operator.audit("offer.delete", id, None)).await??;
+    let offer = path_id(&id)?;
+    let (before, _) = app.engine.offer(&offer).await?;
+    app.engine.delete_offer(&offer, operator.audit("offer.delete", id, trail(None, audited(&before), Value::Null))).await??;
     Ok(no_content())
 }
 
@@ -180,7 +188,10 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Operator(operator): Oper
 pub(crate) async fn restock(State(app): State<Arc<App>>, Operator(operator): Operator, Segment(id): Segment, body: JsonBody) -> Answered {
     let id = path_id(&id)?;
     let Restock { delta } = body.parse()?;
-    app.engine.restock(&id, delta, operator.audit("offer.restock", id.as_str(), Some(body.text()))).await??;
+    let (before, _) = app.engine.offer(&id).await?;
+    let quantity = i64::from(before.quantity).saturating_add(delta);
+    let detail = trail(Some(body.value()), json!({"quantity": before.quantity}), json!({"quantity": quantity}));
+    app.engine.restock(&id, delta, operator.audit("offer.restock", id.as_str(), detail)).await??;
     show(&app, &id, StatusCode::OK).await
 }
 
@@ -188,7 +199,10 @@ pub(crate) async fn restock(State(app): State<Arc<App>>, Operator(operator): Ope
 #[utoipa::path(post, path = "/admin/api/offers/{id}/close", tag = "admin", params(("id" = String, Path)), responses((status = 200, body = OfferSettingsView)))]
 pub(crate) async fn close(State(app): State<Arc<App>>, Operator(operator): Operator, Segment(id): Segment) -> Answered {
     let id = path_id(&id)?;
-    app.engine.close_offer(&id, operator.audit("offer.close", id.as_str(), None)).await??;
+    let (before, _) = app.engine.offer(&id).await?;
+    let closes_at = Rfc3339(app.engine.now());
+    let detail = trail(None, json!({"closes_at": before.closes_at.map(Rfc3339)}), json!({"closes_at": closes_at}));
+    app.engine.close_offer(&id, operator.audit("offer.close", id.as_str(), detail)).await??;
     show(&app, &id, StatusCode::OK).await
 }
 
@@ -205,6 +219,36 @@ pub(crate) async fn claims(State(app): State<Arc<App>>, _: Viewer, Segment(id): 
 async fn show(app: &App, id: &OfferId, status: StatusCode) -> Answered {
     let (settings, stock) = app.engine.offer(id).await?;
     Ok(with_etag(answer(status, &view(&settings, &stock)), settings.revision))
+}
+
+/// What of an offer stands in the audit log: what a PUT takes, so that the last change can be taken back by putting what was before.
+fn audited(settings: &OfferSettings) -> Value {
+    json!({
+        "app": settings.app.as_str(),
+        "name": &*settings.name,
+        "kind": kind_word(settings.kind),
+        "quantity": settings.quantity,
+        "per_user_limit": settings.per_user_limit,
+        "min_per_claim": settings.min_per_claim,
+        "max_per_claim": settings.max_per_claim,
+        "hold_seconds": settings.hold_seconds,
+        "unit_price": settings.unit_price,
+        "opens_at": settings.opens_at.map(Rfc3339),
+        "closes_at": settings.closes_at.map(Rfc3339),
+        "zone": settings.zone.as_ref().map(ZoneId::as_str),
+        "grants": settings.grants.as_ref().map(OfferId::as_str),
+        "grant_only": settings.grant_only,
+        "standby": settings.standby,
+        "standby_hold_seconds": settings.standby_hold_seconds,
+        "confirm_by": confirm_word(settings.confirm_by),
+    })
+}
+
+const fn confirm_word(by: ConfirmBy) -> &'static str {
+    match by {
+        ConfirmBy::Service => "service",
+        ConfirmBy::User => "user",
+    }
 }
 
 impl OfferBody {
@@ -246,7 +290,7 @@ impl OfferBody {
     }
 }
 
-fn view<'a>(settings: &'a OfferSettings, stock: &Stock) -> OfferSettingsView<'a> {
+pub(super) fn view<'a>(settings: &'a OfferSettings, stock: &Stock) -> OfferSettingsView<'a> {
     let stock = stock_view(stock);
     OfferSettingsView {
         id: settings.id.as_str(),
@@ -266,10 +310,7 @@ fn view<'a>(settings: &'a OfferSettings, stock: &Stock) -> OfferSettingsView<'a>
         grant_only: settings.grant_only,
         standby: settings.standby,
         standby_hold_seconds: settings.standby_hold_seconds,
-        confirm_by: match settings.confirm_by {
-            ConfirmBy::Service => "service",
-            ConfirmBy::User => "user",
-        },
+        confirm_by: confirm_word(settings.confirm_by),
         revision: settings.revision,
         state: stock.state,
         stock,

@@ -1,6 +1,6 @@
 //! Zones: settings in and out, pausing, resetting, history.
 
-use super::{app_id, check_id, if_match, now, with_etag};
+use super::{app_id, check_id, if_match, now, trail, with_etag};
 use crate::app::App;
 use crate::auth::{Admin, Operator, Viewer};
 use crate::http::claims::caught_up;
@@ -11,12 +11,17 @@ use crate::http::traffic::state_word;
 use crate::http::zones::path_id;
 use crate::problem::{Answered, Problem};
 use axum::extract::State;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bunho_domain::event::ZoneMinute;
 use bunho_domain::ids::{OfferId, ZoneId};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::time::Millis;
-use bunho_engine::ZoneReport;
+use bunho_engine::{EngineError, ZoneReport};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::fmt::Write;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
@@ -109,6 +114,8 @@ pub(crate) struct ZoneList<'a> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct MinutesParams {
+    /// `json` (if absent) or `csv`.
+    format: Option<String>,
     /// First minute; an hour before `to` if absent.
     from: Option<String>,
     /// End, not included; now if absent.
@@ -163,7 +170,11 @@ pub(crate) async fn put(
     let paused = wanted.paused;
     let settings = wanted.settings(&id)?;
     settings.check().map_err(Problem::settings)?;
-    let audit = operator.audit("zone.put", id.as_str(), Some(body.text()));
+    let before = settings_of(&app, &id).await?;
+    let kept_pause = before.as_ref().map_or(settings.paused, |before| before.paused);
+    let after = ZoneSettings { paused: kept_pause, ..settings.clone() };
+    let detail = trail(Some(body.value()), before.as_deref().map_or(Value::Null, audited), audited(&after));
+    let audit = operator.audit("zone.put", id.as_str(), detail);
     let created = app.engine.put_zone(settings, revision, audit).await?;
     // Replacing settings leaves a pause as it is; whoever names it means it.
     if let Some(paused) = paused.filter(|_| !created)
@@ -177,7 +188,14 @@ pub(crate) async fn put(
 /// Deletes a zone in which nobody waits or is inside.
 #[utoipa::path(delete, path = "/admin/api/zones/{id}", tag = "admin", params(("id" = String, Path)), responses((status = 204)))]
 pub(crate) async fn delete(State(app): State<Arc<App>>, Operator(operator): Operator, Segment(id): Segment) -> Answered {
-    app.engine.delete_zone(&path_id(&id)?, operator.audit("zone.delete", id, None)).await?;
+    let zone = path_id(&id)?;
+    let settings = app.engine.zone(&zone).await?.settings;
+    let (number, before) = (app.engine.zone_settings(&zone).await?.0, audited(&settings));
+    app.engine.delete_zone(&zone, operator.audit("zone.delete", id, trail(None, before, Value::Null))).await?;
+    // Nobody is ever shown it again, so what is left of it where this fails does no harm.
+    if let Err(error) = app.ledger.delete_page(number).await {
+        tracing::warn!(number, error = crate::exit::chain(&error), "the waiting page of a deleted zone stays in the ledger");
+    }
     Ok(no_content())
 }
 
@@ -201,7 +219,9 @@ pub(crate) async fn resume(State(app): State<Arc<App>>, Operator(operator): Oper
 #[utoipa::path(post, path = "/admin/api/zones/{id}/reset", tag = "admin", params(("id" = String, Path)), responses((status = 200, body = ZoneView)))]
 pub(crate) async fn reset(State(app): State<Arc<App>>, Admin(admin): Admin, Segment(id): Segment) -> Answered {
     let id = path_id(&id)?;
-    app.engine.reset_zone(&id, admin.audit("zone.reset", id.as_str(), None)).await?;
+    let epoch = app.engine.zone(&id).await?.settings.epoch;
+    let detail = trail(None, json!({"epoch": epoch}), json!({"epoch": epoch.saturating_add(1)}));
+    app.engine.reset_zone(&id, admin.audit("zone.reset", id.as_str(), detail)).await?;
     show(&app, &id, StatusCode::OK).await
 }
 
@@ -215,11 +235,19 @@ pub(crate) async fn minutes(
     Params(params): Params<MinutesParams>,
 ) -> Answered {
     let id = path_id(&id)?;
+    let is_csv = match params.format.as_deref() {
+        None | Some("json") => false,
+        Some("csv") => true,
+        Some(_) => return Err(Problem::field("format", "must be json or csv")),
+    };
     app.engine.zone(&id).await?;
     let to = time("to", params.to.as_deref())?.unwrap_or_else(now);
     let from = time("from", params.from.as_deref())?.unwrap_or(to.plus_ms(-MINUTES_DEFAULT_MS));
     caught_up(&app).await?;
     let minutes = app.ledger.zone_minutes(&id, from, to).await?;
+    if is_csv {
+        return Ok(csv(&id, &minutes));
+    }
     let view = minutes.into_iter().map(|minute| MinuteView {
         minute: Rfc3339(minute.minute),
         entered: minute.entered,
@@ -230,18 +258,66 @@ pub(crate) async fn minutes(
     Ok(ok(&MinuteList { minutes: view.collect() }))
 }
 
-async fn pause_or_resume(app: &App, who: &crate::auth::Administrator, id: &ZoneId, paused: bool) -> Result<(), Problem> {
-    let action = if paused { "zone.pause" } else { "zone.resume" };
-    Ok(app.engine.pause_zone(id, paused, who.audit(action, id.as_str(), None)).await?)
+/// As a table for a spreadsheet. Nothing in it was written by people, so nothing needs quotes.
+fn csv(id: &ZoneId, minutes: &[ZoneMinute]) -> Response {
+    let mut text = String::from("minute,entered,waiting,dropped,entry_limit\r\n");
+    for ZoneMinute { minute, entered, waiting, dropped, entry_limit, .. } in minutes {
+        let limit = entry_limit.map_or_else(String::new, |limit| limit.to_string());
+        // Writing to a String does not fail.
+        let _ = write!(text, "{},{entered},{waiting},{dropped},{limit}\r\n", Rfc3339(*minute));
+    }
+    // A colon is fine in an id and not in a name of a file.
+    let name = format!("attachment; filename=\"{}-minutes.csv\"", id.as_str().replace(':', "-"));
+    let headers = [(CONTENT_TYPE, "text/csv; charset=utf-8"), (CONTENT_DISPOSITION, &*name)];
+    (headers, text).into_response()
 }
 
-fn time(field: &'static str, text: Option<&str>) -> Result<Option<Millis>, Problem> {
+async fn pause_or_resume(app: &App, who: &crate::auth::Administrator, id: &ZoneId, paused: bool) -> Result<(), Problem> {
+    let action = if paused { "zone.pause" } else { "zone.resume" };
+    let before = app.engine.zone(id).await?.settings;
+    let after = ZoneSettings { paused, ..(*before).clone() };
+    Ok(app.engine.pause_zone(id, paused, who.audit(action, id.as_str(), trail(None, audited(&before), audited(&after)))).await?)
+}
+
+pub(super) fn time(field: &'static str, text: Option<&str>) -> Result<Option<Millis>, Problem> {
     text.map(|text| parse(text).ok_or_else(|| Problem::field(field, "must be an RFC 3339 time"))).transpose()
 }
 
 async fn show(app: &App, id: &ZoneId, status: StatusCode) -> Answered {
     let report = app.engine.zone(id).await?;
     Ok(with_etag(answer(status, &view(&report)), report.settings.revision))
+}
+
+/// The settings that a zone has now; none: there is no such zone.
+async fn settings_of(app: &App, id: &ZoneId) -> Result<Option<Arc<ZoneSettings>>, Problem> {
+    match app.engine.zone(id).await {
+        Ok(report) => Ok(Some(report.settings)),
+        Err(EngineError::UnknownZone) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What of a zone stands in the audit log: what a PUT takes, so that the last change can be taken back by putting what was before.
+fn audited(settings: &ZoneSettings) -> Value {
+    json!({
+        "app": settings.app.as_str(),
+        "name": &*settings.name,
+        "entry_limit_per_minute": settings.entry_limit_per_minute,
+        "window_seconds": settings.window_seconds,
+        "slot_seconds": settings.slot_seconds,
+        "abandon_after_seconds": settings.abandon_after_seconds,
+        "resume_grace_seconds": settings.resume_grace_seconds,
+        "poll_interval_ms": settings.poll_interval_ms,
+        "poll_interval_max_ms": settings.poll_interval_max_ms,
+        "opens_at": settings.opens_at.map(Rfc3339),
+        "closes_at": settings.closes_at.map(Rfc3339),
+        "paused": settings.paused,
+        "active_limit": settings.active_limit,
+        "session_seconds": settings.session_seconds,
+        "pass_ttl_seconds": settings.pass_ttl_seconds,
+        "offer": settings.offer.as_ref().map(OfferId::as_str),
+        "message": settings.message.as_deref(),
+    })
 }
 
 impl ZoneBody {
@@ -282,7 +358,7 @@ impl ZoneBody {
     }
 }
 
-fn view(report: &ZoneReport) -> ZoneView<'_> {
+pub(super) fn view(report: &ZoneReport) -> ZoneView<'_> {
     let ZoneReport { settings, status, .. } = report;
     ZoneView {
         id: settings.id.as_str(),

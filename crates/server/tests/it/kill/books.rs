@@ -97,6 +97,7 @@ pub struct Books {
     pub offers: BTreeMap<String, Made>,
     pub zones: BTreeMap<String, Made>,
     pub keys: BTreeMap<String, Made>,
+    pub accounts: BTreeMap<String, Made>,
     pub pass_keys: BTreeMap<String, Made>,
     pub answers: u64,
     pub replays: u64,

@@ -215,6 +215,7 @@ impl Caller {
             ("offer", &mut books.offers, live("select id from offers where deleted_at is null")),
             ("zone", &mut books.zones, live("select id from zones where deleted_at is null")),
             ("key", &mut books.keys, live("select id from admins where revoked_at is null")),
+            ("account", &mut books.accounts, live("select name from accounts")),
             ("pass key", &mut books.pass_keys, kids),
         ] {
             for (name, made) in made.iter_mut() {

@@ -16,6 +16,7 @@ enum Kind {
     Offer,
     Zone,
     Key,
+    Account,
     PassKey,
 }
 
@@ -34,7 +35,7 @@ impl Caller {
     }
 
     async fn chore(&self, random: &mut Random) -> Result<(), Gone> {
-        const RARE: [Deed; 11] = [
+        const RARE: [Deed; 13] = [
             Deed::Edit,
             Deed::Create,
             Deed::Delete,
@@ -44,6 +45,8 @@ impl Caller {
             Deed::ResetZone,
             Deed::MakeKey,
             Deed::RevokeKey,
+            Deed::MakeAccount,
+            Deed::RemoveAccount,
             Deed::MakePassKey,
             Deed::DropPassKey,
         ];
@@ -98,6 +101,8 @@ impl Caller {
             Deed::DeleteZone => self.unmake(Kind::Zone, random).await,
             Deed::MakeKey => self.make(Kind::Key, random).await,
             Deed::RevokeKey => self.unmake(Kind::Key, random).await,
+            Deed::MakeAccount => self.make(Kind::Account, random).await,
+            Deed::RemoveAccount => self.unmake(Kind::Account, random).await,
             Deed::MakePassKey => self.make(Kind::PassKey, random).await,
             Deed::DropPassKey => self.unmake(Kind::PassKey, random).await,
         }
@@ -125,6 +130,7 @@ impl Caller {
             Kind::Offer => self.admin(Method::PUT, &format!("offers/{name}"), Some(json!({"kind": "goods", "quantity": 1}))).await?,
             Kind::Zone => self.admin(Method::PUT, &format!("zones/{name}"), Some(json!({"entry_limit_per_minute": 1}))).await?,
             Kind::Key => self.admin(Method::POST, "keys", Some(json!({"role": "viewer", "name": name}))).await?,
+            Kind::Account => self.admin(Method::POST, "accounts", Some(json!({"role": "viewer", "name": name}))).await?,
             Kind::PassKey => self.admin(Method::POST, "pass-keys", None).await?,
         };
         if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -132,7 +138,7 @@ impl Caller {
         }
         assert_eq!(status, StatusCode::CREATED, "{answer}");
         let name = match kind {
-            Kind::Offer | Kind::Zone => name,
+            Kind::Offer | Kind::Zone | Kind::Account => name,
             Kind::Key => answer["id"].as_str().unwrap().into(),
             Kind::PassKey => answer["kid"].as_str().unwrap().into(),
         };
@@ -159,6 +165,7 @@ impl Caller {
             Kind::Offer => "offers",
             Kind::Zone => "zones",
             Kind::Key => "keys",
+            Kind::Account => "accounts",
             Kind::PassKey => "pass-keys",
         };
         let (status, answer) = self.admin(Method::DELETE, &format!("{path}/{name}"), None).await?;
@@ -178,6 +185,7 @@ impl Caller {
             Kind::Offer => &mut books.offers,
             Kind::Zone => &mut books.zones,
             Kind::Key => &mut books.keys,
+            Kind::Account => &mut books.accounts,
             Kind::PassKey => &mut books.pass_keys,
         })
     }

@@ -16,6 +16,8 @@ pub enum Deed {
     ResetZone,
     MakeKey,
     RevokeKey,
+    MakeAccount,
+    RemoveAccount,
     MakePassKey,
     DropPassKey,
 }
@@ -61,7 +63,10 @@ const fn point(name: &'static str, reach: &'static [Reach], most: u64) -> Point 
     Point { name, reach, most }
 }
 
-use Deed::{Create, CreateZone, Delete, DeleteZone, DropPassKey, Edit, EditZone, MakeKey, MakePassKey, ResetZone, RevokeKey};
+use Deed::{
+    Create, CreateZone, Delete, DeleteZone, DropPassKey, Edit, EditZone, MakeAccount, MakeKey, MakePassKey, RemoveAccount, ResetZone,
+    RevokeKey,
+};
 use Reach::{Crowd, Drain, Failing, FirstStart, LedgerAck, Mending, Operator, Rebuild, Repair, Restart, Start};
 
 /// All of them, in the order of a record's life.
@@ -163,6 +168,10 @@ pub const POINTS: &[Point] = &[
     point("ledger::key_revoked", &[Operator(RevokeKey)], 1),
     point("admin::key_made", &[Operator(MakeKey)], 1),
     point("admin::key_revoked", &[Operator(RevokeKey)], 1),
+    point("ledger::account_inserted", &[Operator(MakeAccount)], 1),
+    point("ledger::account_removed", &[Operator(RemoveAccount)], 1),
+    point("admin::account_made", &[Operator(MakeAccount)], 1),
+    point("admin::account_removed", &[Operator(RemoveAccount)], 1),
     point("admin::pass_key_made", &[Operator(MakePassKey)], 1),
     point("admin::pass_key_dropped", &[Operator(DropPassKey)], 1),
     // Mending by hand.

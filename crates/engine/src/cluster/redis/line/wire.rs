@@ -302,6 +302,9 @@ pub fn report(packed: &[u8]) -> Result<Result<Report, Hindered>, Malformed> {
         limit_per_minute: small(reader.int_or_none()?)?,
         estimated_seconds: small(reader.int_or_none()?)?,
         active: reader.number_as()?,
+        entered_in_all: reader.number_as()?,
+        minute: Millis(reader.int()?),
+        dropped_in_minute: reader.number_as()?,
     };
     let settings = Reader::new(reader.bytes()?).zone()?;
     Ok(Ok(Report { status, settings, version: reader.number_as()? }))

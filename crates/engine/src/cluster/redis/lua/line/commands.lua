@@ -134,14 +134,15 @@ function commands.minute(now)
   return { OK }
 end
 
--- Answers state, waiting, entered in the last minute, N, seconds, inside; and the settings as they are.
+-- Answers state, waiting, entered in the last minute, N, seconds, inside, entered in all, the minute under way, who dropped out in it; and
+-- the settings as they are.
 function commands.status(now, c)
   local state, seconds = line.state_at(c[6], now), false
   if state == MOVING then
     seconds = z.alive == 0 and line.burst_room(now) > 0 and 0 or line.estimate(z.present, now)
   end
   local entered = min(U32, line.total_before(now + 1) - line.total_before(now + 1 - KEPT_MS))
-  return { OK, state, z.alive, entered, settings[LIMIT], seconds, z.active, pack(settings), z.version }
+  return { OK, state, z.alive, entered, settings[LIMIT], seconds, z.active, z.log_total, z.minute, z.dropped, pack(settings), z.version }
 end
 
 function commands.delete()

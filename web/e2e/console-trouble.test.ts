@@ -60,7 +60,7 @@ test("a session that ends under an open page keeps what was typed, and is opened
   await seen(page, "What you typed is still here.");
   await shot(page, "console-session-ended");
   await page.keyboard.press("Escape");
-  await page.getByRole("dialog").getByRole("button", { name: "Key" }).click();
+  // Who came with a key is asked for a key.
   await page.getByRole("dialog").getByLabel("Key", { exact: true }).fill(ADMIN_KEY);
   await page.getByRole("dialog").getByRole("button", { name: "Sign in" }).click();
   await page.getByRole("dialog").waitFor({ state: "detached" });

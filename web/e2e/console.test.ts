@@ -165,6 +165,34 @@ test("a claim is found, returned, and stands in the audit log", async () => {
   await context.close();
 });
 
+test("the waiting page is made one's own, and seen before it is saved", async () => {
+  const { context, page, problems } = await operator(server, { viewport: { width: 1440, height: 1000 } });
+  await go(server, page, "#/zones/checkout/look");
+  const preview = page.frameLocator("iframe.preview-frame");
+  await preview.locator("h1").waitFor();
+  await page.getByLabel("English", { exact: true }).fill("Autumn <b>drop</b>");
+  await preview.getByText("Autumn <b>drop</b>").waitFor();
+  await page.getByLabel("Own colours").check();
+  await page.getByLabel("Mark").fill("#0a5c36");
+  await page.getByLabel("State to show").selectOption("paused");
+  await until("its colour is seen", async () => (await preview.locator("html").evaluate((root) => getComputedStyle(root).getPropertyValue("--mark").trim())) === "#0a5c36");
+  const logo = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==", "base64");
+  await page.locator("input[type=file]").setInputFiles({ name: "logo.gif", mimeType: "image/gif", buffer: logo });
+  await seen(page, "Only PNG, JPEG and WebP.");
+  await page.locator("input[type=file]").setInputFiles({ name: "logo.png", mimeType: "image/png", buffer: logo });
+  await page.getByLabel(/Allowed beginnings/).fill("https://shop.example/\n/checkout");
+  await shot(page, "console-look");
+  await page.getByRole("button", { name: "Save" }).click();
+  await seen(page, "Changed.");
+  const saved = await server.admin<{ title: object; colors: { mark: string }; return_to: string[]; logo: string }>("GET", "/zones/checkout/page");
+  expect([saved.title, saved.colors.mark, saved.return_to]).toEqual([{ en: "Autumn <b>drop</b>" }, "#0a5c36", ["https://shop.example/", "/checkout"]]);
+  expect(saved.logo).toMatch(/^data:image\/png;base64,/);
+  await page.reload();
+  await until("it is there again", async () => (await page.getByLabel("English", { exact: true }).inputValue()) === "Autumn <b>drop</b>");
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
 test("a viewer sees everything and is offered nothing", async () => {
   const { password } = await server.admin<{ password: string }>("POST", "/accounts", { name: "vera", role: "viewer" });
   const { context, page, problems } = await visitor({ viewport: { width: 1440, height: 1000 } });

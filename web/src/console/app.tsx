@@ -53,7 +53,7 @@ export function App() {
       {now.is === "ended" && (
         <Dialog title={t("ended.title")} onClose={null}>
           <p>{t(unsent.value > 0 ? "ended.kept" : "ended.text")}</p>
-          <SignIn {...(now.who.kind === "account" ? { name: now.who.name } : {})} />
+          <SignIn again={now.who} />
         </Dialog>
       )}
     </>

@@ -2,13 +2,14 @@
 import { useId, useState } from "preact/hooks";
 import { Refused } from "../data/api.ts";
 import { signIn } from "../data/session.ts";
+import type { Who } from "../data/types.ts";
 import { t } from "../language.ts";
 import { Trouble } from "../parts/basic.tsx";
 
-export function SignIn({ name: known }: { name?: string }) {
+export function SignIn({ again }: { again?: Who }) {
   const id = useId();
-  const [by, setBy] = useState<"account" | "key">("account");
-  const [name, setName] = useState(known ?? "");
+  const [by, setBy] = useState<"account" | "key">(again?.kind === "key" ? "key" : "account");
+  const [name, setName] = useState(again?.kind === "account" ? again.name : "");
   const [password, setPassword] = useState("");
   const [key, setKey] = useState("");
   const [code, setCode] = useState<string | null>(null);
@@ -47,11 +48,11 @@ export function SignIn({ name: known }: { name?: string }) {
         <>
           <div class="field">
             <label for={`${id}-name`}>{t("signin.name")}</label>
-            <input id={`${id}-name`} name="username" autocomplete="username" required value={name} onInput={(event) => setName(event.currentTarget.value)} />
+            <input id={`${id}-name`} name="username" autocomplete="username" required autoFocus={again !== undefined && again.kind !== "account"} value={name} onInput={(event) => setName(event.currentTarget.value)} />
           </div>
           <div class="field">
             <label for={`${id}-password`}>{t("signin.password")}</label>
-            <input id={`${id}-password`} name="password" type="password" autocomplete="current-password" required value={password} onInput={(event) => setPassword(event.currentTarget.value)} />
+            <input id={`${id}-password`} name="password" type="password" autocomplete="current-password" required autoFocus={again?.kind === "account"} value={password} onInput={(event) => setPassword(event.currentTarget.value)} />
           </div>
           {code !== null && (
             <div class="field">
@@ -75,7 +76,7 @@ export function SignIn({ name: known }: { name?: string }) {
       ) : (
         <div class="field">
           <label for={`${id}-key`}>{t("signin.key")}</label>
-          <input id={`${id}-key`} name="key" type="password" autocomplete="off" required value={key} onInput={(event) => setKey(event.currentTarget.value)} />
+          <input id={`${id}-key`} name="key" type="password" autocomplete="off" required autoFocus={again !== undefined} value={key} onInput={(event) => setKey(event.currentTarget.value)} />
           <p class="help">{t("signin.key.help")}</p>
         </div>
       )}

@@ -79,12 +79,11 @@ export function Chart({ title, at, series, height = 190, show = count, fine = fa
   );
 }
 
-/** Half a step of room at both ends, so that first and last bars are whole; a single point stands in the middle of a minute. */
-function padded(at: ArrayLike<number> | undefined, least: number | null, most: number | null): [number, number] {
+/** Half a step of room at both ends, so that first and last bars are whole; a single point stands in the middle of a minute. (uPlot would give it a day.) */
+function padded(at: ArrayLike<number>): [number, number] {
   const now = Date.now() / 1_000;
-  const [from, to] = [least ?? now - 60, most ?? now];
-  const points = at?.length ?? 0;
-  const room = points > 1 && to > from ? (to - from) / (points - 1) / 2 : 30;
+  const [from, to] = [at[0] ?? now - 60, at[at.length - 1] ?? now];
+  const room = at.length > 1 && to > from ? (to - from) / (at.length - 1) / 2 : 30;
   return [from - room, to + room];
 }
 
@@ -97,7 +96,7 @@ function options(series: Series[], width: number, height: number, fine: boolean,
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
     padding: [8, 24, 0, 0],
-    scales: { x: { time: true, range: (plot, least, most) => padded(plot.data[0], least, most) }, y: { range: (_, __, most) => [0, Math.max(1, most) * 1.12] } },
+    scales: { x: { time: true, range: (plot) => padded(plot.data[0]) }, y: { range: (_, __, most) => [0, Math.max(1, most) * 1.12] } },
     axes: [
       { ...axis, size: 28, grid: { show: false }, space: 84, values: (_, at) => at.map((one) => (Number.isFinite(one) ? clock(one) : "")) },
       // At first uPlot has no values, whatever its types say.

@@ -1,4 +1,5 @@
 // Somebody waits, in a real browser, and everything that happens to people who wait happens to them.
+import { rmSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { closeBrowser, Server, until, visitor } from "./harness.ts";
 import { change, fill, join, slip, state, zone } from "./wait-world.ts";
@@ -270,6 +271,7 @@ test("the server is killed under the page and comes back: the place is the same"
   expect(Number((await slip(page)).big)).toBeLessThanOrEqual(3);
   await context.close();
   await again.stop();
+  rmSync(own.data, { recursive: true, force: true });
 });
 
 test("storage that is blocked: a reload keeps the place all the same", async () => {

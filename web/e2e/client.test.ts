@@ -1,4 +1,5 @@
 // @bunho/client against the real program, from Node.js: waiting, claiming over a crash, standby, the stock stream.
+import { rmSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import * as bunho from "@bunho/client";
 import { Server, until } from "./harness.ts";
@@ -94,4 +95,5 @@ test("a crash in the middle: every claim that is answered is one claim", async (
   expect(new Set(ids).size).toBe(200);
   expect(await bunho.offer(at("u"), "rush")).toMatchObject({ confirmed: 200, remaining: 800 });
   await again.stop();
+  rmSync(own.data, { recursive: true, force: true });
 });

@@ -278,7 +278,7 @@ export const proxies: Proxy[] = [
         [at(3000), at(place.site)],
         [at(8080), at(place.bunho)],
         [at(8089), at(place.spare)],
-        ["service: check-closed", `service: check-${place.outage}`],
+        ["service: check-closed\n", `service: check-${place.outage}\n`],
       ]);
       const path = write(place, "traefik", "traefik.yml", [
         ['":80"', `"${at(place.listen)}"`],

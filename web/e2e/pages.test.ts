@@ -20,7 +20,7 @@ for (const [path, content] of [["/", "body"], ["/demo", "main h1"]] as const) {
       if (!request.url().startsWith(server.url) && !request.url().startsWith("data:")) foreign.push(request.url());
     });
     const response = await page.goto(server.url + path, { waitUntil: "load" });
-    await page.waitForSelector(content);
+    await page.waitForSelector(content, { state: "attached" });
     expect(response?.headers()["content-security-policy"]).not.toContain("unsafe-inline");
     expect(foreign).toEqual([]);
     expect(problems).toEqual([]);

@@ -1,4 +1,5 @@
 // Somebody waits, in a real browser, and everything that happens to people who wait happens to them.
+import { rmSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { closeBrowser, Server, until, visitor } from "./harness.ts";
 import { change, fill, join, slip, state, zone } from "./wait-world.ts";
@@ -145,9 +146,10 @@ test("a tab that wakes after too long is told so and may join again", async () =
   const { context, page } = await visitor();
   await page.goto(address(id));
   await until("the rank", async () => (await slip(page)).big === "2");
-  // Asleep: no timer of the page runs, and no answer reaches it.
+  // Nothing is heard of it for longer than the zone waits.
   await context.setOffline(true);
-  await server.admin("POST", `/zones/${id}/reset`);
+  await until("it is not counted any more", async () => (await server.admin<{ waiting: number }>("GET", `/zones/${id}`)).waiting === 0, 30_000);
+  await page.waitForTimeout(1_000);
   await context.setOffline(false);
   await until("gone", async () => (await state(page)) === "gone");
   expect((await slip(page)).text).toContain("Your place is gone");
@@ -172,21 +174,32 @@ test("whoever looks at the page again is told at once", async () => {
 });
 
 test("the last stretch is told on a stream, and polled for where there is none", async () => {
-  const id = await zone(server, { entry_limit_per_minute: 60 });
-  // A minute's worth has gone in, so whoever comes now is within seconds of it.
-  await fill(server, id);
   for (const streams of [true, false]) {
+    // All of a window's worth has gone in, so whoever comes now is within seconds of it.
+    const id = await zone(server, { entry_limit_per_minute: 10, window_seconds: 10 });
+    await fill(server, id);
     const { context, page } = await visitor();
     const paths: string[] = [];
     page.on("request", (request) => paths.push(new URL(request.url()).pathname));
     if (!streams) await context.route("**/traffic/stream?*", (route) => route.fulfill({ status: 503 }));
     await page.goto(address(id));
-    await until("in", async () => (await state(page)) === "in", 70_000);
+    await until("in", async () => (await state(page)) === "in", 40_000);
     expect(paths.includes("/traffic/stream")).toBe(true);
     if (!streams) expect(paths.filter((path) => path === "/traffic/stream").length).toBeLessThanOrEqual(2);
     await context.close();
   }
-}, 180_000);
+}, 120_000);
+
+test("a line that is started anew ends the places in it", async () => {
+  const id = await zone(server);
+  await fill(server, id);
+  const { context, page } = await visitor();
+  await page.goto(address(id));
+  await until("the rank", async () => (await slip(page)).big === "2");
+  await server.admin("POST", `/zones/${id}/reset`);
+  await until("gone", async () => (await state(page)) === "gone");
+  await context.close();
+});
 
 test("the states of a line: paused, closed, and on again", async () => {
   const id = await zone(server);
@@ -258,6 +271,7 @@ test("the server is killed under the page and comes back: the place is the same"
   expect(Number((await slip(page)).big)).toBeLessThanOrEqual(3);
   await context.close();
   await again.stop();
+  rmSync(own.data, { recursive: true, force: true });
 });
 
 test("storage that is blocked: a reload keeps the place all the same", async () => {
@@ -284,7 +298,7 @@ test("storage that is blocked: a reload keeps the place all the same", async () 
   await context.close();
 });
 
-test("a line that is not there, and one that goes away", async () => {
+test("a line that is not there", async () => {
   const { context, page } = await visitor();
   const response = await page.goto(address("nothing-here"));
   expect(response?.status()).toBe(404);

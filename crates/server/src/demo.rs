@@ -63,6 +63,11 @@ impl Demo {
         tokio::spawn(housekeeping::run(demo.clone()));
         Ok(demo)
     }
+
+    /// Waits until the crowd, which the server's end sends home, has given back what it has. For before the journal closes.
+    pub async fn close(&self) {
+        crowd::until_gone(self).await;
+    }
 }
 
 /// An entry of the audit log for what the demo itself does.

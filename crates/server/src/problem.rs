@@ -58,7 +58,7 @@ kinds! {
     TICKET_INVALID = 401 "ticket_invalid" "The ticket was not given out for this zone";
     FORBIDDEN = 403 "forbidden" "The caller may not do this";
     ADDRESS_REFUSED = 403 "address_refused" "Administration is not allowed from this address";
-    PASS_REQUIRED = 403 "pass_required" "The offer's zone wants a pass";
+    PASS_REQUIRED = 403 "pass_required" "A pass of the zone is wanted here";
     PASS_INVALID = 403 "pass_invalid" "The pass is forged, expired or another zone's";
     UNKNOWN_OFFER = 404 "unknown_offer" "There is no such offer";
     UNKNOWN_CLAIM = 404 "unknown_claim" "There is no such claim for this caller";

@@ -113,9 +113,13 @@ routes! {
         Probe GET "/openapi.json" => operations::openapi,
     }
 
-    /// For people; not part of the API.
-    page_routes, PAGES {
+    /// The console, where administration is.
+    console_routes, CONSOLE {
         Probe GET "/" => pages::index,
+    }
+
+    /// For people; not part of the API. On every address: the console shows how a waiting page will look.
+    page_routes, PAGES {
         Probe GET "/assets/{name}" => pages::asset,
         Probe GET "/wait/{zone}" => wait::page,
         Write POST "/wait/{zone}" => wait::act,
@@ -151,7 +155,7 @@ routes! {
 pub fn public(app: Arc<App>, demo: Option<Arc<Demo>>) -> Router {
     let mut router = public_routes(&app).merge(probe_routes(&app)).merge(page_routes(&app));
     if app.config.admin_listen.is_none() {
-        router = router.merge(admin_routes(&app)).merge(docs_routes(&app));
+        router = router.merge(admin_routes(&app)).merge(docs_routes(&app)).merge(console_routes(&app));
     }
     if let Some(demo) = demo {
         router = router.merge(demo_routes(&app).layer(Extension(demo)));
@@ -166,7 +170,8 @@ pub(crate) fn for_demo(app: Arc<App>) -> Router {
 
 /// What the address for operators serves.
 pub fn admin(app: Arc<App>) -> Router {
-    finished(admin_routes(&app).merge(docs_routes(&app)).merge(probe_routes(&app)), app)
+    let pages = console_routes(&app).merge(page_routes(&app));
+    finished(admin_routes(&app).merge(docs_routes(&app)).merge(probe_routes(&app)).merge(pages), app)
 }
 
 /// Paths and methods that are no route are answered like everything else, and counted together.
@@ -179,7 +184,7 @@ fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
 
 /// Routes that the OpenAPI document leaves out: pages are for people.
 #[cfg(test)]
-pub(crate) const UNDOCUMENTED: &[&[Route]] = &[PAGES, DEMO, DOCS];
+pub(crate) const UNDOCUMENTED: &[&[Route]] = &[CONSOLE, PAGES, DEMO, DOCS];
 
 #[cfg(test)]
 #[path = "router/tests.rs"]

@@ -230,8 +230,14 @@ function start(): void {
       if (!ended && kept.entry) schedule(HIDDEN_LATER_MS);
     } else wake();
   });
-  kept = memory.load(Date.now());
-  resume();
+  const begin = () => {
+    kept = memory.load(Date.now());
+    resume();
+  };
+  // One tab after the other, so that the second finds what the first has kept. Only pages that came by https have locks.
+  const locks = navigator.locks as LockManager | undefined;
+  if (locks) void locks.request(`bunho:${zone}`, begin);
+  else begin();
 }
 
 /** Goes on with what is kept, or begins. */

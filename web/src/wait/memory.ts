@@ -36,7 +36,11 @@ export class Memory {
 
   /** What is kept, or a new beginning. */
   load(now: number): Kept {
-    const kept = this.read() ?? { ...fresh(), ...known(cookie(KEY_COOKIE)) };
+    const key = cookie(KEY_COOKIE);
+    let kept = this.read();
+    // A tab that opened just before has begun anew; what it stored has not come here yet.
+    if (key !== undefined && kept?.key !== key) kept = { ...fresh(), key };
+    kept ??= fresh();
     const over = kept.end !== undefined || (kept.entry?.canEnter && Date.parse(kept.entry.passExpiresAt) < now) === true;
     if (over || (kept.token !== undefined && now - kept.at > FORGOTTEN_MS)) return this.save(fresh());
     // Before anything is asked, so that a tab that opens now finds the key.
@@ -75,8 +79,6 @@ export class Memory {
     });
   }
 }
-
-const known = (key: string | undefined): Partial<Kept> => (key === undefined ? {} : { key });
 
 function parse(text: string | null): Kept | undefined {
   try {

@@ -103,7 +103,7 @@ async fn serve_node(
     }
     println!("serving http://{}", public.1);
     let mut servers =
-        vec![tokio::spawn(listen::serve(public.0, router::public(app.clone(), shop), config.limits.clone(), stopped.clone()))];
+        vec![tokio::spawn(listen::serve(public.0, router::public(app.clone(), shop.clone()), config.limits.clone(), stopped.clone()))];
     if let Some((listener, _)) = admin {
         servers.push(tokio::spawn(listen::serve(listener, router::admin(app.clone()), config.limits.clone(), stopped)));
     }
@@ -112,6 +112,9 @@ async fn serve_node(
     let _ = stop.send(true);
     for server in servers {
         let _ = server.await;
+    }
+    if let Some(shop) = shop {
+        shop.close().await;
     }
     crash_point!("serve::drained");
     match why {

@@ -103,9 +103,16 @@ pub(crate) async fn call_off(Extension(demo): Extension<Arc<Demo>>, Visitor(user
         return Err(Problem::new(&FORBIDDEN).detail("Somebody else brought this crowd; it is gone in five minutes at most"));
     }
     let _ = crowd.stop.send(true);
-    let mut gone = crowd.gone.clone();
-    let _ = tokio::time::timeout(ANSWERED_WITHIN, gone.wait_for(|gone| *gone)).await;
+    until_gone(&demo).await;
     Ok(no_content())
+}
+
+/// Waits until the crowd that goes home is gone.
+pub(super) async fn until_gone(demo: &Demo) {
+    let gone = demo.crowd.lock().as_ref().map(|crowd| crowd.gone.clone());
+    if let Some(mut gone) = gone {
+        let _ = tokio::time::timeout(ANSWERED_WITHIN, gone.wait_for(|gone| *gone)).await;
+    }
 }
 
 /// Takes the one place that there is for a crowd, and makes its people.

@@ -186,8 +186,13 @@ async fn a_server_with_a_crowd_stops_and_starts_again() {
     let visitor = Visitor { server: &server, cookie: cookie.clone() };
     let (claim, user) = visitor.book(4).await;
     assert_eq!(visitor.call(Method::POST, "/crowd", json!({"size": 500})).await.0, StatusCode::CREATED);
+    let sold = async || server.offer("demo-sneakers").await["confirmed"].as_u64().unwrap() >= 3;
+    until("some have paid", DEADLINE, sold).await;
     assert_eq!(server.stop(), 0);
     server.restart().await;
+    server.until_projected().await;
+    let left = server.sql("select count(*) from claims where offer_id = 'demo-sneakers' and status in ('held', 'confirmed')");
+    assert_eq!(left, "0", "a crowd gives back what it has before the server ends");
     let visitor = Visitor { server: &server, cookie };
     // The same visitor, by the same cookie, at a till with another key.
     let (status, paid) = visitor.pay(&claim, "succeed").await;

@@ -62,7 +62,7 @@ impl Mill {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let key = std::fs::read_to_string(path).unwrap().trim().to_string();
         let (status, offers) = answer_of(client.get(format!("{}/admin/api/offers", started.url)).bearer_auth(&key)).await.unwrap();
-        assert_eq!((status, offers["offers"].as_array().unwrap().len()), (StatusCode::OK, 4), "{offers}");
+        assert_eq!((status, offers["offers"].as_array().unwrap().len()), (StatusCode::OK, 7), "{offers}");
         let claim = client.post(format!("{}/v1/offers/welcome-coupon/claims", started.url)).header("x-bunho-user", "first");
         let (status, claim) = answer_of(claim.json(&json!({"quantity": 1}))).await.unwrap();
         assert_eq!(status, StatusCode::CREATED, "{claim}");

@@ -8,6 +8,7 @@ use bunho_engine::Ack;
 use bunho_journal::Audit;
 use bunho_ledger::NewKey;
 use bunho_server::app::{App, Parts};
+use bunho_server::auth::accounts::Accounts;
 use bunho_server::auth::keys::{Keys, key_hash};
 use bunho_server::auth::sessions::Sessions;
 use bunho_server::config::{Config, Settings};
@@ -97,7 +98,10 @@ pub(crate) async fn app(config: Config) -> (Node, Arc<App>, watch::Sender<bool>)
         passes: Passes::load(&config.data, &*config.pass_issuer).unwrap_or_else(|failure| panic!("{failure}")),
         config: Arc::new(config),
         keys: Keys::load(node.ledger()).await.expect("the ledger can be read"),
-        sessions: Sessions::default(),
+        sessions: Sessions::load(&[7; 32], node.ledger()).await.expect("the ledger can be read"),
+        accounts: Accounts::load(node.ledger()).await.expect("the ledger can be read"),
+        node: "fuzzed".into(),
+        findings: Vec::new(),
         user_tokens: None,
         reconcile: Box::new(|_repair| Box::pin(async { Ok(json!({"equal": true})) })),
         shutdown,
@@ -119,7 +123,7 @@ impl Rig {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let data = tempfile::tempdir().expect("a folder");
         let (node, app, stop) = runtime.block_on(app(config(&data)));
-        let router = runtime.block_on(async { router::public(app) });
+        let router = runtime.block_on(async { router::public(app, None) });
         let live = Some(Live { runtime, router, stop, node });
         let mut rig = Self { live, names: Vec::new(), calls: 0, _data: data };
         for (path, body) in [

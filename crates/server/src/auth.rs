@@ -130,6 +130,13 @@ pub(crate) fn bearer_token(value: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
+/// What a cookie ends with so that it goes back as safely as it came: only who came through TLS can ask for one that travels through TLS alone.
+pub(crate) fn secure(headers: &HeaderMap) -> &'static str {
+    // Of a chain of proxies the first name is what the client spoke.
+    let proto = headers.get("x-forwarded-proto").and_then(|proto| proto.to_str().ok()?.split(',').next());
+    if proto.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https")) { "; Secure" } else { "" }
+}
+
 /// The value of a cookie.
 pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';')).find_map(|pair| {

@@ -2,8 +2,8 @@
 //! however many come, and what a shop's list of claims shows of a user does not tell the cookie.
 
 use crate::app::App;
-use crate::auth::cookie;
 use crate::auth::keys::key_hash;
+use crate::auth::{cookie, secure};
 use crate::problem::{Problem, UNAUTHENTICATED};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -55,9 +55,7 @@ impl Guest {
     pub(super) fn new(headers: &HeaderMap) -> Result<Self, Problem> {
         let value = random_hex().map_err(|error| Problem::internal(&error))?;
         let user = user(&value).ok_or_else(|| Problem::new(&UNAUTHENTICATED))?;
-        let proto = headers.get("x-forwarded-proto").and_then(|proto| proto.to_str().ok()?.split(',').next());
-        let secure = if proto.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https")) { "; Secure" } else { "" };
-        let cookie = format!("{COOKIE}={value}; Path=/demo; HttpOnly; SameSite=Strict; Max-Age={SECONDS}{secure}");
+        let cookie = format!("{COOKIE}={value}; Path=/demo; HttpOnly; SameSite=Strict; Max-Age={SECONDS}{}", secure(headers));
         Ok(Self { user, cookie: HeaderValue::try_from(cookie).ok() })
     }
 }

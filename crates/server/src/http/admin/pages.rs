@@ -1,6 +1,6 @@
 //! How the waiting page of a zone looks and what it says.
 
-use super::{if_match, now, to_the_end, with_etag};
+use super::{if_match, now, to_the_end, trail, with_etag};
 use crate::app::App;
 use crate::auth::{Operator, Viewer};
 use crate::http::json::{JsonBody, ok};
@@ -29,10 +29,11 @@ pub(crate) async fn put(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Answered {
-    let Found { id, number, .. } = Found::look(&app, &id).await?;
+    let Found { id, number, page: before, .. } = Found::look(&app, &id).await?;
     let expected = if_match(&headers)?;
     let page = Page::check(body.parse::<PageBody>()?, 0)?;
-    let audit = operator.audit("zone.page.put", id.as_str(), Some(page.body.noted()));
+    let after = page.body.noted();
+    let audit = operator.audit("zone.page.put", id.as_str(), trail(Some(after.clone()), before.body.noted(), after));
     to_the_end(async move {
         let json = serde_json::to_string(&page.body).map_err(|error| Problem::internal(&error))?;
         let kept = app.ledger.put_page((number, &id), &json, expected, now(), &audit).await;

@@ -6,7 +6,7 @@ use crate::auth::accounts::{identity, is_name};
 use crate::auth::address::AllowedAddress;
 use crate::auth::keys::{Identity, Role, Who};
 use crate::auth::sessions::{Opened, SESSION_SECONDS, new_id};
-use crate::auth::{Administrator, SESSION_COOKIE, Viewer, cookie, totp};
+use crate::auth::{Administrator, SESSION_COOKIE, Viewer, cookie, secure, totp};
 use crate::http::edge::id_of;
 use crate::http::json::{JsonBody, answer, no_content, ok};
 use crate::http::time::{Rfc3339, unix_seconds};
@@ -188,11 +188,7 @@ fn shown_agent(value: &HeaderValue) -> String {
 }
 
 fn with_cookie(mut response: Response, token: &str, seconds: i64, headers: &HeaderMap) -> Response {
-    // Only what comes through TLS can ask for a cookie that goes back through TLS alone.
-    // Of a chain of proxies the first name is what the client spoke.
-    let proto = headers.get("x-forwarded-proto").and_then(|proto| proto.to_str().ok()?.split(',').next());
-    let secure = proto.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
-    let secure = if secure { "; Secure" } else { "" };
+    let secure = secure(headers);
     let cookie = format!("{SESSION_COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(SET_COOKIE, cookie);

@@ -6,7 +6,7 @@ use super::known::Found;
 use super::return_to::{Destination, allowed};
 use super::{Asked, own_page};
 use crate::app::App;
-use crate::auth::cookie;
+use crate::auth::{cookie, secure};
 use crate::http::json::FormBody;
 use crate::http::traffic::state_word;
 use crate::problem::{OVERLOADED, Problem, TICKET_GONE, TICKET_INVALID, seconds_up};
@@ -182,10 +182,7 @@ impl Visit<'_> {
     }
 
     fn with_cookie(self, mut response: Response, cookie: &str) -> Response {
-        // Of a chain of proxies the first name is what the client spoke.
-        let proto = self.headers.get("x-forwarded-proto").and_then(|proto| proto.to_str().ok()?.split(',').next());
-        let secure = if proto.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https")) { "; Secure" } else { "" };
-        if let Ok(cookie) = HeaderValue::from_str(&format!("{cookie}{secure}")) {
+        if let Ok(cookie) = HeaderValue::from_str(&format!("{cookie}{}", secure(self.headers))) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         response

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bunho_domain::limits::NAME_CHARS_MAX;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
@@ -156,9 +157,9 @@ impl PageBody {
     }
 
     /// The same for the audit log, which is no place for pictures.
-    pub(crate) fn noted(&self) -> String {
+    pub(crate) fn noted(&self) -> Value {
         let logo = self.logo.as_ref().map(|logo| format!("{} characters", logo.len()));
-        serde_json::to_string(&Self { logo, ..self.clone() }).unwrap_or_default()
+        serde_json::to_value(Self { logo, ..self.clone() }).unwrap_or_default()
     }
 }
 

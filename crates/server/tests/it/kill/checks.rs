@@ -338,7 +338,7 @@ impl Caller {
         let given =
             numbers("select journal_offset from claim_events where offer_id = 'thanks' and status = 'confirmed' order by journal_offset");
         let restocks = server.sql(
-            "select journal_offset, json_extract(detail, '$.delta') from audit_log
+            "select journal_offset, json_extract(detail, '$.body.delta') from audit_log
              where target = 'thanks' and action = 'offer.restock' order by journal_offset",
         );
         let restocks: Vec<(i64, i64)> = restocks

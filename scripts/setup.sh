@@ -23,21 +23,23 @@ fi
 [ "${1:-}" != node ] || exit 0
 
 need=() services=()
-has sqlite3 || need+=(sqlite3)                                           # the SQL of the README is tried with the real shell
 { has cc && has c++ && has make; } || need+=(build-essential)            # SQLite and librdkafka are compiled from their C sources
 has curl || need+=(curl)                                                 # make cluster asks the nodes whether they are ready
-has shellcheck || need+=(shellcheck)                                     # the scripts are checked like the rest
 { has redis-server && has redis-cli; } || { need+=(redis-server); services+=(redis-server); }
-has chromium || need+=(chromium)                                         # pages are tried in a real browser
-fc-list 2>/dev/null | grep -q 'Noto Sans CJK' || need+=(fonts-noto-cjk fontconfig) # in which Korean has letters
 has nginx || { need+=(nginx-light); services+=(nginx); }
-has haproxy || { need+=(haproxy); services+=(haproxy); }                 # deploy/kit is run with every proxy that can be had here
-has caddy || { need+=(caddy); services+=(caddy); }
-has php || need+=(php-cli)                                               # deploy/verify
 { has java && has javac; } || need+=(default-jdk-headless)
 has mvn || need+=(maven)                                                 # fetches the jars of Kafka, JMeter and deploy/verify
 has_postgres || { need+=(postgresql); services+=(postgresql); }
 { has mariadbd && has mariadb-install-db; } || { need+=(mariadb-server); services+=(mariadb); }
+if [ "${1:-}" != cluster ]; then
+  has sqlite3 || need+=(sqlite3)                                         # the SQL of the README is tried with the real shell
+  has shellcheck || need+=(shellcheck)                                   # the scripts are checked like the rest
+  has chromium || need+=(chromium)                                       # pages are tried in a real browser
+  fc-list 2>/dev/null | grep -q 'Noto Sans CJK' || need+=(fonts-noto-cjk fontconfig) # in which Korean has letters
+  has haproxy || { need+=(haproxy); services+=(haproxy); }               # deploy/kit is run with every proxy that can be had here
+  has caddy || { need+=(caddy); services+=(caddy); }
+  has php || need+=(php-cli)                                             # deploy/verify
+fi
 
 if ((${#need[@]})); then
   sudo=(); [ "$(id -u)" = 0 ] || sudo=(sudo)

@@ -33,6 +33,8 @@ export class Server {
     readonly data: string,
     private readonly child: ChildProcess,
     private readonly own: boolean,
+    /** Every address that it has told so far, the one for clients first. */
+    readonly addresses: readonly string[],
   ) {}
 
   static async start(options: ServerOptions = {}): Promise<Server> {
@@ -41,17 +43,20 @@ export class Server {
     const env = { ...process.env, BUNHO_ADMIN_KEY: ADMIN_KEY, ...options.env };
     const child = spawn(program(), args, { env, stdio: ["ignore", "pipe", "pipe"] });
     const said: string[] = [];
+    const addresses: string[] = [];
     const url = await new Promise<string>((found, failed) => {
       const listen = (line: string) => {
         said.push(line);
         const address = /http:\/\/127\.0\.0\.1:\d+/.exec(line)?.[0];
-        if (address) found(address);
+        if (!address) return;
+        addresses.push(address);
+        found(address);
       };
       createInterface({ input: child.stdout }).on("line", listen);
       createInterface({ input: child.stderr }).on("line", listen);
       child.on("exit", (code) => failed(new Error(`the server ended (${code ?? "signal"}):\n${said.join("\n")}`)));
     });
-    const server = new Server(url, data, child, options.data === undefined);
+    const server = new Server(url, data, child, options.data === undefined, addresses);
     await until("the server is ready", async () => (await fetch(`${url}/readyz`)).ok);
     return server;
   }
@@ -76,9 +81,9 @@ export class Server {
   }
 
   /** Calls anything; anything but 2xx is an error. */
-  async call(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<unknown> {
+  async call(method: string, path: string, body?: unknown, headers: Record<string, string> = {}, address = this.url): Promise<unknown> {
     const json = body === undefined ? {} : { "content-type": "application/json" };
-    const response = await fetch(this.url + path, { method, headers: { ...json, ...headers }, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+    const response = await fetch(address + path, { method, headers: { ...json, ...headers }, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
     const text = await response.text();
     if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
     return text === "" ? undefined : JSON.parse(text);

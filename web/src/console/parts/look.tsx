@@ -4,7 +4,7 @@ import { admin, path, Refused } from "../data/api.ts";
 import { usePolled } from "../data/poll.ts";
 import { may } from "../data/session.ts";
 import type { PageLook } from "../data/types.ts";
-import { t, word } from "../language.ts";
+import { language, t, word } from "../language.ts";
 import { Note, Panel, Skeleton, Trouble } from "./basic.tsx";
 
 const LOGO_BYTES_MAX = 32 * 1_024;
@@ -216,7 +216,7 @@ function Texts({ look, change, locked }: PartProps) {
 function Preview({ id, look, message }: { id: string; look: Draft; message: string | null }) {
   const frame = useRef<HTMLIFrameElement>(null);
   const [state, setState] = useState<string>("waiting");
-  const [tale, setTale] = useState<string>("en");
+  const [tale, setTale] = useState<string>(language.value);
   const [ready, setReady] = useState(0);
   useEffect(() => {
     frame.current?.contentWindow?.postMessage({ bunho: "preview", page: look, message, state, lang: tale }, window.location.origin);

@@ -4,12 +4,13 @@ use crate::cell::Plan;
 use crate::database::{Database, Kind};
 use crate::job::Job;
 use crate::services::Services;
-use crate::strategy::Strategy;
+use crate::strategy::{Strategy, Victim};
 
 /// Counters as they were before the crowd.
 pub struct Counted {
     sql: Option<Database>,
     redis: Vec<String>,
+    redis_lives: bool,
     before: [Option<u64>; 2],
 }
 
@@ -24,7 +25,9 @@ pub async fn before(plan: Plan, services: &mut Services, job: &Job) -> Option<Co
         let _ = database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements", &[]).await;
     }
     let redis = if plan.strategy == Strategy::BunhoCluster { services.redis_cluster().unwrap_or_default() } else { Vec::new() };
-    let mut counted = Counted { sql, redis, before: [None; 2] };
+    // What dies forgets what it has counted.
+    let redis_lives = !matches!(plan.kill, Some(Victim::Redis | Victim::RedisData));
+    let mut counted = Counted { sql, redis, redis_lives, before: [None; 2] };
     counted.before = counted.now().await;
     Some(counted)
 }
@@ -42,8 +45,8 @@ impl Counted {
             None => None,
         };
         // Whoever has no Redis asks nothing of one.
-        let mut redis = Some(0);
-        for node in &self.redis {
+        let mut redis = self.redis_lives.then_some(0);
+        for node in self.redis.iter().filter(|_| self.redis_lives) {
             redis = redis.zip(scripts(node).await).map(|(sum, more)| sum + more);
         }
         [sql, redis]

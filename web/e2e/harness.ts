@@ -33,8 +33,8 @@ export class Server {
     readonly data: string,
     private readonly child: ChildProcess,
     private readonly own: boolean,
-    /** Every address that it has told so far, the one for clients first. */
-    readonly addresses: readonly string[],
+    /** Where administration is, if it has an address of its own. */
+    readonly administration: string | undefined,
   ) {}
 
   static async start(options: ServerOptions = {}): Promise<Server> {
@@ -43,20 +43,21 @@ export class Server {
     const env = { ...process.env, BUNHO_ADMIN_KEY: ADMIN_KEY, ...options.env };
     const child = spawn(program(), args, { env, stdio: ["ignore", "pipe", "pipe"] });
     const said: string[] = [];
-    const addresses: string[] = [];
+    let administration: string | undefined;
     const url = await new Promise<string>((found, failed) => {
       const listen = (line: string) => {
         said.push(line);
         const address = /http:\/\/127\.0\.0\.1:\d+/.exec(line)?.[0];
         if (!address) return;
-        addresses.push(address);
-        found(address);
+        // Told before the other one.
+        if (line.startsWith("administration")) administration = address;
+        else found(address);
       };
       createInterface({ input: child.stdout }).on("line", listen);
       createInterface({ input: child.stderr }).on("line", listen);
       child.on("exit", (code) => failed(new Error(`the server ended (${code ?? "signal"}):\n${said.join("\n")}`)));
     });
-    const server = new Server(url, data, child, options.data === undefined, addresses);
+    const server = new Server(url, data, child, options.data === undefined, administration);
     await until("the server is ready", async () => (await fetch(`${url}/readyz`)).ok);
     return server;
   }

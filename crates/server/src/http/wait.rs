@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::assets::{self, Encoding};
 use crate::http::json::FormBody;
 use crate::http::params::Segment;
-use crate::problem::{NOT_FOUND, Problem};
+use crate::problem::{NOT_FOUND, OVERLOADED, Problem};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{
@@ -82,7 +82,13 @@ pub(crate) async fn page(State(app): State<Arc<App>>, Segment(zone): Segment, ur
         return scripted(&app, &found, language, Purpose::Waiting, &headers).await;
     }
     asked.return_to = asked.return_to.or_else(|| came_from(&headers, &found.front(language).path));
-    plain::show(&app, &found, &asked, language, &headers).await
+    // The page for everyone is sent from memory, however much is under way. This one joins and polls, so it is bounded as these are.
+    let Some(_slot) = app.in_flight.take() else { return instead(&Problem::new(&OVERLOADED), language) };
+    let shown = plain::show(&app, &found, &asked, language, &headers);
+    match tokio::time::timeout(app.config.limits.request_timeout, shown).await {
+        Ok(response) => response,
+        Err(_) => instead(&Problem::new(&OVERLOADED), language),
+    }
 }
 
 /// What somebody without scripts does: leaves, or joins again.

@@ -154,6 +154,8 @@ async fn check_with(admin: &Admin, connection: &Connection, settings: &TopicSett
     let what = "read the topic's settings";
     let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &within(connection)).await;
     let config = match described.map_err(KafkaError::client(what))?.into_iter().next() {
+        // A broker that has just heard of the topic may not have heard of its settings, and then lists none; one that has lists dozens.
+        Some(Ok(config)) if config.entries.is_empty() => return Err(missing()),
         Some(Ok(config)) => config,
         Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => return Err(missing()),
         Some(Err(code)) => return Err(KafkaError::Refused { what, code }),

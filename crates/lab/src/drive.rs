@@ -97,7 +97,7 @@ impl Crowd {
     }
 }
 
-/// Sends the crowd through a worker; kills what the plan says, at even distances in what can be had and each time after a moment that the seed decides:
+/// Sends the crowd through a worker; kills what the plan says, at even distances in what can be had, every other time after a moment that the seed decides:
 /// always at an answer would be always at the same line of the next attempt.
 ///
 /// # Errors
@@ -129,7 +129,10 @@ pub async fn drive(
         let due = run.course.yes() >= part(crowd.quantity.min(crowd.users)) || run.answered >= part(crowd.attempts);
         let Some(victim) = plan.kill.filter(|_| due && run.course.deaths < deaths && !run.course.cut) else { continue };
         run.course.deaths += 1;
-        tokio::time::sleep(Duration::from_micros(moments.below(MOMENT_US))).await;
+        // Every other death at once, while all are at work: whoever waits a moment also lets a buffer run empty.
+        if run.course.deaths.is_multiple_of(2) {
+            tokio::time::sleep(Duration::from_micros(moments.below(MOMENT_US))).await;
+        }
         match (victim, node.as_deref_mut()) {
             (Victim::Process, None) => {
                 run.worker.kill().await;

@@ -11,11 +11,9 @@ const machine = { accept: "application/json" };
 const cookie = (pass: string) => ({ cookie: `theirs=1; bunho_pass=${pass}; other=2` });
 const wayBack = (answer: Answer) => new URL(answer.headers.location ?? "", "http://site").searchParams.get("return_to");
 
-test("the page of an outage is one page", () => {
-  const pages = ["nginx", "haproxy", "caddy", "envoy"].map((name) => readFileSync(join(root, `deploy/kit/${name}/outage.html`), "utf8"));
-  for (const page of pages) expect(page).toBe(pages[0]);
+test("every proxy can send the page of an outage", () => {
   // Envoy reads a % in it as its own.
-  expect(pages[0]).not.toContain("%");
+  expect(readFileSync(join(root, "deploy/kit/outage.html"), "utf8")).not.toContain("%");
 });
 
 describe.each(proxies)("$name", (proxy) => {
@@ -276,7 +274,7 @@ describe.each(proxies)("$name", (proxy) => {
         expect(Number(shown.headers["retry-after"])).toBeGreaterThan(0);
         expect(shown.headers["content-type"]).toContain("text/html");
         expect(shown.headers["cache-control"]).toContain("no-store");
-        expect(shown.text).toBe(readFileSync(join(root, "deploy/kit/nginx/outage.html"), "utf8"));
+        expect(shown.text).toBe(readFileSync(join(root, "deploy/kit/outage.html"), "utf8"));
         const told = await get("/shop/hat", { ...machine, ...cookie(good) });
         expect(told.status).toBe(503);
         expect(Number(told.headers["retry-after"])).toBeGreaterThan(0);
@@ -331,7 +329,7 @@ describe.each(proxies)("$name", (proxy) => {
 });
 
 test("the page of an outage is fit to be seen", async () => {
-  const page = readFileSync(join(root, "deploy/kit/nginx/outage.html"), "utf8").replace(/<meta http-equiv="refresh"[^>]*>/, "");
+  const page = readFileSync(join(root, "deploy/kit/outage.html"), "utf8").replace(/<meta http-equiv="refresh"[^>]*>/, "");
   for (const [name, options] of Object.entries({
     phone: { viewport: { width: 375, height: 700 }, colorScheme: "light" },
     desk: { viewport: { width: 1440, height: 900 }, colorScheme: "dark" },

@@ -207,7 +207,7 @@ export const proxies: Proxy[] = [
         [at(3000), at(place.site)],
         [at(8080), at(place.bunho)],
         [at(8089), at(place.spare)],
-        ["/etc/nginx/bunho-outage.html", join(kit, "nginx/outage.html")],
+        ["/etc/nginx/bunho-outage.html", join(kit, "outage.html")],
         ["set $bunho_outage closed;", `set $bunho_outage ${place.outage};`],
         ["http {", `http {\n${temporary.join("\n")}`],
         ...(place.keeps ? ([["#proxy_cache", "proxy_cache"], ["#proxy_ignore", "proxy_ignore"], ["/var/cache/nginx/bunho", join(place.folder, "kept")]] as const) : []),
@@ -229,7 +229,7 @@ export const proxies: Proxy[] = [
         [at(8080), at(place.bunho)],
         ["abns@bunho_check", `abns@bunho_check_${place.listen}`],
         ["/etc/haproxy/bunho.lua", lua],
-        ["/etc/haproxy/bunho-outage.html", join(kit, "haproxy/outage.html")],
+        ["/etc/haproxy/bunho-outage.html", join(kit, "outage.html")],
         ["(txn.bunho_outage) str(closed)", `(txn.bunho_outage) str(${place.outage})`],
       ]);
       return { args: ["-db", "-f", path] };
@@ -240,7 +240,7 @@ export const proxies: Proxy[] = [
     can: { query: true, page: true },
     find: () => onPath("caddy"),
     command: (_, place) => {
-      copyFileSync(join(kit, "caddy/outage.html"), join(place.folder, "bunho-outage.html"));
+      copyFileSync(join(kit, "outage.html"), join(place.folder, "bunho-outage.html"));
       const path = write(place, "caddy", "Caddyfile", [
         ["\n:80 {", `\nhttp://${at(place.listen)} {`],
         [at(3000), at(place.site)],
@@ -262,7 +262,7 @@ export const proxies: Proxy[] = [
         [to(3000), to(place.site)],
         [to(8080), to(place.bunho)],
         [to(8089), to(place.spare)],
-        ["/etc/envoy/bunho-outage.html", join(kit, "envoy/outage.html")],
+        ["/etc/envoy/bunho-outage.html", join(kit, "outage.html")],
         ["failure_mode_allow: false", `failure_mode_allow: ${place.outage === "open" ? "true" : "false"}`],
       ]);
       return { args: ["-c", path, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"] };

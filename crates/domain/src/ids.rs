@@ -104,7 +104,22 @@ text_id!(
     IdempotencyKey, is_key, Key
 );
 
+/// What pseudonyms begin with; 32 digits follow.
+const PSEUDONYM: &str = "forgotten-";
+
 impl UserId {
+    /// What stands in the place of somebody who was forgotten.
+    #[must_use]
+    pub fn pseudonym(random: u128) -> Self {
+        Self(format!("{PSEUDONYM}{random:032x}").into())
+    }
+
+    /// Whether it is one of those. Nobody else should be called so.
+    #[must_use]
+    pub fn is_pseudonym(&self) -> bool {
+        self.as_str().strip_prefix(PSEUDONYM).is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    }
+
     /// Takes `text`, which is that of an id that was checked before.
     pub(crate) fn known(text: &str) -> Self {
         debug_assert!(is_user(text), "{text:?}");
@@ -229,6 +244,13 @@ mod tests {
         assert!(ClaimId::new(1, 15, NONCE_MASK) < ClaimId::new(1, 16, 0), "ids sort in the order of taking");
         assert_eq!(ClaimId::parse("00000000-0000-4000-8000-000000000000"), Err(IdError::Uuid));
         assert_eq!(ClaimId::parse("x"), Err(IdError::Uuid));
+    }
+
+    #[test]
+    fn a_pseudonym_is_known_as_one() {
+        let pseudonym = UserId::pseudonym(7);
+        assert!(pseudonym.is_pseudonym() && UserId::parse(pseudonym.as_str()) == Ok(pseudonym));
+        assert!(!UserId::known("forgotten-kim").is_pseudonym());
     }
 
     #[test]

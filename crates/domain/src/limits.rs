@@ -16,8 +16,15 @@ pub const USER_BYTES_MAX: usize = 128;
 pub const KEY_CHARS_MAX: usize = 128;
 /// Bytes of a claim's `attributes` as compact JSON.
 pub const ATTRIBUTES_BYTES_MAX: usize = 4_096;
+/// Bytes of them as they are kept, where the pass that took the claim stands in front.
+pub const STORED_ATTRIBUTES_BYTES_MAX: usize = ATTRIBUTES_BYTES_MAX + 64;
 /// Characters of a display name, and of a zone's message.
 pub const NAME_CHARS_MAX: usize = 200;
+
+/// Zero bits that a zone may ask for before a join: 2^24 hashes on average, some seven seconds in a computer's browser (`docs/threats.md` has
+/// the figures) and as many times more as a phone is slower.
+/// More would keep people out, not machines.
+pub const CHALLENGE_BITS_MAX: u32 = 24;
 
 /// Seconds a hold may last: 30 days. Also the bound of every other duration in settings.
 pub const SECONDS_MAX: u32 = 30 * 24 * 3_600;
@@ -29,6 +36,9 @@ pub const ORDINAL_LIMIT_MAX: u32 = 64;
 /// Holds ended and places on standby served in one step at most. With the largest attributes their events take
 /// 512 × 4.5 KB = 2.3 MB of one journal record, and about a millisecond under the offer's lock.
 pub const SETTLE_MOST: usize = 512;
+
+/// Claims and places on standby of one user that are forgotten in one step at most. Their events carry no texts: 512 × 150 B = 77 KB of a record.
+pub const FORGET_MOST: usize = 512;
 
 /// Claims and places on standby of one user in one offer that have ended without being confirmed. They stay in memory, since
 /// their keys must answer alike for as long as the offer lives; so a client that claims and releases for ever is

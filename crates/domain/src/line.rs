@@ -14,6 +14,7 @@
 //! * `pace`, `view`: what is measured of the crowd, and what those who wait are told.
 //! * `recovery`, `front`, `former`: what outlives a restart and a reset. `minutes`: the history.
 
+pub mod door;
 mod former;
 mod front;
 mod keys;
@@ -451,7 +452,8 @@ impl Line {
         self.clock = now;
         self.minutes.pass(now, self.order.alive());
         self.pace.pass(now, self.order.present());
-        self.pace.watch(&self.log, Limits::of(&self.settings), now, self.order.present());
+        let unused = self.pace.watch(&self.log, Limits::of(&self.settings), now, self.order.present());
+        self.minutes.sums.unused += u64::from(unused.min(self.seats()));
         if self.recovery.as_ref().is_some_and(|recovery| !recovery.lasts(now)) {
             self.recovery = None;
         }

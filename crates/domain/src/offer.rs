@@ -8,7 +8,9 @@ mod book;
 mod deadlines;
 mod decide;
 mod edit;
+mod forget;
 mod index;
+pub mod once;
 pub mod refusal;
 pub mod settings;
 mod slab;
@@ -22,6 +24,8 @@ use crate::ids::{ClaimId, IdempotencyKey, OfferId, StandbyId, UserId};
 use crate::time::Millis;
 use book::Book;
 use deadlines::Deadlines;
+pub use forget::{ForgetRequest, Forgotten};
+use once::PassId;
 use refusal::Refusal;
 use settings::OfferSettings;
 use waits::Waits;
@@ -51,8 +55,8 @@ pub struct Step<'a> {
 /// Whether the caller showed a pass of the offer's zone. Offers without a zone do not look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
-    /// A valid one.
-    Valid,
+    /// A valid one, and which.
+    Valid(PassId),
     /// None.
     Missing,
     /// One that is forged, expired or another zone's.
@@ -77,7 +81,7 @@ pub struct ClaimRequest<'a> {
     pub quantity: u32,
     /// The client's name for this attempt.
     pub key: Option<&'a IdempotencyKey>,
-    /// Compact JSON with sorted keys.
+    /// Compact JSON with sorted keys: an object with one member at least, and none that is called [`once::PASS_ATTRIBUTE`].
     pub attributes: Option<&'a str>,
     /// Whether a pass was shown.
     pub pass: Pass,

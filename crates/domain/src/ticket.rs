@@ -6,7 +6,8 @@
 //!
 //! A ticket is 60 characters of base64url over 45 bytes: version, zone number, epoch, sequence number, time of
 //! issue, nonce (all big endian), and the first 128 bits of an HMAC-SHA-256 over those and the zone's id. The
-//! id is not carried: it comes with the request, and a ticket of another zone fails as a forged one does.
+//! id is not carried: it comes with the request, and a ticket of another zone fails as a forged one does. One that is bound to
+//! its holder's key says so in version 2, which has 18 bytes more, behind the nonce.
 
 use crate::event::TicketNumber;
 use crate::ids::ZoneId;
@@ -14,24 +15,32 @@ use crate::time::Millis;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// Bytes of a ticket key's secret.
 pub const TICKET_KEY_BYTES: usize = 32;
 
-/// Characters of every ticket.
+/// Characters of every ticket that is bound to nobody.
 pub const TICKET_CHARS: usize = TICKET_BYTES / 3 * 4;
+/// Characters of every ticket that is.
+pub const BOUND_TICKET_CHARS: usize = BOUND_TICKET_BYTES / 3 * 4;
 
-/// The only layout there is so far.
+/// The layout of tickets that are bound to nobody.
 const VERSION: u8 = 1;
+/// The layout of those that are.
+const BOUND_VERSION: u8 = 2;
 /// Version 1 + zone number 4 + epoch 4 + sequence number 4 + time of issue 8 + nonce 8.
 const FIELD_BYTES: usize = 1 + 4 + 4 + 4 + 8 + 8;
 /// 128 bits: guessing one takes 2^127 attempts on average, each of them a request.
 const MAC_BYTES: usize = 16;
 const TICKET_BYTES: usize = FIELD_BYTES + MAC_BYTES;
+/// 144 bits of SHA-256: nobody finds another key with the same.
+const KEY_HASH_BYTES: usize = 18;
+const BOUND_FIELD_BYTES: usize = FIELD_BYTES + KEY_HASH_BYTES;
+const BOUND_TICKET_BYTES: usize = BOUND_FIELD_BYTES + MAC_BYTES;
 // Whole groups of three bytes leave no trailing bits, so one ticket has one spelling.
-const _: () = assert!(TICKET_BYTES.is_multiple_of(3));
+const _: () = assert!(TICKET_BYTES.is_multiple_of(3) && BOUND_TICKET_BYTES.is_multiple_of(3) && KEY_HASH_BYTES.is_multiple_of(3));
 
 /// Keeps this MAC apart from any other use of the same secret.
 const PURPOSE: &[u8] = b"bunho ticket\0";
@@ -68,9 +77,60 @@ impl TicketKey {
     fn mac(&self, fields: &[u8], zone: &ZoneId) -> Hmac<Sha256> {
         let mut mac = self.0.clone();
         mac.update(fields);
-        // The fields have one length, so where they end and the id begins cannot be shifted.
+        // Their first byte says how long the fields are, so where they end and the id begins cannot be shifted.
         mac.update(zone.as_str().as_bytes());
         mac
+    }
+}
+
+/// The keys of an installation at one moment, as they follow each other.
+///
+/// Which one signs a ticket is a matter of when the ticket was issued, not of when it is written down: so a place has one text for as long
+/// as its key is there, whichever node writes it, also while nodes learn of a new key one after the other.
+#[derive(Clone, Debug)]
+pub struct TicketKeys {
+    /// Of clients' names alone. It stays when keys change: who joins again under a name must find its place.
+    names: TicketKey,
+    /// From when on each signs, oldest first; never empty.
+    keys: Vec<(Millis, TicketKey)>,
+}
+
+impl TicketKeys {
+    /// One key for everything.
+    #[must_use]
+    pub fn one(secret: &[u8; TICKET_KEY_BYTES]) -> Self {
+        let key = TicketKey::new(secret);
+        Self { names: key.clone(), keys: vec![(Millis(0), key)] }
+    }
+
+    /// Several, each from when on it signs; none: there is no key.
+    #[must_use]
+    pub fn new(names: &[u8; TICKET_KEY_BYTES], keys: impl IntoIterator<Item = (Millis, [u8; TICKET_KEY_BYTES])>) -> Option<Self> {
+        let mut keys: Vec<_> = keys.into_iter().map(|(from, secret)| (from, TicketKey::new(&secret))).collect();
+        keys.sort_by_key(|(from, _)| *from);
+        (!keys.is_empty()).then(|| Self { names: TicketKey::new(names), keys })
+    }
+
+    /// See [`TicketKey::client_nonce`].
+    #[must_use]
+    pub fn client_nonce(&self, zone: &ZoneId, client_key: &str) -> u64 {
+        self.names.client_nonce(zone, client_key)
+    }
+
+    /// The ticket as text: always the same while its key is there.
+    #[must_use]
+    pub fn encode(&self, ticket: &Ticket, zone: &ZoneId) -> String {
+        let signs = self.keys.iter().rposition(|(from, _)| *from <= ticket.issued_at).unwrap_or(0);
+        ticket.encode(&self.keys[signs].1, zone)
+    }
+
+    /// Reads a ticket of any of the keys.
+    ///
+    /// # Errors
+    /// [`TicketInvalid`] for every other text.
+    pub fn decode(&self, text: &str, zone: &ZoneId) -> Result<Ticket, TicketInvalid> {
+        let mut newest_first = self.keys.iter().rev();
+        newest_first.find_map(|(_, key)| Ticket::decode(text, key, zone).ok()).ok_or(TicketInvalid)
     }
 }
 
@@ -91,6 +151,40 @@ pub struct Ticket {
     pub issued_at: Millis,
     /// Randomness, or a keyed hash of what the client called itself.
     pub nonce: u64,
+    /// Whose it is, where the zone binds its passes.
+    pub bound_to: Option<KeyHash>,
+}
+
+/// What a key begins with where somebody whom the operator trusts has vouched for it. What clients call themselves never does.
+pub const VOUCHED_FOR: char = '\0';
+
+/// What a ticket and its pass say of the key that their holder joined with: the first 144 bits of the key's SHA-256. Without a secret, so that whoever is
+/// shown the key compares by itself; so a key that can be guessed can be found by guessing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyHash([u8; KEY_HASH_BYTES]);
+
+impl KeyHash {
+    /// Of a key.
+    #[must_use]
+    pub fn of(client_key: &str) -> Self {
+        let digest: [u8; 32] = Sha256::digest(client_key.trim_start_matches(VOUCHED_FOR).as_bytes()).into();
+        let mut hash = [0; KEY_HASH_BYTES];
+        hash.copy_from_slice(&digest[..KEY_HASH_BYTES]);
+        Self(hash)
+    }
+
+    /// Reads what [`Self::text`] wrote.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let mut hash = [0; KEY_HASH_BYTES];
+        (text.len() == KEY_HASH_BYTES / 3 * 4 && URL_SAFE_NO_PAD.decode_slice(text, &mut hash) == Ok(KEY_HASH_BYTES)).then_some(Self(hash))
+    }
+
+    /// As text: 24 characters of base64url.
+    #[must_use]
+    pub fn text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
 }
 
 /// The text is no ticket of this zone: forged, edited, of another zone or under another key. Which, is not told.
@@ -102,12 +196,16 @@ impl Ticket {
     /// The ticket as text: always the same for the same ticket, key and zone.
     #[must_use]
     pub fn encode(&self, key: &TicketKey, zone: &ZoneId) -> String {
-        let fields = self.fields();
-        let mac = key.mac(&fields, zone).finalize().into_bytes();
-        let mut bytes = [0; TICKET_BYTES];
-        bytes[..FIELD_BYTES].copy_from_slice(&fields);
-        bytes[FIELD_BYTES..].copy_from_slice(&mac[..MAC_BYTES]);
-        URL_SAFE_NO_PAD.encode(bytes)
+        let mut bytes = [0; BOUND_TICKET_BYTES];
+        bytes[..FIELD_BYTES].copy_from_slice(&self.fields());
+        let mut len = FIELD_BYTES;
+        if let Some(KeyHash(hash)) = &self.bound_to {
+            bytes[FIELD_BYTES..BOUND_FIELD_BYTES].copy_from_slice(hash);
+            len = BOUND_FIELD_BYTES;
+        }
+        let mac = key.mac(&bytes[..len], zone).finalize().into_bytes();
+        bytes[len..len + MAC_BYTES].copy_from_slice(&mac[..MAC_BYTES]);
+        URL_SAFE_NO_PAD.encode(&bytes[..len + MAC_BYTES])
     }
 
     /// Reads a ticket that [`Self::encode`] wrote with the same key for the same zone.
@@ -115,14 +213,16 @@ impl Ticket {
     /// # Errors
     /// [`TicketInvalid`] for every other text.
     pub fn decode(text: &str, key: &TicketKey, zone: &ZoneId) -> Result<Self, TicketInvalid> {
-        if text.len() != TICKET_CHARS {
+        let len = match text.len() {
+            TICKET_CHARS => TICKET_BYTES,
+            BOUND_TICKET_CHARS => BOUND_TICKET_BYTES,
+            _ => return Err(TicketInvalid),
+        };
+        let mut bytes = [0; BOUND_TICKET_BYTES];
+        if URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) != Ok(len) {
             return Err(TicketInvalid);
         }
-        let mut bytes = [0; TICKET_BYTES];
-        if URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) != Ok(TICKET_BYTES) {
-            return Err(TicketInvalid);
-        }
-        let (fields, mac) = bytes.split_at(FIELD_BYTES);
+        let (fields, mac) = bytes[..len].split_at(len - MAC_BYTES);
         key.mac(fields, zone).verify_truncated_left(mac).map_err(|_| TicketInvalid)?;
         Self::from_fields(fields).ok_or(TicketInvalid)
     }
@@ -135,7 +235,7 @@ impl Ticket {
 
     fn fields(&self) -> [u8; FIELD_BYTES] {
         let mut fields = [0; FIELD_BYTES];
-        fields[0] = VERSION;
+        fields[0] = if self.bound_to.is_none() { VERSION } else { BOUND_VERSION };
         fields[1..5].copy_from_slice(&self.zone_number.to_be_bytes());
         fields[5..9].copy_from_slice(&self.number.epoch.to_be_bytes());
         fields[9..13].copy_from_slice(&self.number.seq.to_be_bytes());
@@ -151,11 +251,17 @@ impl Ticket {
         let (seq, rest) = rest.split_first_chunk()?;
         let (issued_at, rest) = rest.split_first_chunk()?;
         let (nonce, rest) = rest.split_first_chunk()?;
-        (*version == VERSION && rest.is_empty()).then(|| Self {
+        let bound_to = match (*version, rest) {
+            (VERSION, []) => None,
+            (BOUND_VERSION, rest) => Some(KeyHash(rest.try_into().ok()?)),
+            _ => return None,
+        };
+        Some(Self {
             zone_number: u32::from_be_bytes(*zone_number),
             number: TicketNumber { epoch: u32::from_be_bytes(*epoch), seq: u32::from_be_bytes(*seq) },
             issued_at: Millis(i64::from_be_bytes(*issued_at)),
             nonce: u64::from_be_bytes(*nonce),
+            bound_to,
         })
     }
 }

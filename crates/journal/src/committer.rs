@@ -9,6 +9,7 @@ use crate::journal::Shared;
 use crate::pending::{Batch, Fate, State};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Runs until the journal is closed or a batch fails.
 pub(crate) fn run(shared: &Shared) {
@@ -52,7 +53,9 @@ fn write(shared: &Shared, batch: &Batch) -> Result<(), JournalError> {
     }
     fail::fail_point!("journal::after_write", |_| Err(simulated("after_write")));
     fail::fail_point!("journal::sync", |_| Err(simulated("sync")));
+    let began = Instant::now();
     shared.store.sync()?;
+    shared.figures.sync_us.note_since(began);
     crash_point!("journal::synced");
     Ok(())
 }
@@ -67,6 +70,7 @@ pub(crate) fn publish(shared: &Shared, batch: Batch) {
     // Before anyone is woken, or what was acknowledged could be missing without a trace; and not under the lock of all appends.
     let landing = shared.pending.lock().in_flight_upto();
     shared.store.acknowledge(landing.unwrap_or_default());
+    let before = shared.durable.load(Ordering::Relaxed);
     let durable = {
         let mut pending = shared.pending.lock();
         let durable = pending.in_flight_upto().unwrap_or_default();
@@ -75,6 +79,7 @@ pub(crate) fn publish(shared: &Shared, batch: Batch) {
         pending.landed(chunks);
         durable
     };
+    shared.figures.batch_records.note(durable.saturating_sub(before));
     crash_point!("journal::landed");
     shared.pressure.fetch_sub(bytes, Ordering::Relaxed);
     // Fails only where it was decided before, and a batch in flight is decided here.

@@ -6,6 +6,7 @@ use crate::committer;
 use crate::crash_point;
 use crate::folder::Folder;
 use crate::inspect::{Damage, Found, inspect};
+use crate::measure::{SIZES, Spread, TIMES_US};
 use crate::pending::{Batch, Commit, Fate, Pending, Pushed, State};
 use crate::storage::Storage;
 use crate::store::{Kept, Store};
@@ -64,8 +65,18 @@ pub(crate) struct Shared {
     pub(crate) pressure: AtomicUsize,
     trimmed: AtomicU64,
     trimming: Mutex<()>,
+    pub(crate) figures: Figures,
     /// Poisoned or closed.
     ended: SetOnce<Fate>,
+}
+
+/// How batches went. Only the committer counts.
+#[derive(Debug)]
+pub struct Figures {
+    /// Records that became durable by one sync.
+    pub batch_records: Spread,
+    /// Microseconds that a sync took.
+    pub sync_us: Spread,
 }
 
 thread_local! {
@@ -248,6 +259,12 @@ impl Journal {
         self.0.shared.pressure.load(Ordering::Relaxed)
     }
 
+    /// How batches went since it was opened.
+    #[must_use]
+    pub fn figures(&self) -> &Figures {
+        &self.0.shared.figures
+    }
+
     /// Waits until the record `offset` and all before it are durable. One that was not appended yet is waited for.
     ///
     /// # Errors
@@ -307,6 +324,17 @@ impl Journal {
         }
     }
 
+    /// Leaves nothing of the records that were trimmed in the files, which else happens when they are worth it. False: not all of
+    /// it could go now. Blocks on the disk: it writes 64 MB and what is kept.
+    ///
+    /// # Errors
+    /// [`JournalError::Poisoned`], or what the store said.
+    pub fn erase_trimmed(&self) -> Result<bool, JournalError> {
+        let shared = &*self.0.shared;
+        let _one_at_a_time = shared.trimming.lock();
+        if self.poisoned() { Err(JournalError::Poisoned) } else { shared.store.erase_trimmed() }
+    }
+
     /// Whether a write has failed; nothing is taken any more.
     #[must_use]
     pub fn poisoned(&self) -> bool {
@@ -362,6 +390,7 @@ impl Shared {
             pressure: AtomicUsize::new(0),
             trimmed: AtomicU64::new(trimmed),
             trimming: Mutex::new(()),
+            figures: Figures { batch_records: Spread::over(&SIZES), sync_us: Spread::over(&TIMES_US) },
             ended: SetOnce::new(),
         }
     }

@@ -6,6 +6,7 @@
 //! * [`wire`]: a record as bytes. Knows nothing of where the bytes go.
 //! * [`crash`]: named points, here and in the crates above, at which tests end the process; a release has none of them.
 //! * [`Journal`]: append, wait until durable, read, trim; kept in a folder by fjall.
+//! * [`measure`]: how long things take and how far one is behind another, here and in the crates above.
 //! * [`kafka`]: the same for the cluster shape, where the record of what happened is a topic.
 //!
 //! Inside, from the outside in: `journal` (the handle) → `pending` (the batch that fills, and who waits for it) →
@@ -24,6 +25,7 @@ pub mod fuzzing;
 mod inspect;
 mod journal;
 pub mod kafka;
+pub mod measure;
 mod pending;
 #[cfg(feature = "simulation")]
 pub mod simulated;
@@ -33,6 +35,6 @@ pub mod wire;
 mod witness;
 
 pub use error::JournalError;
-pub use journal::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Journal, Options};
+pub use journal::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Figures, Journal, Options};
 pub use pending::Commit;
 pub use wire::{Audit, Record, RecordRef, WireError};

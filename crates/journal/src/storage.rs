@@ -78,6 +78,15 @@ impl Storage {
         }
     }
 
+    /// As [`Store::erase_trimmed`].
+    pub(crate) fn erase_trimmed(&self) -> Result<bool, JournalError> {
+        match self {
+            Self::Fjall { store, .. } => store.erase_trimmed(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => Ok(true),
+        }
+    }
+
     /// Leaves word that records from `refused` on were refused.
     pub(crate) fn mark(&self, refused: u64) -> Result<(), JournalError> {
         if planted::is(Bug::FailedSyncUnmarked) {

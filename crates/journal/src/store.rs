@@ -16,7 +16,7 @@ use crate::crash_point;
 use crate::wire::Record;
 use fjall::config::FilterPolicy;
 use fjall::{CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -49,6 +49,17 @@ const RECLAIM_BYTES_MIN: u64 = 64 * 1024 * 1024;
 const RECLAIM_WAITS_MAX: u32 = 100;
 const RECLAIM_WAIT: Duration = Duration::from_millis(20);
 
+/// Records are numbered from 1.
+const NO_RECORD: u64 = 0;
+
+/// What fills a journal file up so that fjall begins another one, which it does beyond 64,000,000 bytes; and the pause after each piece.
+const FILLER_BYTES: usize = 1 << 20;
+const FILLERS: usize = 64;
+const _: () = assert!(FILLER_BYTES * FILLERS > 64_000_000);
+const FILLER_WAIT: Duration = Duration::from_millis(5);
+/// Records that arrive meanwhile may keep the old file in use; each try takes it further.
+const ERASE_TRIES: u32 = 20;
+
 /// Key of the last trimmed offset, in the keyspace `meta`.
 const TRIMMED: &[u8] = b"trimmed";
 /// Key of nothing, in the same keyspace: see [`Store::step_past`].
@@ -69,6 +80,7 @@ pub(crate) struct Store {
     chunks: Keyspace,
     meta: Keyspace,
     db: Database,
+    dir: PathBuf,
     /// Bytes trimmed since the tables were last compacted.
     trimmed_bytes: AtomicU64,
 }
@@ -94,7 +106,7 @@ impl Store {
         };
         let chunks = db.keyspace("chunks", options).map_err(JournalError::store("open its chunks"))?;
         let meta = db.keyspace("meta", options).map_err(JournalError::store("open its meta data"))?;
-        Ok(Self { chunks, meta, db, trimmed_bytes: AtomicU64::new(0) })
+        Ok(Self { chunks, meta, db, dir: dir.to_owned(), trimmed_bytes: AtomicU64::new(0) })
     }
 
     /// Reads what is there and makes sure that nothing between its ends is missing.
@@ -211,22 +223,79 @@ impl Store {
         if table_bytes < RECLAIM_BYTES_MIN || trimmed_bytes < RECLAIM_BYTES_MIN.max(table_bytes / 2) {
             return Ok(());
         }
+        self.compact_trimmed()
+    }
+
+    fn compact_trimmed(&self) -> Result<(), JournalError> {
         // The tombstones are still in memory; only in a table do they meet what they remove.
         self.step_past()?;
-        self.chunks.rotate_memtable().map_err(JournalError::store("write out a table"))?;
+        if Self::write_out(&self.chunks)? {
+            self.chunks.major_compact().map_err(JournalError::store("compact"))?;
+            self.trimmed_bytes.store(0, Ordering::Relaxed);
+            // fjall removes replaced table files when a table is next written out, and sealed journal files when
+            // no keyspace needs them: the few bytes of meta data are a table small enough to do it now.
+            self.step_past()?;
+            self.meta.rotate_memtable().map_err(JournalError::store("write out its meta data"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is in memory of a keyspace out into a table. False: not within [`RECLAIM_WAITS_MAX`].
+    fn write_out(keyspace: &Keyspace) -> Result<bool, JournalError> {
+        keyspace.rotate_memtable().map_err(JournalError::store("write out a table"))?;
         for _ in 0..RECLAIM_WAITS_MAX {
-            if self.chunks.sealed_memtable_count() == 0 {
-                self.chunks.major_compact().map_err(JournalError::store("compact"))?;
-                self.trimmed_bytes.store(0, Ordering::Relaxed);
-                // fjall removes replaced table files when a table is next written out, and sealed journal files when
-                // no keyspace needs them: the few bytes of meta data are a table small enough to do it now.
-                self.step_past()?;
-                self.meta.rotate_memtable().map_err(JournalError::store("write out its meta data"))?;
+            if keyspace.sealed_memtable_count() == 0 {
+                return Ok(true);
+            }
+            std::thread::sleep(RECLAIM_WAIT);
+        }
+        Ok(false)
+    }
+
+    /// Leaves nothing of what was trimmed in the files: neither in tables nor in fjall's journal files. False: one of those could not be given up.
+    ///
+    /// fjall begins a new journal file only when it writes a table out and the file has 64 MB, and it cannot be told to. So the file is made that
+    /// long, a piece at a time, between which the committer has its turns.
+    pub(crate) fn erase_trimmed(&self) -> Result<bool, JournalError> {
+        let before = self.journal_files()?;
+        let nothing = vec![0; FILLER_BYTES];
+        for _ in 0..FILLERS {
+            self.meta.insert(RECLAIMED, nothing.as_slice()).map_err(JournalError::store("begin a new journal file"))?;
+            std::thread::sleep(FILLER_WAIT);
+        }
+        let mut gone = false;
+        for _ in 0..ERASE_TRIES {
+            // The old file goes when both keyspaces have tables that are newer than all it holds; one without any table would keep it for
+            // ever. No record has this key, and whoever reads begins behind it.
+            self.chunks.insert(key(NO_RECORD), []).map_err(JournalError::store("begin a new journal file"))?;
+            self.step_past()?;
+            Self::write_out(&self.chunks)?;
+            Self::write_out(&self.meta)?;
+            let files = self.journal_files()?;
+            gone = before.iter().all(|file| !files.contains(file));
+            if gone {
                 break;
             }
             std::thread::sleep(RECLAIM_WAIT);
         }
-        Ok(())
+        // Afterwards: what is left of a compaction may count as older than the file.
+        self.compact_trimmed()?;
+        self.meta.major_compact().map_err(JournalError::store("compact its meta data"))?;
+        Ok(gone)
+    }
+
+    fn journal_files(&self) -> Result<Vec<PathBuf>, JournalError> {
+        let listed = || {
+            let mut files = Vec::new();
+            for entry in std::fs::read_dir(&self.dir)? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|extension| extension == "jnl") {
+                    files.push(path);
+                }
+            }
+            Ok(files)
+        };
+        listed().map_err(JournalError::io("list the files of", &self.dir))
     }
 
     /// fjall drops only what was replaced before its last two writes; these are two writes.

@@ -1,4 +1,4 @@
-//! The zone's history: what each minute looked like.
+//! The zone's history: what each minute looked like, and sums for whoever looks twice.
 
 use crate::time::Millis;
 use std::collections::VecDeque;
@@ -17,6 +17,17 @@ pub(super) struct Finished {
     pub(super) dropped: u32,
 }
 
+/// What happened since the line began, here or in this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sums {
+    /// Gave their place up.
+    pub(super) left: u64,
+    /// Fell silent for so long that they are counted in nobody's rank.
+    pub(super) silent: u64,
+    /// Entries that the limit allowed and nobody took, while so many were waiting.
+    pub(super) unused: u64,
+}
+
 /// The minute under way and the finished ones.
 #[derive(Debug)]
 pub(super) struct Minutes {
@@ -24,12 +35,19 @@ pub(super) struct Minutes {
     minute: Millis,
     pub(super) entered: u32,
     pub(super) dropped: u32,
+    pub(super) sums: Sums,
     finished: VecDeque<Finished>,
 }
 
 impl Minutes {
     pub(super) const fn new(now: Millis) -> Self {
-        Self { minute: start_of_minute(now), entered: 0, dropped: 0, finished: VecDeque::new() }
+        Self {
+            minute: start_of_minute(now),
+            entered: 0,
+            dropped: 0,
+            sums: Sums { left: 0, silent: 0, unused: 0 },
+            finished: VecDeque::new(),
+        }
     }
 
     /// Start of the minute under way.

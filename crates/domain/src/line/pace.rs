@@ -40,6 +40,18 @@ pub(super) struct Pace {
     admissions: f64,
     waiting_seconds: f64,
     slot: Option<Watched>,
+    stood: Stood,
+}
+
+/// Whether the line stood still lately: a slot in which it did says nothing of entries that nobody took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stood {
+    /// Not in the slot under way.
+    Not,
+    /// For a part of it.
+    ForAPart,
+    /// It does, as far as anybody was told.
+    Still,
 }
 
 /// The slot under way.
@@ -66,6 +78,7 @@ impl Pace {
             admissions: 0.0,
             waiting_seconds: 0.0,
             slot: None,
+            stood: Stood::Not,
         }
     }
 
@@ -135,15 +148,17 @@ impl Pace {
         self.admissions += 1.0;
     }
 
-    /// Looks whether a slot has ended, and measures it if there were enough people all along.
-    pub(super) fn watch(&mut self, log: &Log, limits: Option<Limits>, now: Millis, present: u32) {
+    /// Looks whether a slot has ended, and measures it if there were enough people all along. Entries that it allowed and that people who were
+    /// there from its beginning did not take.
+    pub(super) fn watch(&mut self, log: &Log, limits: Option<Limits>, now: Millis, present: u32) -> u32 {
+        let mut unused = 0;
         let Some(limits) = limits else {
             self.slot = None;
-            return;
+            return unused;
         };
         let number = limits.slot(now);
         match self.slot {
-            Some(watched) if watched.limits == limits && watched.number == number => return,
+            Some(watched) if watched.limits == limits && watched.number == number => return unused,
             Some(watched) if watched.limits == limits && watched.number + 1 == number && present > 0 => {
                 let end = limits.slot_start(number);
                 let used = log.between(limits.slot_start(watched.number), end);
@@ -153,16 +168,31 @@ impl Pace {
                     self.used += f64::from(used);
                     self.allowed += f64::from(used) + f64::from(missed);
                 }
+                if self.stood == Stood::Not {
+                    unused = missed.min(watched.present.saturating_sub(used));
+                }
             }
             _ => {}
         }
         self.slot = Some(Watched { limits, number, present });
+        if self.stood == Stood::ForAPart {
+            self.stood = Stood::Not;
+        }
+        unused
     }
 
     /// The line does not run: the slot under way says nothing about the crowd.
     pub(super) fn interrupt(&mut self) {
+        self.stood = Stood::Still;
         if let Some(slot) = &mut self.slot {
             slot.present = 0;
+        }
+    }
+
+    /// Somebody was let in, or told that the line moves.
+    pub(super) fn runs(&mut self) {
+        if self.stood == Stood::Still {
+            self.stood = Stood::ForAPart;
         }
     }
 

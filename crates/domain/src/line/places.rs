@@ -126,6 +126,7 @@ impl Line {
         self.order.mark(seq);
         self.arm(seq);
         self.log.push(now);
+        self.pace.runs();
         if entrant == Entrant::Waiter {
             self.pace.admitted();
         }
@@ -143,6 +144,7 @@ impl Line {
         }
         if presence != Presence::Dormant {
             self.minutes.dropped += 1;
+            self.minutes.sums.left += 1;
         }
     }
 
@@ -247,6 +249,7 @@ impl Line {
                     *presence = Presence::Dormant;
                     self.order.mark(seq);
                     self.minutes.dropped += 1;
+                    self.minutes.sums.silent += 1;
                 }
                 Standing::Waiting { presence: Presence::Dormant, .. } => return self.end(seq),
                 Standing::Admitted { session, pass, session_seconds, pass_seconds, .. } => {

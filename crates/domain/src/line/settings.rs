@@ -2,6 +2,7 @@
 
 use crate::ids::{AppId, OfferId, ZoneId};
 use crate::limits::{ENTRY_LIMIT_MAX, NAME_CHARS_MAX, POLL_INTERVAL_MS, SECONDS_MAX};
+use crate::line::door::Door;
 use crate::offer::settings::{SettingError, check_range};
 use crate::time::Millis;
 
@@ -44,6 +45,8 @@ pub struct ZoneSettings {
     pub offer: Option<OfferId>,
     /// Shown to everyone who waits.
     pub message: Option<Box<str>>,
+    /// Who may join.
+    pub door: Door,
     /// 1 at creation, one more with every edit.
     pub revision: u32,
     /// Raised by a reset; tickets of an older epoch have ended.
@@ -74,6 +77,7 @@ impl ZoneSettings {
             pass_ttl_seconds: 600,
             offer: None,
             message: None,
+            door: Door::default(),
             revision: 1,
             epoch: 1,
         }
@@ -124,6 +128,7 @@ impl ZoneSettings {
         }
         check_range(&mut errors, "session_seconds", self.session_seconds.into(), 1..=SECONDS_MAX.into());
         check_range(&mut errors, "pass_ttl_seconds", self.pass_ttl_seconds.into(), 1..=SECONDS_MAX.into());
+        self.door.check(&mut errors);
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 }

@@ -21,6 +21,8 @@ pub struct Status {
     pub state: State,
     /// Tickets present or absent.
     pub waiting: u32,
+    /// Tickets present: those of them that poll when they are told to.
+    pub present: u32,
     /// Admissions in the last 60 s.
     pub entered_last_minute: u32,
     /// N; none = no limit.
@@ -35,6 +37,12 @@ pub struct Status {
     pub minute: Millis,
     /// Who dropped out in it so far.
     pub dropped_in_minute: u32,
+    /// Who gave a place up since the line began, as with admissions.
+    pub left_in_all: u64,
+    /// Who fell silent for so long that they are counted in nobody's rank.
+    pub silent_in_all: u64,
+    /// Entries that the limit allowed in slots that are over and nobody took, while so many were waiting.
+    pub unused_in_all: u64,
 }
 
 impl Line {
@@ -51,6 +59,7 @@ impl Line {
         Status {
             state,
             waiting,
+            present: self.order.present(),
             entered_last_minute: self.log.between(now.plus_ms(1 - crate::line::log::KEPT_MS), now.plus_ms(1)),
             limit_per_minute: self.settings.entry_limit_per_minute,
             estimated_seconds,
@@ -58,6 +67,9 @@ impl Line {
             entered_in_all: self.log.total(),
             minute: self.minutes.started(),
             dropped_in_minute: self.minutes.dropped,
+            left_in_all: self.minutes.sums.left,
+            silent_in_all: self.minutes.sums.silent,
+            unused_in_all: self.minutes.sums.unused,
         }
     }
 
@@ -94,7 +106,9 @@ impl Line {
     /// What a waiting ticket is told. Its rank never rises: who comes back ahead of it takes nothing from what it was shown.
     pub(super) fn show(&mut self, seq: u32, left: OfferLeft, now: Millis) -> Place {
         let state = self.state(left, now);
-        if state != State::Waiting {
+        if state == State::Waiting {
+            self.pace.runs();
+        } else {
             self.pace.interrupt();
         }
         let alive_ahead = self.order.alive_ahead(seq);
@@ -122,7 +136,7 @@ impl Line {
     }
 
     /// Seats inside that are free.
-    fn seats(&self) -> u32 {
+    pub(super) fn seats(&self) -> u32 {
         self.settings.active_limit.map_or(u32::MAX, |limit| limit.saturating_sub(self.active))
     }
 

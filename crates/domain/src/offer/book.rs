@@ -1,12 +1,13 @@
 //! The book of an offer: every claim it ever gave, who has what, and which key gave which claim.
 //!
 //! Claims are slots in a slab, indexed by the sequence number that their id carries, so finding one by id
-//! needs no map. Two indices hold slab indices only: users by name, and claims by (user, key). Names, keys and
+//! needs no map. Two indices hold slab indices only: users by name, and claims by (user, key), and by the pass that took them. Names, keys and
 //! attributes stand in one store of texts, and become values of their own when a claim is read. A user's
 //! live claims form a doubly linked list through the slots, so a claim that ends is unlinked in O(1) however
 //! many a user has.
 
 use super::index::Index;
+use super::once::pass_of;
 use super::slab::Slab;
 use super::texts::{TextAt, Texts};
 use crate::claim::{Claim, Status};
@@ -72,6 +73,8 @@ pub(super) struct Book {
     texts: Texts,
     /// Claims given by confirming; only offers with `grants` have any.
     granted: HashMap<u32, ClaimId>,
+    /// How many claims show each user; counted once somebody is forgotten, so that forgetting all of a million does not look at a million for each.
+    claims_of: Option<Vec<u32>>,
     pub(super) held: u32,
     pub(super) confirmed: u32,
 }
@@ -87,6 +90,7 @@ impl Book {
             by_key: Index::new(),
             texts: Texts::new(),
             granted: HashMap::new(),
+            claims_of: None,
             held: 0,
             confirmed: 0,
         }
@@ -143,6 +147,20 @@ impl Book {
             slot.user == user && self.texts.get(slot.texts) == [Some(key.as_str())]
         })?;
         self.claim_at(index)
+    }
+
+    /// Whether a pass has taken a claim.
+    pub(super) fn knows_pass(&self, pass: &str) -> bool {
+        let names = |index| {
+            let [_, attributes] = self.texts.get(self.slots[index].texts);
+            attributes.and_then(pass_of) == Some(pass)
+        };
+        self.by_key.find(self.hash_of_pass(pass), names).is_some()
+    }
+
+    /// Passes stand among the keys, as those of a user whom there is not.
+    fn hash_of_pass(&self, pass: &str) -> u32 {
+        self.hash((NONE, pass))
     }
 
     /// A claim by its id.
@@ -225,6 +243,11 @@ impl Book {
         if !is_new && slot.status.is_taken() {
             self.count(seq, Count::Out);
         }
+        if !is_new && self.slots[seq].user != user {
+            self.forget_texts(seq, claim);
+            self.count_shown(self.slots[seq].user, Count::Out);
+            self.count_shown(user, Count::In);
+        }
         let slot = &mut self.slots[seq];
         slot.user = user;
         slot.quantity = claim.quantity;
@@ -240,6 +263,10 @@ impl Book {
             if let Some(key) = &claim.key {
                 self.by_key.insert(self.hash((user, key.as_str())), seq);
             }
+            if let Some(pass) = claim.attributes.as_deref().and_then(pass_of) {
+                self.by_key.insert(self.hash_of_pass(pass), seq);
+            }
+            self.count_shown(user, Count::In);
         }
         if claim.status.is_taken() {
             self.count(seq, Count::In);
@@ -254,6 +281,41 @@ impl Book {
             self.granted.insert(seq, granted);
         }
         true
+    }
+
+    /// The claim at `seq` is somebody else's from here on, who is nobody: its texts are those of `claim`, and what they were is gone.
+    fn forget_texts(&mut self, seq: u32, claim: &Claim) {
+        let texts = self.texts.push([claim.key.as_ref().map(IdempotencyKey::as_str), claim.attributes.as_deref()]);
+        self.texts.erase::<2>(std::mem::replace(&mut self.slots[seq].texts, texts));
+    }
+
+    /// Erases a user's name, unless a claim still has it. The first time it looks at every claim: some 30 ms for a million.
+    pub(super) fn erase_name(&mut self, id: &UserId) {
+        let Some(user) = self.find_user(id) else { return };
+        if self.claims_of.is_none() {
+            self.claims_of = Some(Vec::new());
+            for seq in 0..self.slots.len() {
+                self.count_shown(self.slots[seq].user, Count::In);
+            }
+        }
+        if self.claims_of.as_ref().and_then(|counts| counts.get(user as usize)).is_none_or(|count| *count == 0) {
+            // No id is empty, so nobody is found by it any more.
+            let nobody = self.texts.push([None]);
+            self.texts.erase::<1>(std::mem::replace(&mut self.users[user].name, nobody));
+        }
+    }
+
+    /// Counts a claim that shows `user`, or shows somebody else from here on.
+    fn count_shown(&mut self, user: u32, count: Count) {
+        let Some(counts) = self.claims_of.as_mut().filter(|_| user != NONE) else { return };
+        let at = user as usize;
+        if counts.len() <= at {
+            counts.resize(at + 1, 0);
+        }
+        match count {
+            Count::In => counts[at] += 1,
+            Count::Out => counts[at] -= 1,
+        }
     }
 
     /// Counts a taken claim in or out of the sums and its user's list.

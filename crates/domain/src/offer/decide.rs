@@ -2,6 +2,7 @@
 //!
 //! Cost: O(log n) in the number of open holds, independent of everything else; a hold is settled once in its life.
 
+use super::once::{are_same, with_pass};
 use super::refusal::Refusal;
 use super::settings::ConfirmBy;
 use super::{Actor, ClaimRequest, Offer, OfferState, Pass, Restock, Step, Stock, Taken};
@@ -16,23 +17,26 @@ impl Offer {
     /// Takes units for a user.
     ///
     /// # Errors
-    /// The first [`Refusal`] in the order: key reused, not open, closed, forbidden, pass, limit, quantity, sold out.
+    /// The first [`Refusal`] in the order: key reused, not open, closed, forbidden, pass, pass used, limit, quantity, sold out.
     pub fn claim(&mut self, request: ClaimRequest<'_>, step: &mut Step<'_>) -> Result<Taken, Refusal> {
         self.settle_all(step);
         let user = self.book.find_user(request.user);
         if let (Some(user), Some(key)) = (user, request.key)
             && let Some(claim) = self.book.find_key(user, key)
         {
-            let same = claim.quantity == request.quantity && claim.attributes.as_deref() == request.attributes;
+            let same = claim.quantity == request.quantity && are_same(claim.attributes.as_deref(), request.attributes);
             return if same { Ok(Taken { claim: claim.as_first_answered(), replayed: true }) } else { Err(Refusal::KeyReused) };
         }
         self.check_entry(request.pass, step.now)?;
+        let pass = self.unused_pass(request.pass)?;
         self.check_limit(user, request.quantity)?;
         self.check_quantity(request.quantity)?;
         let promised = self.waits.first().is_some() && !planted::is(Bug::StandbyOvertaken);
         if promised || request.quantity > self.remaining() {
             return Err(self.sold_out());
         }
+        let named = pass.map(|pass| with_pass(request.attributes, &pass));
+        let request = ClaimRequest { attributes: named.as_deref().or(request.attributes), ..request };
         let claim = self.take(request, self.settings.hold_seconds, step);
         Ok(Taken { claim, replayed: false })
     }
@@ -247,7 +251,7 @@ impl Offer {
         }
         // Confirmed at once: a gift is not paid for. The reason it was given stands in its attributes.
         let attributes = format!("{{\"granted_by\":\"{by}\"}}");
-        let request = ClaimRequest { user, quantity, key: None, attributes: Some(&attributes), pass: Pass::Valid, nonce: by.nonce() };
+        let request = ClaimRequest { user, quantity, key: None, attributes: Some(&attributes), pass: Pass::Missing, nonce: by.nonce() };
         Some(self.take(request, 0, &mut step).id)
     }
 

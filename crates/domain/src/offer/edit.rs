@@ -15,12 +15,16 @@ impl Offer {
     /// Replaces the settings. The caller has checked them by themselves with [`OfferSettings::check`].
     ///
     /// # Errors
-    /// [`Refusal::QuantityTaken`] when fewer units would be left than are taken.
+    /// [`Refusal::QuantityTaken`] when fewer units would be left than are taken; [`Refusal::InUse`] when passes are to take one claim each while
+    /// people wait on standby, who would be served without any.
     pub fn define(&mut self, mut settings: OfferSettings, step: &mut Step<'_>) -> Result<(), Refusal> {
         self.settle_all(step);
         let taken = self.taken();
         if settings.quantity < taken {
             return Err(Refusal::QuantityTaken { taken });
+        }
+        if settings.pass_once && self.waits.count > 0 {
+            return Err(Refusal::InUse);
         }
         settings.revision = self.settings.revision + 1;
         // Who waits is served by the next settling: what this edit grants is then locked, not what the old one did.

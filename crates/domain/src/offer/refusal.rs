@@ -18,6 +18,8 @@ pub enum Refusal {
     PassRequired,
     /// The pass is forged, expired or another zone's.
     PassInvalid,
+    /// The pass has taken its claim.
+    PassUsed,
     /// The caller may not do this.
     Forbidden,
     /// The user has all they may have.

@@ -53,6 +53,8 @@ pub struct OfferSettings {
     pub closes_at: Option<Millis>,
     /// A pass of this zone is required.
     pub zone: Option<ZoneId>,
+    /// A pass takes one claim, ever: also where that was given back or expired.
+    pub pass_once: bool,
     /// A coupon offer given once to whoever's claim here is confirmed.
     pub grants: Option<OfferId>,
     /// Taken only by being granted, never by a claim.
@@ -109,6 +111,7 @@ impl OfferSettings {
             opens_at: None,
             closes_at: None,
             zone: None,
+            pass_once: false,
             grants: None,
             grant_only: false,
             standby: false,
@@ -141,6 +144,13 @@ impl OfferSettings {
             && closes < opens
         {
             errors.push(SettingError::new("closes_at", "must not be before opens_at"));
+        }
+        if self.pass_once && self.zone.is_none() {
+            errors.push(SettingError::new("pass_once", "must be false where no zone is named: there is no pass to be shown"));
+        }
+        // A place on standby knows no pass by the time it is served.
+        if self.pass_once && self.standby {
+            errors.push(SettingError::new("standby", "must be false where pass_once is true"));
         }
         if self.grants.as_ref() == Some(&self.id) {
             errors.push(SettingError::new("grants", "must be another offer"));

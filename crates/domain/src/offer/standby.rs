@@ -115,7 +115,7 @@ impl Offer {
                     quantity: place.quantity,
                     key: None,
                     attributes: None,
-                    pass: Pass::Valid,
+                    pass: Pass::Missing,
                     nonce: place.id.nonce(),
                 };
                 let claim = self.take(request, hold_seconds, step);

@@ -2,9 +2,9 @@
 //!
 //! A text of its own on the heap costs a header, a rounding and a wide pointer, together more than most names are long. Here one
 //! costs its length, a byte or two in front that say the length, and six bytes wherever it is referred to. Nothing is ever
-//! removed, and nothing moves: texts stand in chunks that are filled one after the other.
+//! removed (what is to be forgotten is overwritten), and nothing moves: texts stand in chunks that are filled one after the other.
 
-use crate::limits::{ATTRIBUTES_BYTES_MAX, KEY_CHARS_MAX, USER_BYTES_MAX};
+use crate::limits::{KEY_CHARS_MAX, STORED_ATTRIBUTES_BYTES_MAX, USER_BYTES_MAX};
 
 /// Bytes of one chunk. A longer record has a chunk of its own.
 const CHUNK: usize = 1 << 16;
@@ -20,7 +20,7 @@ pub(super) struct TextAt([u16; 3]);
 
 // There are fewer than 2^32 users and 2^32 claims, so fewer than 2^33 records. Of a chunk at most a sixteenth or so stays empty, what the
 // largest record did not fit in; so their chunks can be counted in 32 bits.
-const RECORD_MAX: u64 = (USER_BYTES_MAX + KEY_CHARS_MAX + ATTRIBUTES_BYTES_MAX + 6) as u64;
+const RECORD_MAX: u64 = (USER_BYTES_MAX + KEY_CHARS_MAX + STORED_ATTRIBUTES_BYTES_MAX + 6) as u64;
 const _: () = assert!((1 << 33) * RECORD_MAX / (CHUNK as u64 - RECORD_MAX) < u32::MAX as u64);
 
 /// Records of texts, each of which may be missing.
@@ -51,6 +51,18 @@ impl Texts {
             chunk.push_str(text.unwrap_or_default());
         }
         at
+    }
+
+    /// Overwrites the first `N` texts of the record at `at`, which nobody refers to any more.
+    pub(super) fn erase<const N: usize>(&mut self, at: TextAt) {
+        let mut from = at.byte();
+        for _ in 0..N {
+            let chunk = &mut self.chunks[at.chunk()];
+            if let Some(length) = read_prefix(chunk.as_bytes(), &mut from) {
+                chunk.replace_range(from..from + length, &"x".repeat(length));
+                from += length;
+            }
+        }
     }
 
     /// The first `N` texts of the record at `at`.
@@ -149,6 +161,16 @@ mod tests {
             assert_eq!((texts.get(first), texts.get(second), texts.get(third)), ([Some(&*long)], [Some(&*short)], [Some("third")]));
             assert_eq!((first.chunk(), second.chunk(), third.chunk()), (0, 0, if spare < 6 { 1 } else { 0 }), "{spare} bytes were left");
         }
+    }
+
+    #[test]
+    fn what_is_erased_is_nowhere_and_what_is_beside_it_stays() {
+        let mut texts = Texts::new();
+        let records = [[Some("before"), None], [Some("김 the secret"), Some("{\"secret\":1}")], [Some("after"), Some("{}")]];
+        let at = records.map(|record| texts.push(record));
+        texts.erase::<2>(at[1]);
+        assert_eq!((texts.get(at[0]), texts.get(at[2])), (records[0], records[2]));
+        assert!(!texts.chunks.concat().contains("secret"));
     }
 
     #[test]

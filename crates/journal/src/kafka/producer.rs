@@ -6,6 +6,7 @@
 
 use super::connection::{MESSAGE_BYTES_MAX, Reach, TOLD_EVERY};
 use super::{Connection, KafkaError, Message};
+use crate::measure::{Spread, SpreadRead, TIMES_US};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
@@ -19,7 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// How messages are sent.
@@ -101,7 +102,13 @@ pub struct Producer {
 }
 
 type Client = ThreadedProducer<Answers>;
-type Waiter = oneshot::Sender<Result<Place, ProduceError>>;
+type Answer = oneshot::Sender<Result<Place, ProduceError>>;
+
+/// Who waits for the answer to one message, and since when.
+struct Waiter {
+    to: Answer,
+    since: Instant,
+}
 
 impl Producer {
     /// Sets a producer up. It connects by itself, now and whenever it has to.
@@ -129,6 +136,7 @@ impl Producer {
     pub fn produce_encoded(&self, key: &str, bytes: &[u8]) -> Result<Delivery, ProduceError> {
         let (waiter, answer) = oneshot::channel();
         let client = self.client.load();
+        let waiter = Waiter { to: waiter, since: Instant::now() };
         let waiter = match self.send(&client, key, bytes, Box::new(waiter)) {
             Ok(()) => return Ok(Delivery(answer)),
             Err((ClientError::MessageProduction(Code::Fatal), waiter)) => waiter,
@@ -146,6 +154,12 @@ impl Producer {
     #[must_use]
     pub fn figures(&self) -> ProducerFigures {
         self.counters.read()
+    }
+
+    /// Microseconds until messages were answered, given up ones included.
+    #[must_use]
+    pub fn took_us(&self) -> SpreadRead {
+        self.counters.took_us.read()
     }
 
     fn send(&self, client: &Client, key: &str, bytes: &[u8], waiter: Box<Waiter>) -> Result<(), (ClientError, Box<Waiter>)> {
@@ -216,13 +230,27 @@ fn client(connection: &Connection, options: &ProducerOptions, counters: &Arc<Cou
         .map_err(KafkaError::client("set up a producer"))
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counters {
     in_flight: AtomicU64,
     acked: AtomicU64,
     not_written: AtomicU64,
     unknown: AtomicU64,
     full: AtomicU64,
+    took_us: Spread,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            in_flight: AtomicU64::new(0),
+            acked: AtomicU64::new(0),
+            not_written: AtomicU64::new(0),
+            unknown: AtomicU64::new(0),
+            full: AtomicU64::new(0),
+            took_us: Spread::over(&TIMES_US),
+        }
+    }
 }
 
 impl Counters {
@@ -275,8 +303,9 @@ impl ProducerContext for Answers {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+        counters.took_us.note_since(waiter.since);
         // Who no longer waits is not told.
-        let _ = waiter.send(answer);
+        let _ = waiter.to.send(answer);
     }
 }
 

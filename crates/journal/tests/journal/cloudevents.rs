@@ -59,8 +59,10 @@ fn version_1_is_what_it_was() {
     let served = Some(bunho_domain::ids::ClaimId::new(1, 2, 3));
     check("standby", offer(OfferChange::Standby(Box::new(golden::standby(bunho_domain::claim::StandbyStatus::Served, served)))));
     check("offer", offer(OfferChange::Defined(Box::new(golden::full_offer()))));
+    check("offer_of_passes", offer(OfferChange::Defined(Box::new(golden::offer_of_passes()))));
     check("offer_deleted", offer(OfferChange::Deleted));
     check("zone", zone(ZoneChange::Defined(Box::new(golden::full_zone()))));
+    check("zone_guarded", zone(ZoneChange::Defined(Box::new(golden::guarded_zone()))));
     check("zone_reserved", zone(ZoneChange::Reserved { epoch: 2, upto: 4_096 }));
     check("zone_admitted", zone(ZoneChange::Admitted { ticket, at: Millis(5) }));
     check("zone_left", zone(ZoneChange::Left { ticket, at: Millis(-5) }));

@@ -5,6 +5,7 @@ use crate::wire::encoded;
 use bunho_domain::claim::{Claim, Standby, StandbyStatus, Status};
 use bunho_domain::event::{Event, OfferChange, OfferEvent, TicketNumber, ZoneChange, ZoneEvent, ZoneMinute};
 use bunho_domain::ids::{AppId, ClaimId, IdempotencyKey, OfferId, StandbyId, UserId, ZoneId};
+use bunho_domain::line::door::{Door, Enqueue};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::settings::{ConfirmBy, Kind, OfferSettings};
 use bunho_domain::time::Millis;
@@ -19,6 +20,10 @@ fn version_1_is_what_it_was() {
     check(
         offer(OfferChange::Defined(Box::new(full_offer()))),
         "01 02 01 00 07 c8 01 01 6f 01 61 06 ec 9d b4 eb a6 84 02 01 01 02 03 04 05 06 01 0e 01 10 01 01 7a 01 01 67 01 00 09 01 0a 00",
+    );
+    check(
+        offer(OfferChange::Defined(Box::new(offer_of_passes()))),
+        "01 02 01 0c 07 c8 01 01 6f 01 61 06 ec 9d b4 eb a6 84 02 01 01 02 03 04 05 06 01 0e 01 10 01 01 7a 01 01 67 01 00 09 01 0a 00",
     );
     check(
         offer(OfferChange::Defined(Box::new(plain_offer(Kind::Coupon)))),
@@ -70,6 +75,10 @@ fn version_1_is_what_it_was() {
     check(
         zone(ZoneChange::Defined(Box::new(full_zone()))),
         "01 02 01 04 09 01 7a 01 61 01 6e 01 01 02 03 04 05 06 07 01 10 00 01 01 09 0a 0b 01 01 6f 01 01 6d 0c 0d 00",
+    );
+    check(
+        zone(ZoneChange::Defined(Box::new(guarded_zone()))),
+        "01 02 01 0b 09 01 7a 01 61 01 6e 01 01 02 03 04 05 06 07 01 10 00 01 01 09 0a 0b 01 01 6f 01 01 6d 0c 0d 12 01 01 00",
     );
     check(zone(ZoneChange::Reserved { epoch: 2, upto: 4096 }), "01 02 01 05 09 02 80 20 00");
     check(zone(ZoneChange::Admitted { ticket, at: Millis(5) }), "01 02 01 06 09 02 ac 02 0a 00");
@@ -126,6 +135,7 @@ pub(crate) fn full_offer() -> OfferSettings {
         opens_at: Some(Millis(7)),
         closes_at: Some(Millis(8)),
         zone: Some(ZoneId::parse("z").unwrap()),
+        pass_once: false,
         grants: Some(OfferId::parse("g").unwrap()),
         grant_only: true,
         standby: false,
@@ -133,6 +143,10 @@ pub(crate) fn full_offer() -> OfferSettings {
         confirm_by: ConfirmBy::User,
         revision: 10,
     }
+}
+
+pub(crate) fn offer_of_passes() -> OfferSettings {
+    OfferSettings { pass_once: true, ..full_offer() }
 }
 
 pub(crate) fn plain_claim(status: Status) -> Claim {
@@ -196,9 +210,14 @@ pub(crate) fn full_zone() -> ZoneSettings {
         pass_ttl_seconds: 11,
         offer: Some(OfferId::parse("o").unwrap()),
         message: Some("m".into()),
+        door: Door::default(),
         revision: 12,
         epoch: 13,
     }
+}
+
+pub(crate) fn guarded_zone() -> ZoneSettings {
+    ZoneSettings { door: Door { challenge_bits: 18, enqueue: Enqueue::Token, pass_bound: true }, ..full_zone() }
 }
 
 pub(crate) fn minute() -> ZoneMinute {

@@ -148,3 +148,85 @@ fn disk_bytes(dir: &Path) -> u64 {
         .map(|entry| if entry.path().is_dir() { disk_bytes(&entry.path()) } else { entry.metadata().map_or(0, |file| file.blocks() * 512) })
         .sum()
 }
+
+/// Whether a text stands in any file below the folder.
+fn holds(dir: &Path, text: &str) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            holds(&path, text)
+        } else {
+            std::fs::read(&path).unwrap().windows(text.len()).any(|part| part == text.as_bytes())
+        }
+    })
+}
+
+#[test]
+fn what_was_erased_is_in_no_file_and_the_rest_is() {
+    let claim_of = |user: &str, seq| {
+        let id = ClaimId::new(1, seq, 7);
+        let (user, created_at, updated_at) = (UserId::parse(user).unwrap(), Millis(1), Millis(1));
+        let claim = Claim {
+            id,
+            user,
+            quantity: 1,
+            status: Status::Held,
+            version: 1,
+            key: None,
+            attributes: None,
+            created_at,
+            updated_at,
+            hold_expires_at: None,
+            ordinal: None,
+            granted: None,
+        };
+        [Event::Offer(OfferEvent { offer: 1, version: seq.into(), change: OfferChange::Claim(Box::new(claim)) })]
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open_with(dir.path(), Options { batch_records_max: 10, batch_bytes_max: 1 << 20 }).unwrap();
+    for seq in 0..1_000 {
+        journal.append(Millis(1), &claim_of("forgotten-later", seq), None);
+    }
+    journal.close();
+    drop(journal);
+    let journal = Journal::open(dir.path()).unwrap();
+    assert!(holds(dir.path(), "forgotten-later"));
+    // Somebody writes all the while.
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let written = std::thread::scope(|threads| {
+        let writer = threads.spawn(|| {
+            let mut written = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                journal.append(Millis(1), &claim_of("somebody-else", 1_000 + written), None);
+                written += 1;
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            written
+        });
+        journal.trim(1_000).unwrap();
+        let erased = journal.erase_trimmed().unwrap();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(erased);
+        writer.join().unwrap()
+    });
+    assert!(!holds(dir.path(), "forgotten-later") && written > 0);
+    journal.close();
+    drop(journal);
+    let journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(read_all(&journal, 1_000).len() as u32, written);
+    assert!(!holds(dir.path(), "forgotten-later") && holds(dir.path(), "somebody-else"));
+    // Also where nothing at all is left, again and again.
+    for _ in 0..3 {
+        journal.trim(u64::MAX).unwrap();
+        assert!(journal.erase_trimmed().unwrap());
+        assert!(!holds(dir.path(), "somebody-else"));
+        journal.append(Millis(1), &claim_of("somebody-else", 0), None);
+        while journal.pressure() > 0 {
+            std::thread::yield_now();
+        }
+    }
+    journal.close();
+    drop(journal);
+    let journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(journal.oldest(), Some(journal.durable()), "one record is left");
+}

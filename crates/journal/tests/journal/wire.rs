@@ -3,6 +3,7 @@
 use bunho_domain::claim::{Claim, Standby, StandbyStatus, Status};
 use bunho_domain::event::{Event, OfferChange, OfferEvent, TicketNumber, ZoneChange, ZoneEvent, ZoneMinute};
 use bunho_domain::ids::{AppId, ClaimId, IdempotencyKey, OfferId, StandbyId, UserId, ZoneId};
+use bunho_domain::line::door::{Door, Enqueue};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::settings::{ConfirmBy, Kind, OfferSettings};
 use bunho_domain::time::Millis;
@@ -91,9 +92,16 @@ fn text() -> impl Strategy<Value = Box<str>> {
 
 fn offer_settings() -> impl Strategy<Value = OfferSettings> {
     let names = (offer_id(), app_id(), text(), of(zone_id()), of(offer_id()));
-    let kinds = (prop::sample::select(vec![Kind::Coupon, Kind::Goods, Kind::Booking]), any::<(bool, bool, bool)>());
+    let kinds = (prop::sample::select(vec![Kind::Coupon, Kind::Goods, Kind::Booking]), any::<(bool, bool, bool, bool)>());
     (names, kinds, any::<([u32; 6], u64)>(), of(any::<u32>()), of(millis()), of(millis())).prop_map(
-        |((id, app, name, zone, grants), (kind, (grant_only, standby, by_user)), (numbers, unit_price), limit, opens_at, closes_at)| {
+        |(
+            (id, app, name, zone, grants),
+            (kind, (grant_only, standby, by_user, pass_once)),
+            (numbers, unit_price),
+            limit,
+            opens_at,
+            closes_at,
+        )| {
             let [quantity, min_per_claim, max_per_claim, hold_seconds, standby_hold_seconds, revision] = numbers;
             OfferSettings {
                 id,
@@ -109,6 +117,7 @@ fn offer_settings() -> impl Strategy<Value = OfferSettings> {
                 opens_at,
                 closes_at,
                 zone,
+                pass_once,
                 grants,
                 grant_only,
                 standby,
@@ -162,8 +171,13 @@ fn standby() -> impl Strategy<Value = Standby> {
 fn zone_settings() -> impl Strategy<Value = ZoneSettings> {
     let names = (zone_id(), app_id(), text(), of(offer_id()), of(text()));
     let bounds = (of(any::<u32>()), of(any::<u32>()), of(millis()), of(millis()), any::<bool>());
-    (names, bounds, any::<[u32; 10]>()).prop_map(
-        |((id, app, name, offer, message), (entry_limit_per_minute, active_limit, opens_at, closes_at, paused), numbers)| {
+    let door = (any::<u32>(), any::<bool>(), any::<bool>()).prop_map(|(challenge_bits, by_token, pass_bound)| {
+        let enqueue = if by_token { Enqueue::Token } else { Enqueue::Open };
+        Door { challenge_bits, enqueue, pass_bound }
+    });
+    let door = prop_oneof![Just(Door::default()), door];
+    (names, bounds, any::<[u32; 10]>(), door).prop_map(
+        |((id, app, name, offer, message), (entry_limit_per_minute, active_limit, opens_at, closes_at, paused), numbers, door)| {
             let [window_seconds, slot_seconds, abandon_after_seconds, resume_grace_seconds, poll_interval_ms, ..] = numbers;
             let [.., poll_interval_max_ms, session_seconds, pass_ttl_seconds, revision, epoch] = numbers;
             ZoneSettings {
@@ -185,6 +199,7 @@ fn zone_settings() -> impl Strategy<Value = ZoneSettings> {
                 pass_ttl_seconds,
                 offer,
                 message,
+                door,
                 revision,
                 epoch,
             }

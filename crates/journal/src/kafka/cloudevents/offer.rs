@@ -56,6 +56,9 @@ pub(super) struct OfferJson<'a> {
     closes_at: Option<i64>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     zone: Option<Cow<'a, str>>,
+    /// Left out where it is not so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pass_once: bool,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     grants: Option<Cow<'a, str>>,
     grant_only: bool,
@@ -81,6 +84,7 @@ impl<'a> From<&'a OfferSettings> for OfferJson<'a> {
             opens_at: settings.opens_at.map(|at| at.0),
             closes_at: settings.closes_at.map(|at| at.0),
             zone: settings.zone.as_ref().map(|id| id.as_str().into()),
+            pass_once: settings.pass_once,
             grants: settings.grants.as_ref().map(|id| id.as_str().into()),
             grant_only: settings.grant_only,
             standby: settings.standby,
@@ -109,6 +113,7 @@ impl TryFrom<OfferJson<'_>> for OfferSettings {
             opens_at: settings.opens_at.map(Millis),
             closes_at: settings.closes_at.map(Millis),
             zone: settings.zone.map(|id| ZoneId::parse(&id)).transpose().map_err(in_field("zone id"))?,
+            pass_once: settings.pass_once,
             grants: settings.grants.map(|id| OfferId::parse(&id)).transpose().map_err(in_field("granted offer"))?,
             grant_only: settings.grant_only,
             standby: settings.standby,

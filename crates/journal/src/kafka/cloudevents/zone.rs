@@ -3,6 +3,7 @@
 use super::{Unreadable, in_field};
 use bunho_domain::event::{TicketNumber, ZoneMinute};
 use bunho_domain::ids::{AppId, OfferId, ZoneId};
+use bunho_domain::line::door::{Door, Enqueue};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -91,8 +92,43 @@ pub(super) struct ZoneJson<'a> {
     offer: Option<Cow<'a, str>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     message: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    door: Option<DoorJson>,
     revision: u32,
     epoch: u32,
+}
+
+/// None: everybody may join.
+#[derive(Serialize, Deserialize)]
+struct DoorJson {
+    challenge_bits: u32,
+    enqueue: EnqueueJson,
+    pass_bound: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum EnqueueJson {
+    Open,
+    Token,
+}
+
+impl DoorJson {
+    fn of(door: Door) -> Option<Self> {
+        let enqueue = match door.enqueue {
+            Enqueue::Open => EnqueueJson::Open,
+            Enqueue::Token => EnqueueJson::Token,
+        };
+        (!door.is_open()).then_some(Self { challenge_bits: door.challenge_bits, enqueue, pass_bound: door.pass_bound })
+    }
+
+    fn door(self) -> Door {
+        let enqueue = match self.enqueue {
+            EnqueueJson::Open => Enqueue::Open,
+            EnqueueJson::Token => Enqueue::Token,
+        };
+        Door { challenge_bits: self.challenge_bits, enqueue, pass_bound: self.pass_bound }
+    }
 }
 
 impl<'a> From<&'a ZoneSettings> for ZoneJson<'a> {
@@ -116,6 +152,7 @@ impl<'a> From<&'a ZoneSettings> for ZoneJson<'a> {
             pass_ttl_seconds: settings.pass_ttl_seconds,
             offer: settings.offer.as_ref().map(|id| id.as_str().into()),
             message: settings.message.as_deref().map(Into::into),
+            door: DoorJson::of(settings.door),
             revision: settings.revision,
             epoch: settings.epoch,
         }
@@ -145,6 +182,7 @@ impl TryFrom<ZoneJson<'_>> for ZoneSettings {
             pass_ttl_seconds: settings.pass_ttl_seconds,
             offer: settings.offer.map(|id| OfferId::parse(&id)).transpose().map_err(in_field("offer id"))?,
             message: settings.message.map(Into::into),
+            door: settings.door.map_or_else(Door::default, DoorJson::door),
             revision: settings.revision,
             epoch: settings.epoch,
         })

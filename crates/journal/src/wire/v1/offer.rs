@@ -126,6 +126,8 @@ impl TryFrom<OfferSettingsV1<'_>> for OfferSettings {
             opens_at: settings.opens_at.map(Millis),
             closes_at: settings.closes_at.map(Millis),
             zone: settings.zone.map(ZoneId::parse).transpose().map_err(in_field("zone id"))?,
+            // Stands beside the settings: this layout is from before passes could be used up.
+            pass_once: false,
             grants: settings.grants.map(OfferId::parse).transpose().map_err(in_field("granted offer"))?,
             grant_only: settings.grant_only,
             standby: settings.standby,

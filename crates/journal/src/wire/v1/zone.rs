@@ -4,6 +4,7 @@ use super::offer::in_field;
 use crate::wire::WireError;
 use bunho_domain::event::ZoneMinute;
 use bunho_domain::ids::{AppId, OfferId, ZoneId};
+use bunho_domain::line::door::{Door, Enqueue};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -82,9 +83,44 @@ impl TryFrom<ZoneSettingsV1<'_>> for ZoneSettings {
             pass_ttl_seconds: settings.pass_ttl_seconds,
             offer: settings.offer.map(OfferId::parse).transpose().map_err(in_field("zone's offer"))?,
             message: settings.message.map(Into::into),
+            // Stands beside the settings: this layout is from before there were doors.
+            door: Door::default(),
             revision: settings.revision,
             epoch: settings.epoch,
         })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct DoorV1 {
+    challenge_bits: u32,
+    enqueue: EnqueueV1,
+    pass_bound: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+enum EnqueueV1 {
+    Open,
+    Token,
+}
+
+impl From<Door> for DoorV1 {
+    fn from(door: Door) -> Self {
+        let enqueue = match door.enqueue {
+            Enqueue::Open => EnqueueV1::Open,
+            Enqueue::Token => EnqueueV1::Token,
+        };
+        Self { challenge_bits: door.challenge_bits, enqueue, pass_bound: door.pass_bound }
+    }
+}
+
+impl From<DoorV1> for Door {
+    fn from(door: DoorV1) -> Self {
+        let enqueue = match door.enqueue {
+            EnqueueV1::Open => Enqueue::Open,
+            EnqueueV1::Token => Enqueue::Token,
+        };
+        Self { challenge_bits: door.challenge_bits, enqueue, pass_bound: door.pass_bound }
     }
 }
 

@@ -1,109 +1,11 @@
 //! Single rules of the line, each as one short story.
 
+mod story;
+
 use bunho_domain::event::{TicketNumber, ZoneChange, ZoneEvent, ZoneMinute};
-use bunho_domain::ids::{AppId, ZoneId};
-use bunho_domain::line::settings::ZoneSettings;
-use bunho_domain::line::{Admission, Answer, Issued, Join, JoinOutcome, Line, OfferLeft, Place, Poll, PollRefusal, RESERVE_BLOCK, State};
-use bunho_domain::time::Millis;
-
-/// Start of a minute and of a slot.
-const START: Millis = Millis(1_767_225_600_000);
-
-/// A line, the events it gave, and a clock.
-struct Story {
-    line: Line,
-    events: Vec<ZoneEvent>,
-    now: Millis,
-    nonce: u64,
-}
-
-impl Story {
-    fn new(limit: Option<u32>, edit: impl FnOnce(&mut ZoneSettings)) -> Self {
-        let mut settings = ZoneSettings::new(ZoneId::parse("z").expect("an id"), AppId::parse("a").expect("an id"), limit);
-        edit(&mut settings);
-        settings.check().expect("good settings");
-        let mut story = Self { line: Line::new(9, settings.clone(), 1, START), events: Vec::new(), now: START, nonce: 0 };
-        story.line.define(settings, START, &mut story.events);
-        story
-    }
-
-    fn after(&mut self, ms: i64) {
-        self.now = self.now.plus_ms(ms);
-        while self.line.sweep(self.now, 1_000) {}
-    }
-
-    fn join(&mut self) -> Issued {
-        self.nonce += 1;
-        self.join_as(self.nonce)
-    }
-
-    fn join_as(&mut self, nonce: u64) -> Issued {
-        if self.line.reserve(&mut self.events)
-            && let Some(ZoneEvent { change: ZoneChange::Reserved { epoch, upto }, .. }) = self.events.last()
-        {
-            self.line.reserved(*epoch, *upto);
-        }
-        let outcome = self.line.join(Join { nonce, keyed: true }, OfferLeft::Untied, self.now, &mut self.events);
-        let JoinOutcome::Issued(issued) = outcome else { panic!("{outcome:?}") };
-        issued
-    }
-
-    fn poll(&mut self, ticket: Issued) -> Result<Answer, PollRefusal> {
-        self.line.poll(as_poll(ticket), OfferLeft::Untied, self.now, &mut self.events)
-    }
-
-    fn place(&mut self, ticket: Issued) -> Place {
-        place(self.poll(ticket).expect("an answer"))
-    }
-
-    fn leave(&mut self, ticket: Issued) {
-        self.line.leave(as_poll(ticket), self.now, &mut self.events);
-    }
-
-    fn define(&mut self, edit: impl FnOnce(&mut ZoneSettings)) {
-        let mut settings = self.line.settings().clone();
-        edit(&mut settings);
-        settings.revision += 1;
-        self.line.define(settings, self.now, &mut self.events);
-    }
-
-    /// The front that is told now, if one is.
-    fn front(&mut self) -> Option<u32> {
-        let mut events = Vec::new();
-        self.line.minute(self.now, &mut events);
-        let epoch = self.line.settings().epoch;
-        let front = events.iter().find_map(|event| match event.change {
-            ZoneChange::Front { epoch: of, seq } => Some((of, seq)),
-            _ => None,
-        });
-        self.events.append(&mut events);
-        front.map(|(of, seq)| {
-            assert_eq!(of, epoch);
-            seq
-        })
-    }
-
-    fn restart(&mut self) {
-        self.line = Line::new(9, self.line.settings().clone(), 2, self.now);
-        for event in &self.events {
-            self.line.replay(&event.change);
-        }
-        self.line.recover(self.now);
-    }
-}
-
-fn as_poll(ticket: Issued) -> Poll {
-    Poll { number: ticket.number, nonce: ticket.nonce, issued_at: ticket.issued_at }
-}
-
-fn place(answer: Answer) -> Place {
-    let Answer::Waiting(place) = answer else { panic!("{answer:?}") };
-    place
-}
-
-fn entered(answer: Answer) -> bool {
-    matches!(answer, Answer::Admitted(_))
-}
+use bunho_domain::ids::ZoneId;
+use bunho_domain::line::{Admission, Answer, Issued, Join, JoinOutcome, OfferLeft, PollRefusal, RESERVE_BLOCK, State};
+use story::*;
 
 #[test]
 fn a_burst_makes_no_line_and_the_last_poll_is_timed_to_the_entry() {
@@ -440,4 +342,72 @@ fn a_gap_in_the_numbers_costs_almost_nothing() {
     story.after(6_000);
     assert_eq!((story.place(first).rank, story.place(newcomer).rank), (1, 2));
     assert!(story.line.memory_bytes() < 500_000, "{}", story.line.memory_bytes());
+}
+
+#[test]
+fn entries_that_nobody_took_while_people_waited_are_counted() {
+    let mut story = Story::new(Some(600), |_| {});
+    let crowd: Vec<Issued> = (0..650).map(|_| story.join()).collect();
+    let waiting = &crowd[600..];
+    // The window is full for a minute, and everybody polls: nothing is left unused.
+    for _ in 0..59 {
+        story.after(1_000);
+        for ticket in waiting {
+            let _ = story.poll(*ticket);
+        }
+    }
+    let status = |story: &mut Story| story.line.status(OfferLeft::Untied, story.now);
+    let before = status(&mut story);
+    assert_eq!((before.waiting, before.present, before.entered_in_all, before.unused_in_all), (50, 50, 600, 0));
+    // A slot of sixty begins. Twenty ask and enter; thirty do not ask; somebody who came late is no reason to count more.
+    story.after(1_500);
+    for ticket in &waiting[..20] {
+        assert!(matches!(story.poll(*ticket), Ok(Answer::Admitted(_))));
+    }
+    story.after(5_000);
+    story.join();
+    story.after(1_000);
+    let after = status(&mut story);
+    assert_eq!((after.entered_in_all, after.unused_in_all), (620, 30), "{after:?}");
+    // One of them gives up, the rest fall silent.
+    story.leave(waiting[20]);
+    assert_eq!(status(&mut story).left_in_all, 1);
+    for _ in 0..600 {
+        story.after(1_000);
+    }
+    let end = status(&mut story);
+    assert_eq!((end.waiting, end.present, end.left_in_all, end.silent_in_all), (0, 0, 1, 30), "29 of them, and who came late");
+}
+
+#[test]
+fn a_line_that_stands_still_leaves_nothing_unused() {
+    let mut story = Story::new(Some(60), |_| {});
+    let crowd: Vec<Issued> = (0..70).map(|_| story.join()).collect();
+    story.define(|settings| settings.paused = true);
+    for _ in 0..70 {
+        story.after(3_000);
+        for ticket in &crowd[60..] {
+            let _ = story.poll(*ticket);
+        }
+    }
+    let status = |story: &mut Story| story.line.status(OfferLeft::Untied, story.now);
+    let paused = status(&mut story);
+    assert_eq!((paused.waiting, paused.present, paused.unused_in_all), (10, 10, 0));
+    // In the slot in which it goes on six enter. In the next one four who are there do not ask.
+    story.define(|settings| settings.paused = false);
+    story.after(3_000);
+    for ticket in &crowd[60..] {
+        let _ = story.poll(*ticket);
+    }
+    story.after(2_500);
+    for ticket in &crowd[66..] {
+        let _ = story.poll(*ticket);
+    }
+    story.after(1_000);
+    let goes_on = status(&mut story);
+    assert_eq!((goes_on.waiting, goes_on.present, goes_on.unused_in_all), (4, 4, 0));
+    story.after(5_000);
+    story.join();
+    story.after(1_000);
+    assert_eq!(status(&mut story).unused_in_all, 4);
 }

@@ -5,7 +5,7 @@
 //! answer leaves. The projector (crates/ledger) carries the topic into SQL.
 //!
 //! * `directory.rs`: which offers and zones there are, where, and under which epoch: kept in SQL, cached here.
-//! * `offers.rs`, `zones.rs`: the commands of clients. `define.rs`: those of operators.
+//! * `offers.rs`, `zones.rs`: the commands of clients. `define.rs`: those of operators. `figures.rs`: numbers for whoever watches.
 //! * `background.rs`: what happens when nobody asks. `recovery.rs`: what happens when Redis is empty, behind or in doubt.
 //!
 //! **Invariant:** nothing is decided on a state that may be behind the topic. A Redis node that was restarted or promoted has another
@@ -14,6 +14,7 @@
 mod background;
 mod define;
 mod directory;
+mod figures;
 mod offers;
 mod place;
 pub mod preflight;
@@ -23,16 +24,19 @@ mod rounds;
 mod shipping;
 mod zones;
 
+pub use figures::ClusterFigures;
 pub use recovery::RestoreError;
 
 use crate::error::EngineError;
 use crate::random::Randomness;
 use crate::types::Ack;
-use bunho_domain::ticket::TicketKey;
+use arc_swap::ArcSwap;
+use bunho_domain::ticket::TicketKeys;
 use bunho_domain::time::Millis;
 use bunho_journal::kafka::{Connection, Ends, KafkaError, Producer, ProducerFigures, ProducerOptions};
 use bunho_ledger::{Ledger, LedgerError};
 use directory::Directory;
+use figures::Figures;
 use parking_lot::Mutex;
 use recovery::Doubts;
 use redis::{DecideError, Decider, DeciderOptions, Shipper};
@@ -51,8 +55,8 @@ pub struct ClusterOptions {
     pub kafka: Connection,
     /// Requests of one zone, or of one offer, that may be under way at once on this node; more are shed.
     pub in_flight_max: u32,
-    /// Secret that signs tickets; every node has the same.
-    pub ticket_secret: [u8; 32],
+    /// What signs tickets; every node has the same.
+    pub ticket_keys: TicketKeys,
 }
 
 /// One node's part of the cluster.
@@ -64,7 +68,7 @@ pub struct Cluster {
     ends: Ends,
     directory: Arc<Directory>,
     doubts: Doubts,
-    ticket_key: TicketKey,
+    ticket_keys: ArcSwap<TicketKeys>,
     random: Randomness,
     nonces: AtomicU64,
     /// How far Redis's clock is ahead of this node's, in milliseconds.
@@ -73,6 +77,7 @@ pub struct Cluster {
     health: Mutex<ClusterHealth>,
     /// One look at a time.
     looks_at_health: Arc<Semaphore>,
+    figures: Figures,
 }
 
 /// Why a node could not become part of the cluster.
@@ -105,7 +110,7 @@ impl Cluster {
         tokio::spawn(shipping::ship(producer.clone(), directory.clone(), to_do));
         let decider = Decider::open(options.decider.clone(), Shipper::Channel(errands)).await?;
         Ok(Arc::new(Self {
-            ticket_key: TicketKey::new(&options.ticket_secret),
+            ticket_keys: ArcSwap::from_pointee(options.ticket_keys.clone()),
             decider,
             ledger,
             producer,
@@ -118,8 +123,14 @@ impl Cluster {
             ledger_waits: Rounds::default(),
             health: Mutex::default(),
             looks_at_health: Arc::new(Semaphore::new(1)),
+            figures: Figures::default(),
             options,
         }))
+    }
+
+    /// Signs and reads tickets with these from now on.
+    pub(crate) fn set_ticket_keys(&self, keys: TicketKeys) {
+        self.ticket_keys.store(Arc::new(keys));
     }
 
     /// Server time: Redis's, as this node last knew it.
@@ -182,6 +193,8 @@ pub struct ClusterHealth {
     pub topic: u64,
     /// Sum of the ledger's positions in them.
     pub projected: u64,
+    /// How long ago the oldest record came into the topic that the ledger does not have.
+    pub behind: Duration,
     /// Offers and zones that are being restored.
     pub recovering: u64,
 }

@@ -17,6 +17,7 @@ mod zones;
 use crate::clock::Clock;
 use crate::error::EngineError;
 use crate::random::Randomness;
+use crate::seen::Refusals;
 use crate::types::Options;
 use arc_swap::ArcSwap;
 use bunho_domain::event::Event;
@@ -24,7 +25,7 @@ use bunho_domain::ids::{OfferId, ZoneId};
 use bunho_domain::line::Line;
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::{Offer, Stock};
-use bunho_domain::ticket::TicketKey;
+use bunho_domain::ticket::TicketKeys;
 use bunho_journal::{Commit, Journal, crash_point};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
@@ -39,7 +40,7 @@ pub struct Embedded {
     /// When the time was last noted for a restart.
     noted: AtomicI64,
     options: Options,
-    ticket_key: TicketKey,
+    ticket_keys: ArcSwap<TicketKeys>,
     offers: ArcSwap<Offers>,
     zones: ArcSwap<Zones>,
     /// Held while something is created, edited or deleted, so that what one edit refers to cannot vanish meanwhile.
@@ -82,6 +83,7 @@ struct OfferCell {
     next_deadline: AtomicI64,
     in_flight: AtomicU32,
     stock: watch::Sender<Option<Stock>>,
+    refused: Refusals,
 }
 
 struct GuardedOffer {
@@ -121,6 +123,7 @@ impl Offers {
             guarded: Mutex::new(GuardedOffer { offer, last }),
             in_flight: AtomicU32::new(0),
             stock: watch::Sender::new(None),
+            refused: Refusals::default(),
         });
         self.by_id.insert(id, cell.clone());
         self.by_number.insert(number, cell);
@@ -153,6 +156,11 @@ impl ZoneCell {
 }
 
 impl Embedded {
+    /// Signs and reads tickets with these from now on.
+    pub(crate) fn set_ticket_keys(&self, keys: TicketKeys) {
+        self.ticket_keys.store(Arc::new(keys));
+    }
+
     /// Bits for an id.
     pub(crate) fn nonce(&self) -> u64 {
         self.random.number(self.nonces.fetch_add(1, Ordering::Relaxed))

@@ -14,6 +14,7 @@ pub mod embedded;
 mod error;
 mod random;
 mod references;
+mod seen;
 mod types;
 
 pub use clock::TimeSource;
@@ -21,6 +22,7 @@ pub use cluster::{Cluster, ClusterOptions, JoinError};
 pub use embedded::Embedded;
 pub use embedded::recovery::Recovery;
 pub use error::EngineError;
+pub use seen::{OfferSeen, Refusals, ZoneSeen};
 pub use types::{Ack, Entry, Options, Subject, ZoneReport};
 
 use bunho_domain::claim::Claim;
@@ -28,7 +30,8 @@ use bunho_domain::ids::{ClaimId, OfferId, StandbyId, ZoneId};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::OfferSettings;
-use bunho_domain::offer::{Actor, ClaimRequest, Restock, StandbyRequest, StandbyView, Stock, Taken};
+use bunho_domain::offer::{Actor, ClaimRequest, ForgetRequest, Forgotten, Restock, StandbyRequest, StandbyView, Stock, Taken};
+use bunho_domain::ticket::TicketKeys;
 use bunho_domain::time::Millis;
 use bunho_journal::Audit;
 use std::sync::Arc;
@@ -155,6 +158,11 @@ delegate! {
     /// # Errors
     /// [`EngineError::TicketInvalid`] and the rest.
     async fn leave(&self, zone: &ZoneId, token: &str) -> Result<(), EngineError>;
+    /// Puts a pseudonym in a user's place in the `number`-th offer, which must be closed.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownOffer`] and the rest; refusals are inside.
+    async fn forget(&self, number: u32, request: ForgetRequest<'_>) -> Decided<Forgotten>;
     /// Creates or replaces a zone. True: it was created.
     ///
     /// # Errors
@@ -222,6 +230,14 @@ impl Engine {
         match self {
             Self::Embedded(engine) => engine.now(),
             Self::Cluster(engine) => engine.now(),
+        }
+    }
+
+    /// Signs and reads tickets with these from now on.
+    pub fn set_ticket_keys(&self, keys: TicketKeys) {
+        match self {
+            Self::Embedded(engine) => engine.set_ticket_keys(keys),
+            Self::Cluster(engine) => engine.set_ticket_keys(keys),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::clock::TimeSource;
 use bunho_domain::event::TicketNumber;
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Answer, Status};
+use bunho_domain::ticket::{KeyHash, TicketKeys};
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,8 +39,8 @@ pub struct Options {
     pub in_flight_max: u32,
     /// Bytes that may wait for the journal before new work is shed.
     pub journal_backlog_bytes_max: usize,
-    /// Secret that signs tickets.
-    pub ticket_secret: [u8; 32],
+    /// What signs tickets.
+    pub ticket_keys: TicketKeys,
     /// Where time comes from.
     pub time: TimeSource,
 }
@@ -51,6 +52,8 @@ pub struct Subject {
     pub zone: u32,
     /// The ticket's.
     pub ticket: TicketNumber,
+    /// The key that only its holder has, where the zone binds its passes.
+    pub bound_to: Option<KeyHash>,
 }
 
 /// The answer to a join or a poll.

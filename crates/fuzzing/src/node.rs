@@ -12,10 +12,13 @@ use bunho_server::auth::accounts::Accounts;
 use bunho_server::auth::keys::{Keys, key_hash};
 use bunho_server::auth::sessions::Sessions;
 use bunho_server::config::{Config, Settings};
+use bunho_server::door::Doorkeeper;
 use bunho_server::node::Node;
 use bunho_server::pass::Passes;
 use bunho_server::problem::KINDS;
 use bunho_server::router;
+use bunho_server::secrets::tickets::TicketSecrets;
+use bunho_server::webhooks::Webhooks;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -87,22 +90,27 @@ pub(crate) async fn app(config: Config) -> (Node, Arc<App>, watch::Sender<bool>)
     let node = Node::open(&config).await.unwrap_or_else(|failure| panic!("{failure}"));
     for role in ["admin", "operator", "viewer", "service"] {
         let audit = Audit { actor: "fuzz".into(), action: "key.new".into(), target: role.into(), detail: None, request_id: None };
-        let key = NewKey { id: role, role, name: role, key_hash: &key_hash(&format!("bk_{role}")) };
+        let key = NewKey { id: role, role, name: role, key_hash: &key_hash(&format!("bk_{role}")), expires_at: None, certificate: None };
         node.ledger().insert_key(&key, Millis(0), &audit).await.expect("the ledger can be written");
     }
     let (stop, shutdown) = watch::channel(false);
+    let config = Arc::new(config);
     let app = App::new(Parts {
         engine: node.engine(),
         record: node.record(),
         ledger: node.ledger().clone(),
         passes: Passes::load(&config.data, &*config.pass_issuer).unwrap_or_else(|failure| panic!("{failure}")),
-        config: Arc::new(config),
+        config: config.clone(),
         keys: Keys::load(node.ledger()).await.expect("the ledger can be read"),
         sessions: Sessions::load(&[7; 32], node.ledger()).await.expect("the ledger can be read"),
         accounts: Accounts::load(node.ledger()).await.expect("the ledger can be read"),
         node: "fuzzed".into(),
         findings: Vec::new(),
         user_tokens: None,
+        tickets: TicketSecrets::load(&config.secrets).unwrap_or_else(|failure| panic!("{failure}")),
+        tls: None,
+        webhooks: Arc::new(Webhooks::new(&config, node.ledger().clone()).unwrap_or_else(|failure| panic!("{failure}"))),
+        doorkeeper: Doorkeeper::load(&config.join, &[7; 32]).expect("its settings are good"),
         reconcile: Box::new(|_repair| Box::pin(async { Ok(json!({"equal": true})) })),
         shutdown,
     });

@@ -46,6 +46,9 @@ const ZONE_SETTINGS: &[&str] = &[
     "pass_ttl_seconds",
     "offer",
     "message",
+    "challenge_bits",
+    "enqueue",
+    "pass_bound",
 ];
 const OFFER_SETTINGS: &[&str] = &[
     "app",
@@ -60,6 +63,7 @@ const OFFER_SETTINGS: &[&str] = &[
     "opens_at",
     "closes_at",
     "zone",
+    "pass_once",
     "grants",
     "grant_only",
     "standby",

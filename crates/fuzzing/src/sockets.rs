@@ -24,7 +24,7 @@ static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
             let listener = listen::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
             say.send(listener.local_addr().expect("an address")).expect("somebody waits");
             let stopped: watch::Receiver<bool> = stop.subscribe();
-            listen::serve(listener, router::public(app, None), limits, stopped).await;
+            listen::serve(listener, router::public(app, None), move || limits.clone(), None, stopped).await;
         });
     });
     told.recv().expect("it serves")

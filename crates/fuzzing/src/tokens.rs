@@ -5,7 +5,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use bunho_domain::event::TicketNumber;
 use bunho_domain::ids::ZoneId;
 use bunho_domain::line::Admission;
-use bunho_domain::ticket::{TICKET_CHARS, Ticket, TicketKey};
+use bunho_domain::offer::once::PassId;
+use bunho_domain::ticket::{BOUND_TICKET_CHARS, KeyHash, TICKET_CHARS, Ticket, TicketKey};
 use bunho_domain::time::Millis;
 use bunho_engine::Subject;
 use bunho_server::auth::users::UserTokens;
@@ -48,14 +49,15 @@ pub fn ticket(bytes: &[u8]) {
         number: TicketNumber { epoch: (one >> 32) as u32, seq: two as u32 },
         issued_at: Millis(number().cast_signed()),
         nonce: number(),
+        bound_to: (edit & 1 == 1).then(|| KeyHash::of("kim")),
     };
     let text = ticket.encode(&KEY, &zone());
-    assert_eq!(text.len(), TICKET_CHARS);
+    assert_eq!(text.len(), if edit & 1 == 1 { BOUND_TICKET_CHARS } else { TICKET_CHARS });
     assert_eq!(Ticket::decode(&text, &KEY, &zone()), Ok(ticket));
     assert!(Ticket::decode(&text, &KEY, &other).is_err(), "a ticket is good for its zone only");
     assert!(Ticket::decode(&text, &TicketKey::new(&[8; 32]), &zone()).is_err(), "and under its key only");
     let mut edited = text.clone().into_bytes();
-    edited[edit as usize % TICKET_CHARS] = (edit >> 8) as u8 & 0x7f;
+    edited[edit as usize % text.len()] = (edit >> 8) as u8 & 0x7f;
     let edited = String::from_utf8(edited).expect("ASCII");
     assert!(edited == text || Ticket::decode(&edited, &KEY, &zone()).is_err(), "{edited}");
     assert!(Ticket::decode(&format!("{text}="), &KEY, &zone()).is_err());
@@ -74,9 +76,10 @@ static DESK: LazyLock<Desk> = LazyLock::new(|| {
     let passes = Passes::load(data.path(), "bunho").expect("a key is made");
     let kid = passes.kids()[0].clone();
     let pem = std::fs::read_to_string(data.path().join("keys").join(format!("pass-{kid}.pem"))).expect("the key's file");
-    let subject = Subject { zone: 3, ticket: TicketNumber { epoch: 2, seq: 41 } };
+    let subject = Subject { zone: 3, ticket: TicketNumber { epoch: 2, seq: 41 }, bound_to: None };
     let good = passes.sign(&zone(), subject, Admission { at: Millis(NOW * 1_000), expires_at: Millis((NOW + 600) * 1_000) });
-    assert_eq!(passes.verify(&good, "SALE", NOW), Ok(Holder { zone_number: 3, epoch: 2 }));
+    let pass = PassId { zone_number: subject.zone, ticket: subject.ticket };
+    assert_eq!(passes.verify(&good, "SALE", NOW), Ok(Holder { pass, bound_to: None }));
     Desk { passes, key: SigningKey::from_pkcs8_pem(&pem).expect("a key"), kid, good }
 });
 

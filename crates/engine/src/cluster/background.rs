@@ -33,6 +33,7 @@ impl Cluster {
     /// Runs until `shutdown` says so.
     pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         let recovering = tokio::spawn(self.clone().recover(shutdown.clone()));
+        tokio::spawn(self.clone().ask_primaries(shutdown.clone()));
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut rounds = Rounds::default();
@@ -152,9 +153,11 @@ impl Cluster {
             );
             let (redis, ledger) = (redis.unwrap_or(false), ledger.is_ok_and(|read| read.is_ok()));
             let (ends, positions) = (ends.ok().and_then(Result::ok), positions.ok().and_then(Result::ok));
+            let behind = cluster.look_how_far_behind(ends.as_deref(), positions.as_ref());
             let known = cluster.directory.known();
             let mut health = cluster.health.lock();
             (health.redis, health.kafka, health.ledger) = (redis, ends.is_some(), ledger && positions.is_some());
+            health.behind = behind;
             if let Some(ends) = ends {
                 health.topic = ends.iter().map(|end| end.end.max(0).cast_unsigned()).sum();
             }

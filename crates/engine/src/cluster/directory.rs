@@ -4,17 +4,20 @@
 //! a copy without a lock. What is not found in the copy is looked up again, once for all who ask at that time, so an
 //! offer that another node has just made is found; and a background task looks every second.
 
+use super::figures::STATE_SHOWN_FOR;
 use super::place::Place;
 use super::redis::{Of, ReadOffer};
 use super::rounds::Rounds;
 use crate::error::EngineError;
+use crate::seen::Refusals;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bunho_domain::ids::{OfferId, ZoneId};
-use bunho_domain::line::OfferLeft;
 use bunho_domain::line::settings::ZoneSettings;
+use bunho_domain::line::{OfferLeft, Status};
 use bunho_domain::offer::Stock;
 use bunho_ledger::directory::{Entry, Kind, Standing};
 use bunho_ledger::{Ledger, LedgerError};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -50,6 +53,9 @@ pub(super) struct OfferCell {
     pub(super) place: Place,
     /// As it was last read from Redis; none: not since this node knows of it.
     pub(super) shown: ArcSwapOption<ReadOffer>,
+    /// When that was.
+    shown_at: Mutex<Option<Instant>>,
+    pub(super) refused: Refusals,
     /// When it should be settled even if nobody asks, Unix milliseconds; `i64::MAX`: never.
     pub(super) next_deadline: AtomicI64,
     /// A zone is tied to it, or was: then it is looked at as if somebody watched.
@@ -71,20 +77,39 @@ pub(super) struct ZoneCell {
     pub(super) settings: ArcSwapOption<ZoneSettings>,
     /// What is left of the tied offer, or [`UNTIED`], or [`UNKNOWN`].
     left: AtomicI64,
+    /// As its line was last seen, and when.
+    status: Mutex<Option<(Instant, Status)>>,
 }
 
 impl OfferCell {
+    /// As it was within the last seconds.
+    pub(super) fn seen(&self) -> Option<Arc<ReadOffer>> {
+        let at = (*self.shown_at.lock())?;
+        if at.elapsed() < STATE_SHOWN_FOR { self.shown.load_full() } else { None }
+    }
+
     /// Takes in what Redis has told.
     pub(super) fn show(&self, state: ReadOffer) {
         self.next_deadline.store(state.next_deadline.map_or(i64::MAX, |at| at.0), Ordering::Relaxed);
         let stock = state.stock;
         self.version.fetch_max(stock.version, Ordering::Relaxed);
         self.shown.store(Some(Arc::new(state)));
+        *self.shown_at.lock() = Some(Instant::now());
         self.stock.send_if_modified(|shown| shown.replace(stock) != Some(stock));
     }
 }
 
 impl ZoneCell {
+    /// Takes in how its line stands.
+    pub(super) fn show(&self, status: Status) {
+        *self.status.lock() = Some((Instant::now(), status));
+    }
+
+    /// As it stood within the last seconds.
+    pub(super) fn seen(&self) -> Option<Status> {
+        (*self.status.lock()).filter(|(at, _)| at.elapsed() < STATE_SHOWN_FOR).map(|(_, status)| status)
+    }
+
     pub(super) fn left(&self) -> OfferLeft {
         match self.left.load(Ordering::Relaxed) {
             UNTIED => OfferLeft::Untied,
@@ -241,6 +266,8 @@ impl Known {
                 id: id.clone(),
                 place: Place::new(entry),
                 shown: ArcSwapOption::empty(),
+                shown_at: Mutex::new(None),
+                refused: Refusals::default(),
                 next_deadline: AtomicI64::new(0),
                 stops_a_line: AtomicBool::new(false),
                 stock: watch::Sender::new(None),
@@ -266,6 +293,7 @@ impl Known {
                 place: Place::new(entry),
                 settings: ArcSwapOption::empty(),
                 left: AtomicI64::new(UNKNOWN),
+                status: Mutex::new(None),
             }),
         };
         self.zones_by_number.insert(cell.place.number(), cell.clone());

@@ -9,7 +9,7 @@ use bunho_domain::claim::Claim;
 use bunho_domain::ids::{ClaimId, OfferId, StandbyId, ZoneId};
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::OfferSettings;
-use bunho_domain::offer::{Actor, ClaimRequest, Restock, StandbyRequest, StandbyView, Stock, Taken};
+use bunho_domain::offer::{Actor, ClaimRequest, ForgetRequest, Forgotten, Restock, StandbyRequest, StandbyView, Stock, Taken};
 use bunho_journal::Audit;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -19,21 +19,21 @@ impl Cluster {
         let cell = self.directory.offer(offer).await?;
         let taken = self.at_offer(&cell, |home| self.decider.claim(home, request)).await?;
         self.until_in_ledger().await?;
-        Ok(taken)
+        Ok(cell.refused.counted(taken))
     }
 
     pub(crate) async fn confirm(&self, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
         let Some(cell) = self.offer_of_claim(claim.offer_number()).await? else { return Ok(Err(Refusal::UnknownClaim)) };
         let confirmed = self.at_offer(&cell, |home| self.decider.confirm(home, actor, claim)).await?;
         self.until_in_ledger().await?;
-        Ok(confirmed)
+        Ok(cell.refused.counted(confirmed))
     }
 
     pub(crate) async fn release(&self, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
         let Some(cell) = self.offer_of_claim(claim.offer_number()).await? else { return Ok(Err(Refusal::UnknownClaim)) };
         let released = self.at_offer(&cell, |home| self.decider.release(home, actor, claim)).await?;
         self.until_in_ledger().await?;
-        Ok(released)
+        Ok(cell.refused.counted(released))
     }
 
     pub(crate) async fn take_back(&self, claim: ClaimId, restock: Restock, audit: Audit) -> Decided<Claim> {
@@ -45,26 +45,35 @@ impl Cluster {
 
     pub(crate) async fn read_claim(&self, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
         let Some(cell) = self.offer_of_claim(claim.offer_number()).await? else { return Ok(Err(Refusal::UnknownClaim)) };
-        self.at_offer(&cell, |home| self.decider.read_claim(home, actor, claim)).await
+        let read = self.at_offer(&cell, |home| self.decider.read_claim(home, actor, claim)).await?;
+        Ok(cell.refused.counted(read))
     }
 
     pub(crate) async fn join_standby(&self, offer: &OfferId, request: StandbyRequest<'_>) -> Decided<StandbyView> {
         let cell = self.directory.offer(offer).await?;
         let view = self.at_offer(&cell, |home| self.decider.join_standby(home, request)).await?;
         self.until_in_ledger().await?;
-        Ok(view)
+        Ok(cell.refused.counted(view))
     }
 
     pub(crate) async fn read_standby(&self, actor: Actor<'_>, standby: StandbyId) -> Decided<StandbyView> {
         let Some(cell) = self.offer_of_claim(standby.offer_number()).await? else { return Ok(Err(Refusal::UnknownStandby)) };
-        self.at_offer(&cell, |home| self.decider.read_standby(home, actor, standby)).await
+        let read = self.at_offer(&cell, |home| self.decider.read_standby(home, actor, standby)).await?;
+        Ok(cell.refused.counted(read))
     }
 
     pub(crate) async fn leave_standby(&self, actor: Actor<'_>, standby: StandbyId) -> Decided<()> {
         let Some(cell) = self.offer_of_claim(standby.offer_number()).await? else { return Ok(Err(Refusal::UnknownStandby)) };
         let left = self.at_offer(&cell, |home| self.decider.leave_standby(home, actor, standby)).await?;
         self.until_in_ledger().await?;
-        Ok(left)
+        Ok(cell.refused.counted(left))
+    }
+
+    pub(crate) async fn forget(&self, number: u32, request: ForgetRequest<'_>) -> Decided<Forgotten> {
+        let cell = self.directory.offer_of(number).await?;
+        let forgotten = self.at_offer(&cell, |home| self.decider.forget_user(home, request)).await?;
+        self.until_in_ledger().await?;
+        Ok(forgotten)
     }
 
     pub(crate) async fn offer(&self, offer: &OfferId) -> Result<(OfferSettings, Stock), EngineError> {

@@ -25,6 +25,7 @@ use bunho_ledger::directory::{Directory, Entry, Kind, Standing};
 use bunho_ledger::{LedgerError, Loaded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 
@@ -111,6 +112,7 @@ impl Cluster {
                 Ok(false) | Err(Failed::TakenOver) => return false,
                 Ok(true) => {
                     tracing::warn!(?doubt, elapsed_ms = began.elapsed().as_millis() as u64, "restored");
+                    self.figures.recoveries.fetch_add(1, Ordering::Relaxed);
                     return true;
                 }
                 Err(error) => said.failed(doubt, &error),

@@ -14,6 +14,7 @@
 //!
 //! * `lua/`: the rules, as `bunho_domain::offer` and `bunho_domain::line` have them, and what surrounds one run of a script.
 //! * `link.rs`: the way to the node that has a slot, and what an error says about whether a run happened.
+//! * `figures.rs`: what is counted on that way, and what a primary says of itself.
 //! * `tag.rs`: gathering commands, shipping what they wrote, answering when it is durable. `order.rs`: one command on that way. `of.rs`: what is
 //!   different between offers and zones.
 //! * `offers.rs`, `zones.rs`: the commands. `wire.rs`, `msgpack.rs`: how they are packed; for zones in `line.rs` and below.
@@ -21,6 +22,7 @@
 //! **Invariant:** no answer is given that depends on an entry that is still in the outbox (unless `Ack::Engine` asks for it); and an entry
 //! leaves the outbox only after the journal has it and the offer or zone still has the epoch under which it was decided.
 
+mod figures;
 pub mod line;
 mod link;
 mod msgpack;
@@ -33,6 +35,7 @@ mod tag;
 mod wire;
 mod zones;
 
+pub use figures::{LinkFigures, PrimaryFigures};
 pub use line::{Facts, Report as ReadZone, ZoneHome};
 pub use link::{EntryId, Patience};
 pub use msgpack::Malformed;
@@ -197,6 +200,21 @@ impl Decider {
     pub async fn open(options: DeciderOptions, shipper: Shipper) -> Result<Self, DecideError> {
         let link = Link::open(&options.seeds, options.patience.clone(), options.replicas).await.map_err(DecideError::Unreachable)?;
         Ok(Self { options, link: Arc::new(link), shipper, tags: Arc::default() })
+    }
+
+    /// What was counted on the way to Redis.
+    pub(super) fn figures(&self) -> &LinkFigures {
+        &self.link.figures
+    }
+
+    /// Addresses of the nodes that have slots.
+    pub(super) fn primaries(&self) -> Vec<(String, u16)> {
+        self.link.primaries()
+    }
+
+    /// What a primary says of itself. None: it does not answer, or does not let this user ask.
+    pub(super) async fn primary_figures(&self, address: &(String, u16)) -> Option<PrimaryFigures> {
+        self.link.primary_figures(address).await
     }
 
     /// Redis's clock.

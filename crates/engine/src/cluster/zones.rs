@@ -10,31 +10,35 @@ use crate::types::{Entry, Subject, ZoneReport};
 use bunho_domain::ids::ZoneId;
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Answer, Join, OfferLeft, Poll, PollRefusal};
-use bunho_domain::ticket::Ticket;
+use bunho_domain::ticket::{KeyHash, Ticket};
 use std::sync::Arc;
 
 impl Cluster {
     pub(crate) async fn join(&self, zone: &ZoneId, client_key: Option<&str>) -> Result<Entry, EngineError> {
         let cell = self.directory.zone(zone).await?;
         let join = Join {
-            nonce: client_key.map_or_else(|| self.nonce(), |key| self.ticket_key.client_nonce(zone, key)),
+            nonce: client_key.map_or_else(|| self.nonce(), |key| self.ticket_keys.load().client_nonce(zone, key)),
             keyed: client_key.is_some(),
         };
         let left = self.left(&cell).await;
         let issued = self.at_zone(&cell, |home| self.decider.join(home, join, left)).await?;
         let number = cell.place.number();
-        let ticket = Ticket { zone_number: number, number: issued.number, issued_at: issued.issued_at, nonce: issued.nonce };
-        let token = ticket.encode(&self.ticket_key, zone);
-        self.entry(&cell, Some(token), Subject { zone: number, ticket: issued.number }, issued.answer).await
+        let bound_to = match client_key {
+            Some(key) if self.known_settings(&cell).await?.door.pass_bound => Some(KeyHash::of(key)),
+            _ => None,
+        };
+        let ticket = Ticket { zone_number: number, number: issued.number, issued_at: issued.issued_at, nonce: issued.nonce, bound_to };
+        let token = self.ticket_keys.load().encode(&ticket, zone);
+        self.entry(&cell, Some(token), Subject { zone: number, ticket: issued.number, bound_to }, issued.answer).await
     }
 
     pub(crate) async fn poll(&self, zone: &ZoneId, token: &str) -> Result<Entry, EngineError> {
         let cell = self.directory.zone(zone).await?;
-        let poll = self.read_ticket(&cell, zone, token)?;
+        let (poll, bound_to) = self.read_ticket(&cell, zone, token)?;
         let left = self.left(&cell).await;
         let answer = self.at_zone(&cell, |home| self.decider.poll(home, poll, left)).await?;
         match answer {
-            Ok(answer) => self.entry(&cell, None, Subject { zone: cell.place.number(), ticket: poll.number }, answer).await,
+            Ok(answer) => self.entry(&cell, None, Subject { zone: cell.place.number(), ticket: poll.number, bound_to }, answer).await,
             Err(PollRefusal::Gone) => Err(EngineError::TicketGone),
             Err(PollRefusal::TooFast { retry_ms }) => Err(EngineError::TooFast { retry_ms }),
         }
@@ -42,7 +46,7 @@ impl Cluster {
 
     pub(crate) async fn leave(&self, zone: &ZoneId, token: &str) -> Result<(), EngineError> {
         let cell = self.directory.zone(zone).await?;
-        let poll = self.read_ticket(&cell, zone, token)?;
+        let (poll, _) = self.read_ticket(&cell, zone, token)?;
         self.at_zone(&cell, |home| self.decider.leave(home, poll)).await
     }
 
@@ -77,6 +81,7 @@ impl Cluster {
             // The first look, which did not know of what to ask for yet.
             report = self.at_zone(cell, |home| self.decider.zone(home, known)).await?;
         }
+        cell.show(report.status);
         Ok(ZoneReport { settings, status: report.status })
     }
 
@@ -128,11 +133,11 @@ impl Cluster {
         Ok(Entry { token, subject, answer, zone: self.known_settings(cell).await?, remaining })
     }
 
-    fn read_ticket(&self, cell: &ZoneCell, zone: &ZoneId, token: &str) -> Result<Poll, EngineError> {
-        let ticket = Ticket::decode(token, &self.ticket_key, zone).map_err(|_| EngineError::TicketInvalid)?;
+    fn read_ticket(&self, cell: &ZoneCell, zone: &ZoneId, token: &str) -> Result<(Poll, Option<KeyHash>), EngineError> {
+        let ticket = self.ticket_keys.load().decode(token, zone).map_err(|_| EngineError::TicketInvalid)?;
         // A zone deleted and made again under the same name has another number; its tickets have ended.
         if ticket.zone_number == cell.place.number() {
-            Ok(Poll { number: ticket.number, nonce: ticket.nonce, issued_at: ticket.issued_at })
+            Ok((Poll { number: ticket.number, nonce: ticket.nonce, issued_at: ticket.issued_at }, ticket.bound_to))
         } else {
             Err(EngineError::TicketGone)
         }

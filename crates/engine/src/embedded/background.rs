@@ -5,12 +5,13 @@
 
 use super::offers::AbortOnPanic;
 use super::{Embedded, OfferCell, ZoneCell, until_durable};
+use crate::seen::OfferSeen;
 use bunho_domain::offer::Stock;
 use bunho_journal::{Commit, crash_point};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout_at};
 
 /// Ten times a second: the rate at which stock is pushed at most, and the delay with which silence is noticed.
 const TICK: Duration = Duration::from_millis(100);
@@ -75,6 +76,22 @@ impl Embedded {
             crash_point!("engine::ticked");
             cell.stock.send_if_modified(|shown| shown.replace(stock) != Some(stock));
         }
+    }
+
+    /// Every offer's durable numbers, as far as they are durable within some time: all are settled before the first commit is waited for.
+    pub(crate) async fn offers_seen(&self, within: Duration) -> Vec<OfferSeen> {
+        let offers = self.offers.load_full();
+        let settled: Vec<_> = offers.by_id.values().map(|cell| (cell, self.settle(cell))).collect();
+        let until = tokio::time::Instant::now() + within;
+        let mut seen = Vec::with_capacity(settled.len());
+        for (cell, settled) in settled {
+            let stock = match settled {
+                Some((stock, commit)) => timeout_at(until, until_durable(commit)).await.is_ok_and(|done| done.is_ok()).then_some(stock),
+                None => None,
+            };
+            seen.push(OfferSeen { id: cell.id.clone(), stock, suspended: None, refused: cell.refused.read() });
+        }
+        seen
     }
 
     /// An offer's numbers and the commit that makes them true. None: the journal has failed, or it was deleted.

@@ -11,7 +11,7 @@ use bunho_domain::ids::{ClaimId, OfferId, StandbyId, ZoneId};
 use bunho_domain::limits::SETTLE_MOST;
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::OfferSettings;
-use bunho_domain::offer::{Actor, ClaimRequest, Offer, Restock, StandbyRequest, StandbyView, Step, Stock, Taken};
+use bunho_domain::offer::{Actor, ClaimRequest, ForgetRequest, Forgotten, Offer, Restock, StandbyRequest, StandbyView, Step, Stock, Taken};
 use bunho_domain::planted::{self, Bug};
 use bunho_domain::time::Millis;
 use bunho_journal::{Audit, Commit, crash_point};
@@ -86,6 +86,11 @@ impl Embedded {
         .await
     }
 
+    pub(crate) async fn forget(&self, number: u32, request: ForgetRequest<'_>) -> Decided<Forgotten> {
+        let cell = self.cell_of(number).ok_or(EngineError::UnknownOffer)?;
+        self.decide(&cell, None, |offer, step| offer.forget(request, step)).await
+    }
+
     pub(crate) fn watch_stock(&self, offer: &OfferId) -> Result<watch::Receiver<Option<Stock>>, EngineError> {
         Ok(self.offer_cell(offer)?.stock.subscribe())
     }
@@ -126,6 +131,8 @@ impl Embedded {
         decision: impl FnOnce(&mut Offer, &mut Step<'_>) -> Result<T, Refusal>,
     ) -> Decided<T> {
         let (decided, commit) = self.locked(cell, audit, decision)?;
+        // What operators are refused says nothing of the crowd.
+        let decided = if audit.is_none() { cell.refused.counted(decided) } else { decided };
         let Some(commit) = commit else {
             // Nothing has touched it since the start. What the start replayed is durable, and may not be in the ledger yet.
             if self.options.ack == Ack::Ledger {

@@ -10,7 +10,6 @@ use bunho_domain::event::{Event, OfferChange, ZoneChange};
 use bunho_domain::line::Line;
 use bunho_domain::offer::Offer;
 use bunho_domain::planted::{self, Bug};
-use bunho_domain::ticket::TicketKey;
 use bunho_domain::time::Millis;
 use bunho_journal::{Journal, JournalError, crash_point};
 use parking_lot::Mutex;
@@ -168,7 +167,7 @@ impl Recovery {
             journal,
             clock,
             noted: AtomicI64::new(0),
-            ticket_key: TicketKey::new(&options.ticket_secret),
+            ticket_keys: ArcSwap::from_pointee(options.ticket_keys.clone()),
             options,
             offers: ArcSwap::from_pointee(offers),
             zones: ArcSwap::from_pointee(zones),

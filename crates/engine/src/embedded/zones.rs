@@ -8,7 +8,7 @@ use bunho_domain::event::{Event, ZoneChange, ZoneEvent};
 use bunho_domain::ids::ZoneId;
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Answer, Join, JoinOutcome, OfferLeft, Poll, PollRefusal};
-use bunho_domain::ticket::Ticket;
+use bunho_domain::ticket::{KeyHash, Ticket};
 use bunho_domain::time::Millis;
 use bunho_journal::{Audit, Commit, crash_point};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ impl Embedded {
         let cell = self.zone_cell(zone)?;
         let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
         let join = Join {
-            nonce: client_key.map_or_else(|| self.nonce(), |key| self.ticket_key.client_nonce(zone, key)),
+            nonce: client_key.map_or_else(|| self.nonce(), |key| self.ticket_keys.load().client_nonce(zone, key)),
             keyed: client_key.is_some(),
         };
         loop {
@@ -47,16 +47,18 @@ impl Embedded {
             if matches!(issued.answer, Answer::Admitted(_)) {
                 until_durable(commit).await?;
             }
-            let ticket = Ticket { zone_number: cell.number, number: issued.number, issued_at: issued.issued_at, nonce: issued.nonce };
-            let subject = Subject { zone: cell.number, ticket: issued.number };
-            return Ok(cell.entry(Some(ticket.encode(&self.ticket_key, zone)), subject, issued.answer));
+            let bound_to = client_key.filter(|_| cell.settings.load().door.pass_bound).map(KeyHash::of);
+            let ticket =
+                Ticket { zone_number: cell.number, number: issued.number, issued_at: issued.issued_at, nonce: issued.nonce, bound_to };
+            let subject = Subject { zone: cell.number, ticket: issued.number, bound_to };
+            return Ok(cell.entry(Some(self.ticket_keys.load().encode(&ticket, zone)), subject, issued.answer));
         }
     }
 
     pub(crate) async fn poll(&self, zone: &ZoneId, token: &str) -> Result<Entry, EngineError> {
         let cell = self.zone_cell(zone)?;
         let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
-        let poll = self.read_ticket(&cell, zone, token)?;
+        let (poll, bound_to) = self.read_ticket(&cell, zone, token)?;
         self.check_journal()?;
         let (answer, commit) = {
             let mut guarded = cell.lock()?;
@@ -71,7 +73,7 @@ impl Embedded {
         };
         until_durable(commit).await?;
         match answer {
-            Ok(answer) => Ok(cell.entry(None, Subject { zone: cell.number, ticket: poll.number }, answer)),
+            Ok(answer) => Ok(cell.entry(None, Subject { zone: cell.number, ticket: poll.number, bound_to }, answer)),
             Err(PollRefusal::Gone) => Err(EngineError::TicketGone),
             Err(PollRefusal::TooFast { retry_ms }) => Err(EngineError::TooFast { retry_ms }),
         }
@@ -80,7 +82,7 @@ impl Embedded {
     pub(crate) async fn leave(&self, zone: &ZoneId, token: &str) -> Result<(), EngineError> {
         let cell = self.zone_cell(zone)?;
         let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
-        let poll = self.read_ticket(&cell, zone, token)?;
+        let (poll, _) = self.read_ticket(&cell, zone, token)?;
         self.check_journal()?;
         let commit = {
             let mut guarded = cell.lock()?;
@@ -115,11 +117,11 @@ impl Embedded {
         zones.by_id.keys().filter_map(|id| self.zone(id).ok()).collect()
     }
 
-    fn read_ticket(&self, cell: &ZoneCell, zone: &ZoneId, token: &str) -> Result<Poll, EngineError> {
-        let ticket = Ticket::decode(token, &self.ticket_key, zone).map_err(|_| EngineError::TicketInvalid)?;
+    fn read_ticket(&self, cell: &ZoneCell, zone: &ZoneId, token: &str) -> Result<(Poll, Option<KeyHash>), EngineError> {
+        let ticket = self.ticket_keys.load().decode(token, zone).map_err(|_| EngineError::TicketInvalid)?;
         // A zone deleted and made again under the same name has another number; its tickets have ended.
         if ticket.zone_number == cell.number {
-            Ok(Poll { number: ticket.number, nonce: ticket.nonce, issued_at: ticket.issued_at })
+            Ok((Poll { number: ticket.number, nonce: ticket.nonce, issued_at: ticket.issued_at }, ticket.bound_to))
         } else {
             Err(EngineError::TicketGone)
         }

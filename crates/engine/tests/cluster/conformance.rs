@@ -5,9 +5,12 @@
 
 use crate::pair::{self, Model, shipped};
 use crate::redis::{audit, offer_settings, open, resume, seeds};
+use bunho_domain::event::{OfferChange, TicketNumber};
 use bunho_domain::ids::{ClaimId, IdempotencyKey, OfferId, StandbyId, UserId, ZoneId};
+use bunho_domain::limits::FORGET_MOST;
+use bunho_domain::offer::once::PassId;
 use bunho_domain::offer::settings::{ConfirmBy, Kind, OfferSettings};
-use bunho_domain::offer::{Actor, ClaimRequest, Pass, Restock, StandbyRequest, Stock};
+use bunho_domain::offer::{Actor, ClaimRequest, ForgetRequest, Pass, Restock, StandbyRequest, Stock};
 use bunho_domain::time::Millis;
 use bunho_engine::cluster::redis::{DecideError, Decider, DeciderClock, DeciderOptions, Home, MemoryJournal};
 use proptest::prelude::*;
@@ -46,12 +49,17 @@ enum Command {
         if_revision: Option<u32>,
     },
     Close(usize),
+    Forget(usize, u8),
     Delete(usize),
     Settle(usize),
     Advance(i64),
     /// The state is thrown away and loaded from the events, as after a loss of Redis.
     Rebuild(usize),
 }
+
+/// Passes below are valid ones.
+const MISSING: u8 = 8;
+const INVALID: u8 = 9;
 
 #[derive(Clone, Copy, Debug)]
 enum Who {
@@ -71,6 +79,7 @@ struct Terms {
     opens_in_ms: Option<i64>,
     closes_in_ms: Option<i64>,
     zone: bool,
+    pass_once: bool,
     grants: bool,
     grant_only: bool,
     user_confirms: bool,
@@ -80,8 +89,13 @@ struct Terms {
 fn terms() -> impl Strategy<Value = Terms> {
     let counts = (0..8_u32, proptest::option::of(1..4_u32), prop_oneof![4 => Just(1_u32), 1 => Just(2)], 0..3_u32, 0..3_u32);
     let times = (proptest::option::weighted(0.2, 0..2_000_i64), proptest::option::weighted(0.3, 2_000..20_000_i64));
-    let choices =
-        (any::<bool>(), proptest::bool::weighted(0.2), proptest::bool::weighted(0.8), proptest::bool::weighted(0.1), any::<bool>());
+    let choices = (
+        any::<bool>(),
+        (proptest::bool::weighted(0.2), proptest::bool::weighted(0.3)),
+        proptest::bool::weighted(0.8),
+        proptest::bool::weighted(0.1),
+        any::<bool>(),
+    );
     (counts, times, choices, 0..=i64::MAX as u64).prop_map(|(counts, times, choices, price)| Terms {
         quantity: counts.0,
         limit: counts.1,
@@ -90,8 +104,10 @@ fn terms() -> impl Strategy<Value = Terms> {
         standby_hold_seconds: counts.4,
         opens_in_ms: times.0,
         closes_in_ms: times.1,
-        standby: choices.0,
-        zone: choices.1,
+        // As the settings' own check has it.
+        standby: choices.0 && !choices.1.1,
+        zone: choices.1.0 || choices.1.1,
+        pass_once: choices.1.1,
         grants: choices.2,
         grant_only: choices.3,
         user_confirms: choices.4,
@@ -106,7 +122,7 @@ fn who() -> impl Strategy<Value = Who> {
 fn command() -> impl Strategy<Value = Command> {
     let offer = || prop_oneof![3 => Just(0_usize), 1 => Just(1)];
     let index = any::<Index>;
-    let pass = || prop_oneof![8 => Just(0_u8), 1 => Just(1), 1 => Just(2)];
+    let pass = || prop_oneof![8 => 0..4_u8, 1 => Just(MISSING), 1 => Just(INVALID)];
     prop_oneof![
         10 => (offer(), 0..4_u8, 0..5_u32, proptest::option::of(0..3_u8), any::<bool>(), pass())
             .prop_map(|(offer, user, quantity, key, attributes, pass)| Command::Claim { offer, user, quantity, key, attributes, pass }),
@@ -122,6 +138,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (offer(), terms(), proptest::option::weighted(0.3, 1..4_u32))
             .prop_map(|(offer, terms, if_revision)| Command::Edit { offer, terms, if_revision }),
         1 => offer().prop_map(Command::Close),
+        2 => (offer(), 0..4_u8).prop_map(|(offer, user)| Command::Forget(offer, user)),
         1 => offer().prop_map(Command::Delete),
         1 => offer().prop_map(Command::Settle),
         7 => prop_oneof![Just(1), Just(999), Just(1_000), 0..5_000_i64].prop_map(Command::Advance),
@@ -164,6 +181,8 @@ fn settings(id: &str, kind: Kind, terms: &Terms, now: Millis) -> OfferSettings {
     settings.opens_at = terms.opens_in_ms.map(|ms| now.plus_ms(ms));
     settings.closes_at = terms.closes_in_ms.map(|ms| now.plus_ms(ms));
     settings.zone = terms.zone.then(|| ZoneId::parse("zone").unwrap());
+    settings.pass_once = terms.pass_once;
+    settings.check().unwrap();
     settings.grants = (kind == Kind::Booking && terms.grants).then(|| OfferId::parse("thanks").unwrap());
     settings.grant_only = terms.grant_only;
     settings.confirm_by = if terms.user_confirms { ConfirmBy::User } else { ConfirmBy::Service };
@@ -176,7 +195,13 @@ fn user_id(user: u8) -> UserId {
 }
 
 fn pass_of(pass: u8) -> Pass {
-    [Pass::Valid, Pass::Missing, Pass::Invalid][usize::from(pass)]
+    match pass {
+        MISSING => Pass::Missing,
+        INVALID => Pass::Invalid,
+        // The last has the longest name that there is.
+        3 => Pass::Valid(PassId { zone_number: u32::MAX, ticket: TicketNumber { epoch: u32::MAX, seq: u32::MAX } }),
+        seq => Pass::Valid(PassId { zone_number: 7, ticket: TicketNumber { epoch: 1, seq: seq.into() } }),
+    }
 }
 
 struct History<'a> {
@@ -300,6 +325,7 @@ impl<'a> History<'a> {
                 let wanted = self.model.decide(*offer, now, Some(&by), |offer, step| offer.close(step));
                 same(self.cluster.close(self.homes[*offer], &by).await, wanted.map(Ok), command);
             }
+            Command::Forget(offer, user) => self.forget(*offer, *user, command).await,
             Command::Delete(offer) => {
                 let wanted = self.model.decide(*offer, now, Some(&by), |offer, step| offer.delete(step));
                 same(self.cluster.delete(self.homes[*offer], &by).await, wanted, command);
@@ -315,6 +341,30 @@ impl<'a> History<'a> {
             }
             other => unreachable!("{other:?} is no operator's"),
         }
+    }
+
+    /// With the ids of everybody's claims and places; others' are passed by.
+    async fn forget(&mut self, offer: usize, user: u8, command: &Command) {
+        let (user, pseudonym) = (user_id(user), UserId::parse(&format!("forgotten-{}", self.nonce())).unwrap());
+        let home = self.homes[offer];
+        let (mut claims, mut places) = (Vec::new(), Vec::new());
+        for event in self.model.events_of(home.offer) {
+            match event.change {
+                OfferChange::Claim(claim) => claims.push(claim.id),
+                OfferChange::Standby(place) => places.push(place.id),
+                OfferChange::Defined(_) | OfferChange::Deleted => {}
+            }
+        }
+        for ids in [claims.len(), places.len()] {
+            assert!(ids <= FORGET_MOST);
+        }
+        claims.sort_unstable();
+        claims.dedup();
+        places.sort_unstable();
+        places.dedup();
+        let request = ForgetRequest { user: &user, pseudonym: &pseudonym, claims: &claims, places: &places, last: true };
+        let wanted = self.model.decide(offer, self.now(), None, |offer, step| offer.forget(request, step));
+        same(self.cluster.forget_user(home, request).await, wanted, command);
     }
 
     async fn claim(&mut self, command: &Command) {

@@ -3,12 +3,13 @@
 use crate::pair::shipped;
 use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, resume, seeds, seeds_of, until};
 use bunho_domain::claim::{Claim, Status};
-use bunho_domain::event::{Event, OfferChange, OfferEvent};
-use bunho_domain::ids::{ClaimId, IdempotencyKey, UserId};
+use bunho_domain::event::{Event, OfferChange, OfferEvent, TicketNumber};
+use bunho_domain::ids::{ClaimId, IdempotencyKey, UserId, ZoneId};
 use bunho_domain::limits::SETTLE_MOST;
+use bunho_domain::offer::once::PassId;
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::Kind;
-use bunho_domain::offer::{ClaimRequest, OfferState, Pass};
+use bunho_domain::offer::{Actor, ClaimRequest, OfferState, Pass};
 use bunho_domain::time::Millis;
 use bunho_engine::cluster::redis::{DecideError, Decider, DeciderClock, DeciderOptions, Home, Of, ReadOffer};
 use bunho_journal::Record;
@@ -181,6 +182,41 @@ async fn a_crowd_whose_answers_were_lost_learns_them_by_asking_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_outlives_a_crash_of_every_server() {
     rush(Trouble::Crash).await;
+}
+
+/// 400 users show one pass at two nodes, each twice with the same key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_pass_takes_one_claim_whoever_shows_it_wherever() {
+    let tag = fresh_tag();
+    let home = Home { tag, offer: tag, epoch: 1 };
+    let (one, _journal) = open(DeciderOptions::new(seeds())).await;
+    let (other, _other_journal) = open(DeciderOptions::new(seeds())).await;
+    let mut settings = offer_settings("drop", Kind::Goods, 1_000);
+    (settings.zone, settings.pass_once) = (Some(ZoneId::parse("GATE").unwrap()), true);
+    one.create(home, &settings, &audit()).await.unwrap();
+    let both = [Arc::new(one), Arc::new(other)];
+    let show = |user: u64, seq: u32, cluster: &Arc<Decider>| {
+        let cluster = cluster.clone();
+        async move {
+            let (user, key) = (UserId::parse(&format!("u{user}")).unwrap(), IdempotencyKey::parse("k").unwrap());
+            let pass = Pass::Valid(PassId { zone_number: 3, ticket: TicketNumber { epoch: 1, seq } });
+            let request = ClaimRequest { user: &user, quantity: 1, key: Some(&key), attributes: None, pass, nonce: 5 };
+            cluster.claim(home, request).await.unwrap()
+        }
+    };
+    let calls: Vec<_> = (0..800).map(|call| tokio::spawn(show(call % 400, 1, &both[(call / 3 % 2) as usize]))).collect();
+    let mut taken = Vec::new();
+    for call in calls {
+        match call.await.unwrap() {
+            Ok(won) => taken.push(won.claim),
+            Err(refusal) => assert_eq!(refusal, Refusal::PassUsed),
+        }
+    }
+    assert_eq!((taken.len(), taken[0].id), (2, taken[1].id), "one claim, and both calls of one user have it");
+    assert_eq!(taken[0].attributes.as_deref(), Some("{\"bunho.pass\":\"3-1-1\"}"));
+    both[0].release(home, Actor::Service(None), taken[0].id).await.unwrap().unwrap();
+    assert_eq!(show(1_000, 1, &both[1]).await.unwrap_err(), Refusal::PassUsed, "also when it was given back");
+    show(1_000, 2, &both[1]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 use bunho_domain::ids::{AppId, OfferId};
 use bunho_domain::offer::settings::{Kind, OfferSettings};
+use bunho_domain::ticket::TicketKeys;
 use bunho_domain::time::Millis;
 use bunho_engine::{Ack, Engine, Options, Recovery, TimeSource};
 use bunho_journal::{Audit, Journal};
@@ -138,7 +139,13 @@ fn replayed(journal: &Journal) -> Recovery {
 
 fn started(recovery: Recovery, journal: Journal, time: TimeSource) -> (Engine, watch::Sender<u64>) {
     let (sender, receiver) = watch::channel(0);
-    let options = Options { ack: Ack::Journal, in_flight_max: 10_000, journal_backlog_bytes_max: 64 << 20, ticket_secret: [7; 32], time };
+    let options = Options {
+        ack: Ack::Journal,
+        in_flight_max: 10_000,
+        journal_backlog_bytes_max: 64 << 20,
+        ticket_keys: TicketKeys::one(&[7; 32]),
+        time,
+    };
     (Engine::Embedded(recovery.start(journal, receiver, options)), sender)
 }
 

@@ -4,6 +4,7 @@ use crate::harness::{START_MS, audit, offer_settings};
 use bunho_domain::ids::{IdempotencyKey, UserId};
 use bunho_domain::offer::settings::Kind;
 use bunho_domain::offer::{ClaimRequest, Pass};
+use bunho_domain::ticket::TicketKeys;
 use bunho_engine::{Ack, Engine, Options, Recovery, TimeSource};
 use bunho_journal::Journal;
 use std::path::Path;
@@ -22,7 +23,7 @@ fn open(dir: &Path, ack: Ack) -> (Engine, Journal, watch::Sender<u64>) {
         ack,
         in_flight_max: 10,
         journal_backlog_bytes_max: 1 << 20,
-        ticket_secret: [7; 32],
+        ticket_keys: TicketKeys::one(&[7; 32]),
         time: TimeSource::Manual(Arc::new(AtomicI64::new(START_MS))),
     };
     (Engine::Embedded(recovery.start(journal.clone(), receiver, options)), journal, sender)

@@ -20,6 +20,8 @@ pub struct Claim {
     pub version: u32,
     pub key: Option<u8>,
     pub attributes: Option<String>,
+    /// The pass that it used up.
+    pub pass: Option<u8>,
     pub deadline: Option<i64>,
     /// Index of the claim in the granted offer.
     pub granted: Option<usize>,
@@ -48,6 +50,8 @@ pub struct Terms {
     pub max: u32,
     pub hold_ms: i64,
     pub standby: bool,
+    /// A pass is wanted, and takes one claim.
+    pub once: bool,
     pub standby_hold_ms: i64,
     pub opens_at: Option<i64>,
     pub closes_at: Option<i64>,
@@ -168,6 +172,7 @@ impl World {
             version: 1,
             key,
             attributes,
+            pass: None,
             deadline: (hold_ms > 0).then_some(now + hold_ms),
             granted,
         });
@@ -190,6 +195,7 @@ impl World {
         possible.then(|| self.take(granted, user, quantity, None, None, 0, now))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the model spells everything out")]
     pub fn claim(
         &mut self,
         offer: usize,
@@ -197,6 +203,7 @@ impl World {
         quantity: u32,
         key: Option<u8>,
         attributes: Option<&str>,
+        pass: Option<u8>,
         now: i64,
     ) -> Result<(usize, bool), Refused> {
         self.settle(offer, now);
@@ -207,6 +214,13 @@ impl World {
         }
         self.check_open(offer, now)?;
         let o = &self.offers[offer];
+        let once = o.terms.once;
+        if once && pass.is_none() {
+            return Err("pass_required");
+        }
+        if once && o.claims.iter().any(|claim| claim.pass == pass) {
+            return Err("pass_used");
+        }
         if !o.within_limit(user, quantity) {
             return Err("limit_reached");
         }
@@ -217,7 +231,9 @@ impl World {
             return Err("sold_out");
         }
         let hold_ms = o.terms.hold_ms;
-        Ok((self.take(offer, user, quantity, key, attributes.map(str::to_string), hold_ms, now), false))
+        let taken = self.take(offer, user, quantity, key, attributes.map(str::to_string), hold_ms, now);
+        self.offers[offer].claims[taken].pass = pass.filter(|_| once);
+        Ok((taken, false))
     }
 
     fn check_open(&self, offer: usize, now: i64) -> Result<(), Refused> {
@@ -320,6 +336,30 @@ impl World {
         }
     }
 
+    /// Everything of the user in a closed offer is `nobody`'s from here on. Whether there was anything.
+    pub fn forget(&mut self, offer: usize, user: u8, nobody: u8, now: i64) -> Result<(u32, u32), Refused> {
+        self.settle(offer, now);
+        let closed = self.offers[offer].is_closed(now);
+        let o = &mut self.offers[offer];
+        if !closed || o.claims.iter().any(|claim| claim.user == user && claim.status == Status::Held) {
+            return Err("in_use");
+        }
+        let (mut claims, mut places) = (0, 0);
+        for claim in o.claims.iter_mut().filter(|claim| claim.user == user) {
+            (claim.user, claim.key, claim.attributes, claim.pass) = (nobody, None, None, None);
+            claim.version += 1;
+            claims += 1;
+        }
+        for place in o.standby.iter_mut().filter(|place| place.user == user) {
+            place.user = nobody;
+            if place.status == StandbyStatus::Waiting {
+                place.status = StandbyStatus::Left;
+            }
+            places += 1;
+        }
+        Ok((claims, places))
+    }
+
     pub fn restock(&mut self, offer: usize, delta: i64, now: i64) -> Result<(), Refused> {
         self.settle(offer, now);
         let o = &mut self.offers[offer];
@@ -339,6 +379,9 @@ impl World {
         edit(&mut terms);
         if terms.quantity < self.offers[offer].held() + self.offers[offer].confirmed() {
             return Err("quantity_taken");
+        }
+        if terms.once && !self.offers[offer].waiting().is_empty() {
+            return Err("in_use");
         }
         self.offers[offer].terms = terms;
         Ok(())

@@ -2,10 +2,15 @@
 
 use crate::harness::{Node, START_MS, audit, offer_settings};
 use bunho_domain::claim::Status;
-use bunho_domain::ids::{IdempotencyKey, OfferId, UserId};
+use bunho_domain::event::TicketNumber;
+use bunho_domain::ids::{AppId, IdempotencyKey, OfferId, UserId, ZoneId};
+use bunho_domain::line::settings::ZoneSettings;
+use bunho_domain::offer::once::PassId;
+use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::Kind;
 use bunho_domain::offer::{Actor, ClaimRequest, Offer, Pass, StandbyRequest, Step};
 use bunho_domain::time::Millis;
+use bunho_engine::Engine;
 
 const HOLDS: u32 = 5_000;
 
@@ -47,6 +52,40 @@ async fn thousands_of_large_holds_expire_together_and_standby_gets_them() {
     assert_eq!((stock.held, stock.remaining), (1_000, HOLDS - 1_000));
     let (claims, _) = node.engine.claims_from(1, 0, HOLDS).await.unwrap();
     assert!(claims.iter().all(|claim| claim.status == Status::Expired && claim.version == 2));
+}
+
+/// 400 users show one pass at once, each twice with the same key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_pass_takes_one_claim_whoever_shows_it() {
+    let node = Node::new();
+    let zone = ZoneId::parse("GATE").unwrap();
+    let gate = ZoneSettings::new(zone.clone(), AppId::parse("default").unwrap(), None);
+    node.engine.put_zone(gate, None, audit()).await.unwrap();
+    let mut settings = offer_settings("drop", Kind::Goods, 1_000);
+    (settings.zone, settings.pass_once) = (Some(zone), true);
+    node.engine.put_offer(settings, None, audit()).await.unwrap().unwrap();
+    let show = |engine: &Engine, user: u32, seq: u32| {
+        let engine = engine.clone();
+        async move {
+            let (user, key) = (UserId::parse(&format!("u{user}")).unwrap(), IdempotencyKey::parse("k").unwrap());
+            let pass = Pass::Valid(PassId { zone_number: 1, ticket: TicketNumber { epoch: 1, seq } });
+            let request = ClaimRequest { user: &user, quantity: 1, key: Some(&key), attributes: None, pass, nonce: engine.nonce() };
+            engine.claim(&OfferId::parse("drop").unwrap(), request).await.unwrap()
+        }
+    };
+    let calls: Vec<_> = (0..800).map(|call| tokio::spawn(show(&node.engine, call % 400, 1))).collect();
+    let mut taken = Vec::new();
+    for call in calls {
+        match call.await.unwrap() {
+            Ok(won) => taken.push(won.claim),
+            Err(refusal) => assert_eq!(refusal, Refusal::PassUsed),
+        }
+    }
+    assert_eq!((taken.len(), taken[0].id), (2, taken[1].id), "one claim, and both calls of one user have it");
+    node.engine.release(Actor::Service(None), taken[0].id).await.unwrap().unwrap();
+    let node = node.restart();
+    assert_eq!(show(&node.engine, 1_000, 1).await.unwrap_err(), Refusal::PassUsed, "also when it was given back, and after a restart");
+    show(&node.engine, 1_000, 2).await.unwrap();
 }
 
 /// The ticker looks at an offer when it has told that something falls due. Somebody on standby of an offer that opens later must

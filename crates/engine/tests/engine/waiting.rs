@@ -2,6 +2,7 @@
 
 use crate::harness::{START_MS, audit, offer_settings};
 use bunho_domain::offer::settings::Kind;
+use bunho_domain::ticket::TicketKeys;
 use bunho_engine::{Ack, Engine, Options, Recovery, TimeSource};
 use bunho_journal::Journal;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ async fn a_wait_for_the_ledger_names_the_offset() {
         ack: Ack::Journal,
         in_flight_max: 10_000,
         journal_backlog_bytes_max: 64 << 20,
-        ticket_secret: [7; 32],
+        ticket_keys: TicketKeys::one(&[7; 32]),
         time: TimeSource::Manual(Arc::new(AtomicI64::new(START_MS))),
     };
     let (projected, wanted) = (watch::Sender::new(0), watch::Sender::new(0));

@@ -9,6 +9,7 @@ mod run;
 
 use bunho_domain::event::{Event, TicketNumber, ZoneChange, ZoneEvent};
 use bunho_domain::ids::{AppId, ZoneId};
+use bunho_domain::line::door::{Door, Enqueue};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Answer, Issued, Join, JoinOutcome, Line, OfferLeft, Place, Poll, PollRefusal, Status};
 use bunho_domain::time::Millis;

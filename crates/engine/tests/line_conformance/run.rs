@@ -29,6 +29,7 @@ pub(super) fn settings() -> ZoneSettings {
         session_seconds: 12,
         pass_ttl_seconds: 9,
         message: Some("soon".into()),
+        door: Door { challenge_bits: 12, enqueue: Enqueue::Token, pass_bound: true },
         ..ZoneSettings::new(ZoneId::parse("z").unwrap(), AppId::parse("a").unwrap(), Some(6))
     }
 }

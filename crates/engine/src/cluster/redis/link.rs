@@ -6,8 +6,9 @@
 
 mod slots;
 
-pub(super) use slots::slot_of;
+pub(super) use slots::{Address, slot_of};
 
+use super::figures::LinkFigures;
 use super::order::Order;
 use super::script::Script;
 use crate::cluster::rounds::Rounds;
@@ -15,7 +16,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, Value};
-use slots::{Address, Known, target};
+use slots::{Known, target};
 use std::time::{Duration, Instant};
 
 /// Between two attempts at what cannot run at the moment (a failover, a loading node, a slot on its way).
@@ -111,6 +112,7 @@ pub(super) struct Link {
     replicas: Option<usize>,
     known: Mutex<Known>,
     refreshes: Rounds,
+    pub(super) figures: LinkFigures,
 }
 
 enum Attempt {
@@ -126,7 +128,8 @@ impl Link {
     /// No seed answers, or what answers is not a cluster.
     pub(super) async fn open(seeds: &[String], patience: Patience, replicas: Option<usize>) -> RedisResult<Self> {
         let seeds = seeds.iter().map(|seed| seed.as_str().into_connection_info()).collect::<RedisResult<_>>()?;
-        let link = Self { seeds, patience, replicas, known: Mutex::default(), refreshes: Rounds::default() };
+        let link =
+            Self { seeds, patience, replicas, known: Mutex::default(), refreshes: Rounds::default(), figures: LinkFigures::default() };
         link.find_slots().await?;
         Ok(link)
     }
@@ -206,7 +209,9 @@ impl Link {
             pipeline.cmd("WAIT").arg(replicas).arg(REPLICAS_WITHIN.as_millis() as u64);
         }
         let offset = usize::from(asked.is_some());
+        let began = Instant::now();
         let answers = connection.send_packed_commands(&pipeline, offset, 1 + usize::from(wait_for.is_some())).await;
+        self.figures.ran(began, run.orders.len());
         Attempt::Done(answers.and_then(|answers| {
             let mut answers = answers.into_iter();
             let answer = answers.next().ok_or_else(|| error("no answer"))?;
@@ -224,7 +229,7 @@ impl Link {
         let address = self.address_of(0).ok_or_else(|| error("no node has the first slot"));
         let asked = match address {
             Ok(address) => match self.connection(&address).await {
-                Ok(mut connection) => redis::cmd("TIME").query_async::<(i64, i64)>(&mut connection).await,
+                Ok(mut connection) => self.figures.trip(redis::cmd("TIME").query_async::<(i64, i64)>(&mut connection)).await,
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),
@@ -239,7 +244,7 @@ impl Link {
         }
     }
 
-    async fn connection(&self, address: &Address) -> RedisResult<MultiplexedConnection> {
+    pub(super) async fn connection(&self, address: &Address) -> RedisResult<MultiplexedConnection> {
         if let Some(connection) = self.known.lock().connections.get(address) {
             return Ok(connection.clone());
         }

@@ -105,6 +105,10 @@ impl<'a> Reader<'a> {
         Self(packed)
     }
 
+    pub(super) const fn is_at_end(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or(Malformed("it ends early"))?;
         self.0 = rest;

@@ -10,7 +10,7 @@ use bunho_domain::event::{OfferChange, OfferEvent};
 use bunho_domain::ids::{ClaimId, StandbyId};
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::OfferSettings;
-use bunho_domain::offer::{Actor, ClaimRequest, Restock, StandbyRequest, StandbyView, Stock, Taken};
+use bunho_domain::offer::{Actor, ClaimRequest, ForgetRequest, Forgotten, Restock, StandbyRequest, StandbyView, Stock, Taken};
 use bunho_domain::time::Millis;
 use bunho_journal::Audit;
 
@@ -55,7 +55,7 @@ impl Decider {
     /// # Errors
     /// [`DecideError`]; refusals are inside.
     pub async fn claim(&self, home: Home, request: ClaimRequest<'_>) -> Decided<Taken> {
-        let command = start("claim", home.offer, home.epoch, 6)
+        let command = start("claim", home.offer, home.epoch, 7)
             .time(self.clock())
             .none()
             .text(request.user.as_str())
@@ -63,7 +63,8 @@ impl Decider {
             .text_or_none(request.key.map(|key| key.as_str()))
             .text_or_none(request.attributes)
             .pass(request.pass)
-            .nonce(request.nonce);
+            .nonce(request.nonce)
+            .pass_id(request.pass);
         // With a key it answers alike however often it is asked.
         let repeat = if request.key.is_some() { Repeat::Yes } else { Repeat::No };
         read!(self, home, command.finish(), repeat, reader => {
@@ -150,6 +151,24 @@ impl Decider {
     fn about_standby(&self, name: &str, home: Home, actor: Actor<'_>, standby: StandbyId) -> Option<Vec<u8>> {
         let command = start(name, home.offer, home.epoch, 4).time(self.clock()).none().actor(actor);
         (standby.offer_number() == home.offer).then(|| command.int(standby.seq().into()).nonce(standby.nonce()).finish())
+    }
+
+    /// Puts a pseudonym in a user's place.
+    ///
+    /// # Errors
+    /// [`DecideError`]; refusals are inside.
+    pub async fn forget_user(&self, home: Home, request: ForgetRequest<'_>) -> Decided<Forgotten> {
+        let ForgetRequest { user, pseudonym, claims, places, last } = request;
+        let claims: Vec<_> = claims.iter().filter(|id| id.offer_number() == home.offer).collect();
+        let places: Vec<_> = places.iter().filter(|id| id.offer_number() == home.offer).collect();
+        let command = start("forget_user", home.offer, home.epoch, 5).time(self.clock()).none();
+        let command = command.text(user.as_str()).text(pseudonym.as_str()).array(2 * claims.len());
+        let command = claims.iter().fold(command, |command, id| command.int(id.seq().into()).nonce(id.nonce()));
+        let command = places.iter().fold(command.array(2 * places.len()), |command, id| command.int(id.seq().into()).nonce(id.nonce()));
+        // Asked again it finds nothing of the user's, and counts nothing.
+        read!(self, home, command.bool(last).finish(), Repeat::Yes, reader => {
+            Forgotten { claims: reader.number_as()?, places: reader.number_as()? }
+        })
     }
 
     /// An offer's settings and numbers.

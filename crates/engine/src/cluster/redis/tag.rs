@@ -8,6 +8,7 @@
 mod outbox;
 
 use super::DecideError;
+use super::figures::Depth;
 use super::link::{EntryId, Link, Reply, Run, RunError};
 use super::of::Of;
 use super::order::{Answer, Left, Order, Repeat, Request, To, Until};
@@ -95,6 +96,7 @@ pub(super) struct Tag {
     full: bool,
     /// The last run failed, and that was said.
     broken: bool,
+    depth: Depth,
 }
 
 impl Tag {
@@ -106,7 +108,7 @@ impl Tag {
         gathering: Gathering,
         requests: mpsc::Receiver<Request>,
     ) -> Self {
-        let now = Instant::now();
+        let (now, depth) = (Instant::now(), Depth::of(link.clone()));
         Self {
             of,
             slot: of.slot(),
@@ -136,6 +138,7 @@ impl Tag {
             draining: false,
             full: false,
             broken: false,
+            depth,
         }
     }
 
@@ -170,6 +173,7 @@ impl Tag {
                 },
                 () = tokio::time::sleep_until(wake) => {}
             }
+            self.depth.tell(self.mine.len() as u64);
             if self.gathering_since.is_none() && !self.queue.is_empty() {
                 self.gathering_since = Some(Instant::now());
             }

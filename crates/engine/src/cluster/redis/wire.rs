@@ -11,6 +11,7 @@ use super::msgpack::{Malformed, Reader, Writer};
 use bunho_domain::claim::{Claim, Standby, StandbyStatus, Status};
 use bunho_domain::event::{Event, OfferChange, OfferEvent, ZoneEvent};
 use bunho_domain::ids::{AppId, ClaimId, IdempotencyKey, NONCE_MASK, OfferId, StandbyId, UserId, ZoneId};
+use bunho_domain::offer::once::PassId;
 use bunho_domain::offer::settings::{ConfirmBy, Kind, OfferSettings};
 use bunho_domain::offer::{Actor, Pass};
 use bunho_domain::time::Millis;
@@ -35,13 +36,23 @@ impl Writer {
 
     pub(super) fn pass(self, pass: Pass) -> Self {
         self.int(match pass {
-            Pass::Valid => 0,
+            Pass::Valid(_) => 0,
             Pass::Missing => 1,
             Pass::Invalid => 2,
         })
     }
 
-    /// The fifteen columns of the terms. What the rules do not read is packed by itself and comes back as it is.
+    /// Which pass it is, as three numbers; the script makes its name where it needs one.
+    pub(super) fn pass_id(self, pass: Pass) -> Self {
+        match pass {
+            Pass::Valid(PassId { zone_number, ticket }) => {
+                self.array(3).int(zone_number.into()).int(ticket.epoch.into()).int(ticket.seq.into())
+            }
+            Pass::Missing | Pass::Invalid => self.none(),
+        }
+    }
+
+    /// The terms: fifteen columns, and where passes take one claim each a sixteenth that says so. What the rules do not read is packed by itself and comes back as it is.
     pub(super) fn settings(self, settings: &OfferSettings) -> Self {
         let rest = Self::default()
             .text(settings.id.as_str())
@@ -55,7 +66,8 @@ impl Writer {
             .bytes(&settings.unit_price.to_be_bytes())
             .text_or_none(settings.zone.as_ref().map(ZoneId::as_str))
             .text_or_none(settings.grants.as_ref().map(OfferId::as_str));
-        self.array(15)
+        let writer = self
+            .array(if settings.pass_once { 16 } else { 15 })
             .int(settings.quantity.into())
             .int_or_none(settings.per_user_limit.map(Into::into))
             .int(settings.min_per_claim.into())
@@ -70,7 +82,8 @@ impl Writer {
             .int(settings.standby_hold_seconds.into())
             .bool(settings.confirm_by == ConfirmBy::User)
             .int(settings.revision.into())
-            .bytes(&rest.finish())
+            .bytes(&rest.finish());
+        if settings.pass_once { writer.bool(true) } else { writer }
     }
 
     /// A claim as the state keeps it, linked to none.
@@ -161,7 +174,10 @@ impl Reader<'_> {
     }
 
     pub(super) fn settings(&mut self) -> Result<OfferSettings, Malformed> {
-        self.columns(15)?;
+        let columns = self.array()?;
+        if !(15..=16).contains(&columns) {
+            return Err(Malformed("terms have another number of columns"));
+        }
         let quantity = self.number_as()?;
         let per_user_limit = self.int_or_none()?.map(u32::try_from).transpose().map_err(|_| Malformed("a limit is out of range"))?;
         let (min_per_claim, max_per_claim, hold_seconds) = (self.number_as()?, self.number_as()?, self.number_as()?);
@@ -173,6 +189,7 @@ impl Reader<'_> {
         let confirm_by = if self.bool()? { ConfirmBy::User } else { ConfirmBy::Service };
         let revision = self.number_as()?;
         let mut rest = Reader::new(self.bytes()?);
+        let pass_once = columns == 16 && self.bool()?;
         Ok(OfferSettings {
             id: id(OfferId::parse(rest.text()?))?,
             app: id(AppId::parse(rest.text()?))?,
@@ -186,6 +203,7 @@ impl Reader<'_> {
             unit_price: u64::from_be_bytes(rest.bytes()?.try_into().map_err(|_| Malformed("a price has another length"))?),
             zone: rest.text_or_none()?.map(|text| id(ZoneId::parse(text))).transpose()?,
             grants: rest.text_or_none()?.map(|text| id(OfferId::parse(text))).transpose()?,
+            pass_once,
             quantity,
             per_user_limit,
             min_per_claim,

@@ -5,6 +5,7 @@ use crate::cluster::redis::msgpack::{Malformed, Reader, Writer};
 use crate::cluster::redis::wire::Standing;
 use bunho_domain::event::{TicketNumber, ZoneChange, ZoneMinute};
 use bunho_domain::ids::{AppId, OfferId, ZoneId};
+use bunho_domain::line::door::{Door, Enqueue};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Admission, Answer, Issued, JoinOutcome, OfferLeft, Place, Poll, PollRefusal, State, Status};
 use bunho_domain::time::Millis;
@@ -19,7 +20,8 @@ impl Writer {
             .text(settings.app.as_str())
             .text(&settings.name)
             .text_or_none(settings.offer.as_ref().map(OfferId::as_str))
-            .text_or_none(settings.message.as_deref());
+            .text_or_none(settings.message.as_deref())
+            .door(settings.door);
         self.array(COLUMNS)
             .int_or_none(settings.entry_limit_per_minute.map(Into::into))
             .int(settings.window_seconds.into())
@@ -38,6 +40,14 @@ impl Writer {
             .int(settings.epoch.into())
             .text(settings.id.as_str())
             .bytes(&rest.finish())
+    }
+
+    fn door(self, door: Door) -> Self {
+        let enqueue = match door.enqueue {
+            Enqueue::Open => 0,
+            Enqueue::Token => 1,
+        };
+        self.int(door.challenge_bits.into()).int(enqueue).bool(door.pass_bound)
     }
 
     /// A ticket's nonce has 64 bits, all of which count.
@@ -92,6 +102,7 @@ impl Reader<'_> {
             name: rest.text()?.into(),
             offer: rest.text_or_none()?.map(|text| id(OfferId::parse(text))).transpose()?,
             message: rest.text_or_none()?.map(Into::into),
+            door: rest.door()?,
             entry_limit_per_minute,
             window_seconds,
             slot_seconds,
@@ -108,6 +119,20 @@ impl Reader<'_> {
             revision,
             epoch,
         })
+    }
+
+    /// Settings from before there were doors end here.
+    fn door(&mut self) -> Result<Door, Malformed> {
+        if self.is_at_end() {
+            return Ok(Door::default());
+        }
+        let challenge_bits = self.number_as()?;
+        let enqueue = match self.int()? {
+            0 => Enqueue::Open,
+            1 => Enqueue::Token,
+            _ => return Err(Malformed("no way to join has this number")),
+        };
+        Ok(Door { challenge_bits, enqueue, pass_bound: self.bool()? })
     }
 
     fn line_state(&mut self) -> Result<State, Malformed> {
@@ -298,6 +323,7 @@ pub fn report(packed: &[u8]) -> Result<Result<Report, Hindered>, Malformed> {
     let status = Status {
         state: reader.line_state()?,
         waiting: reader.number_as()?,
+        present: reader.number_as()?,
         entered_last_minute: reader.number_as()?,
         limit_per_minute: small(reader.int_or_none()?)?,
         estimated_seconds: small(reader.int_or_none()?)?,
@@ -305,6 +331,9 @@ pub fn report(packed: &[u8]) -> Result<Result<Report, Hindered>, Malformed> {
         entered_in_all: reader.number_as()?,
         minute: Millis(reader.int()?),
         dropped_in_minute: reader.number_as()?,
+        left_in_all: reader.number_as()?,
+        silent_in_all: reader.number_as()?,
+        unused_in_all: reader.number_as()?,
     };
     let settings = Reader::new(reader.bytes()?).zone()?;
     Ok(Ok(Report { status, settings, version: reader.number_as()? }))

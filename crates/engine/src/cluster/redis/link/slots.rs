@@ -11,7 +11,7 @@ const SLOTS: usize = 16_384;
 /// How long a node that could not decide is asked last who has which slots: as long as a failover takes.
 const DOUBTED_FOR: Duration = Duration::from_secs(5);
 
-pub(super) type Address = (String, u16);
+pub(in crate::cluster::redis) type Address = (String, u16);
 
 /// First slot of each range and who has it, up to the next range; none: nobody.
 type Ranges = BTreeMap<u16, Option<Address>>;
@@ -46,6 +46,12 @@ impl Known {
 impl Link {
     pub(super) fn address_of(&self, slot: u16) -> Option<Address> {
         self.known.lock().ranges.range(..=slot).next_back().and_then(|(_, address)| address.clone())
+    }
+
+    /// Nodes that have slots.
+    pub(in crate::cluster::redis) fn primaries(&self) -> Vec<Address> {
+        let known = self.known.lock();
+        known.ranges.values().flatten().collect::<BTreeSet<_>>().into_iter().cloned().collect()
     }
 
     /// A connection that failed is not used again.
@@ -125,7 +131,7 @@ impl Link {
 
     async fn slots(&self, from: &Address) -> RedisResult<Ranges> {
         let mut connection = self.connection(from).await?;
-        let rows: Vec<Value> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
+        let rows: Vec<Value> = self.figures.trip(redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection)).await?;
         let mut ranges = BTreeMap::from([(0, None)]);
         for row in rows {
             let (first, last, host, port) = range_of(row).ok_or_else(|| error("CLUSTER SLOTS answered in another form"))?;

@@ -19,17 +19,19 @@ local function not_held(claim) return { REFUSED, R_NOT_HELD, claim[STATUS] } end
 function commands.claim(o, now, c)
   local name, quantity, key, attributes, pass, nonce = c[6], c[7], c[8], c[9], c[10], c[11]
   local user = user_of(o, name)
-  local seq = user and key and key_of(o, name, key)
+  local seq = user and key and key_of(o, key_name(name, key))
   if seq then
     local claim = claim_at(o, seq)
-    if claim[QUANTITY] == quantity and claim[ATTRIBUTES] == attributes then return replied(o, claim, seq, true) end
+    if claim[QUANTITY] == quantity and sent_of(claim[ATTRIBUTES]) == attributes then return replied(o, claim, seq, true) end
     return { REFUSED, R_KEY_REUSED }
   end
-  local refused = check_entry(o, pass, now) or check_limit(o, user, quantity) or check_quantity(o, quantity)
+  local once = o.terms[T_PASS_ONCE] and c[12] and string.format('%d-%d-%d', unpack(c[12]))
+  local refused = check_entry(o, pass, now) or check_pass(o, once) or check_limit(o, user, quantity) or check_quantity(o, quantity)
   if refused then return refused end
   if o.waiting > 0 or quantity > remaining_of(o) then
     return { REFUSED, R_SOLD_OUT, o.terms[T_STANDBY], o.held, remaining_of(o) }
   end
+  if once then attributes = with_pass(attributes, once) end
   seq = take(o, name, quantity, key, attributes, nonce, o.terms[T_HOLD], now)
   return replied(o, o.claims[seq], seq)
 end
@@ -118,6 +120,44 @@ function commands.leave_standby(o, now, c)
   return { OK }
 end
 
+-- At most 512 claims and places together, so what goes of the hash is far below what `unpack` takes.
+function commands.forget_user(o, now, c)
+  local name, pseudonym, claims, places, last = c[6], c[7], c[8], c[9], c[10]
+  local found = {}
+  for i = 1, #claims, 2 do
+    local claim = owned(o, 0, name, claims[i], claims[i + 1])
+    if claim then
+      found[#found + 1] = claims[i]
+      if claim[STATUS] == HELD then return { REFUSED, R_IN_USE } end
+    end
+  end
+  if state_at(o, now) ~= CLOSED then return { REFUSED, R_IN_USE } end
+  for _, seq in ipairs(found) do
+    local claim = claim_at(o, seq)
+    local new = { unpack(claim) }
+    new[USER], new[KEY], new[ATTRIBUTES], new[VERSION], new[UPDATED] = pseudonym, false, false, claim[VERSION] + 1, now
+    emit_claim(o, seq, new)
+  end
+  local left = 0
+  for i = 1, #places, 2 do
+    local place = owned_place(o, 0, name, places[i], places[i + 1])
+    if place then
+      local new = { unpack(place) }
+      if place[STATUS] == WAITING then new[STATUS] = LEFT end
+      new[USER], new[VERSION], new[P_UPDATED] = pseudonym, place[VERSION] + 1, now
+      emit_place(o, places[i], new)
+      left = left + 1
+    end
+  end
+  local user = last and user_of(o, name)
+  if user and user[TAKEN] == 0 then
+    o.users[name], o.new_users[name] = false, nil
+    remove_field(o, 'u' .. name)
+    o.dirty = true
+  end
+  return { OK, #found, left }
+end
+
 function commands.offer(o, now)
   return { OK, pack(o.terms), remaining_of(o), o.held, o.confirmed, o.waiting, o.version, state_at(o, now), next_deadline(o) }
 end
@@ -126,6 +166,7 @@ function commands.define(o, _, c)
   local terms, if_revision = c[6], c[7]
   if if_revision and if_revision ~= o.terms[T_REVISION] then return { CONFLICT, o.terms[T_REVISION] } end
   if terms[T_QUANTITY] < taken_of(o) then return { REFUSED, R_TAKEN, taken_of(o) } end
+  if terms[T_PASS_ONCE] and o.waiting > 0 then return { REFUSED, R_IN_USE } end
   terms[T_REVISION] = o.terms[T_REVISION] + 1
   emit_terms(o, terms)
   return { OK }

@@ -33,6 +33,8 @@ local NEWEST, TAKEN, PLACE, ENDED, HAD = 1, 2, 3, 4, 5
 -- Columns of the terms: what the rules read of the settings, and the rest as the node's own bytes.
 local T_QUANTITY, T_LIMIT, T_MIN, T_MAX, T_HOLD, T_OPENS, T_CLOSES, T_ZONE = 1, 2, 3, 4, 5, 6, 7, 8
 local T_GRANTS, T_GRANT_ONLY, T_STANDBY, T_STANDBY_HOLD, T_USER_CONFIRMS, T_REVISION, T_REST = 9, 10, 11, 12, 13, 14, 15
+-- Only there where it is true: a node from before it was there reads all other offers as ever.
+local T_PASS_ONCE = 16
 
 -- Kinds of events.
 local E_DEFINED, E_CLAIM, E_STANDBY, E_DELETED = 0, 1, 2, 3
@@ -42,6 +44,7 @@ local OK, REFUSED, UNKNOWN, SUSPENDED, EPOCH, OVERLOADED, AGAIN, CLOCK, CONFLICT
 -- Refusals, as bunho_domain::offer::refusal.
 local R_NOT_OPEN, R_CLOSED, R_PASS_REQUIRED, R_PASS_INVALID, R_FORBIDDEN, R_LIMIT, R_QUANTITY, R_SOLD_OUT = 0, 1, 2, 3, 4, 5, 6, 7
 local R_KEY_REUSED, R_NOT_HELD, R_DEADLINE, R_CLAIM, R_STANDBY, R_NO_STANDBY, R_TAKEN, R_IN_USE = 8, 9, 10, 11, 12, 13, 14, 15
+local R_PASS_USED = 16
 
 local call, pack, unpacked = redis.call, cmsgpack.pack, cmsgpack.unpack
 local floor, min, max = math.floor, math.min, math.max
@@ -148,9 +151,13 @@ local function key_name(user, key)
   return user .. '\0' .. key
 end
 
--- The sequence number of the claim that `key` gave to `user`, or false.
-local function key_of(o, user, key)
-  local name = key_name(user, key)
+-- Passes stand among the keys, as those of a user whom there is not.
+local function pass_name(pass)
+  return key_name('', pass)
+end
+
+-- The sequence number of the claim that a key gave to a user, or that a pass took, by that name; or false.
+local function key_of(o, name)
   local seq = o.keys[name]
   if seq == nil then
     local raw = call('HGET', o.key, 'k' .. name)
@@ -158,6 +165,21 @@ local function key_of(o, user, key)
     o.keys[name] = seq
   end
   return seq
+end
+
+-- A field that `flush` takes away.
+local function remove_field(o, field)
+  o.gone = o.gone or {}
+  o.gone[#o.gone + 1] = field
+end
+
+local function add_key(o, name, seq)
+  o.keys[name], o.new_keys[name] = seq, seq
+end
+
+local function remove_key(o, name)
+  o.keys[name], o.new_keys[name] = false, nil
+  remove_field(o, 'k' .. name)
 end
 
 -- Writes what changed in a sorted set, so that it can be asked. Pending: sequence number -> score, or false: gone.
@@ -198,6 +220,9 @@ local function end_record(o, now, audit)
 end
 
 local function flush_offer(o)
+  -- First: a later command of this run may have set one again.
+  local gone = o.gone or {}
+  for i = 1, #gone, PAIRS_MOST do write('HDEL', o.key, unpack(gone, i, min(i + PAIRS_MOST - 1, #gone))) end
   local args = {}
   local function set(field, value)
     args[#args + 1] = field

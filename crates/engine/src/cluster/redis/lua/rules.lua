@@ -15,6 +15,24 @@ local function state_at(o, now)
   return OPEN
 end
 
+-- As bunho_domain::offer::once: which pass took a claim stands in front of what the client sent.
+local PASS_PATTERN = '^{"bunho%.pass":"([^"]*)"(.*)$'
+
+local function with_pass(attributes, pass)
+  return '{"bunho.pass":"' .. pass .. '"' .. (attributes and ',' .. string.sub(attributes, 2) or '}')
+end
+
+local function pass_of(attributes)
+  return attributes and string.match(attributes, PASS_PATTERN) or nil
+end
+
+-- What the client sent, of what is stored.
+local function sent_of(attributes)
+  local pass, rest = string.match(attributes or '', PASS_PATTERN)
+  if not pass then return attributes end
+  return rest ~= '}' and '{' .. string.sub(rest, 2)
+end
+
 -- Counts a taken claim out of the sums and its user's list.
 local function count_out(o, claim)
   local user = user_to_change(o, claim[USER])
@@ -54,11 +72,20 @@ local function put_claim(o, seq, claim)
   if old then
     if is_taken(old[STATUS]) then count_out(o, old) end
     if old[STATUS] == HELD then o.due[seq] = false end
-    for _, column in ipairs({ KEY, ATTRIBUTES, CREATED, DEADLINE, ORDINAL, NONCE }) do claim[column] = old[column] end
+    for _, column in ipairs({ CREATED, DEADLINE, ORDINAL, NONCE }) do claim[column] = old[column] end
+    if claim[USER] == old[USER] then
+      claim[KEY], claim[ATTRIBUTES] = old[KEY], old[ATTRIBUTES]
+    else
+      -- Somebody else's, who is nobody: it was forgotten whose it is.
+      local pass = pass_of(old[ATTRIBUTES])
+      if old[KEY] then remove_key(o, key_name(old[USER], old[KEY])) end
+      if pass then remove_key(o, pass_name(pass)) end
+    end
     claim[GRANTED] = claim[GRANTED] or old[GRANTED]
-  elseif claim[KEY] then
-    local name = key_name(claim[USER], claim[KEY])
-    o.keys[name], o.new_keys[name] = seq, seq
+  else
+    local pass = pass_of(claim[ATTRIBUTES])
+    if claim[KEY] then add_key(o, key_name(claim[USER], claim[KEY]), seq) end
+    if pass then add_key(o, pass_name(pass), seq) end
   end
   claim[NEWER], claim[OLDER] = NONE, NONE
   if is_taken(claim[STATUS]) then count_in(o, seq, claim) end
@@ -171,6 +198,10 @@ local function check_entry(o, pass, now)
   if o.terms[T_GRANT_ONLY] then return { REFUSED, R_FORBIDDEN } end
   if o.terms[T_ZONE] and pass == 1 then return { REFUSED, R_PASS_REQUIRED } end
   if o.terms[T_ZONE] and pass == 2 then return { REFUSED, R_PASS_INVALID } end
+end
+
+local function check_pass(o, pass)
+  if pass and key_of(o, pass_name(pass)) then return { REFUSED, R_PASS_USED } end
 end
 
 -- The smallest ordinal that none of the user's live claims has; 0 where the limit is too large to guard.

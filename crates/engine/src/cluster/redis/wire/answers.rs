@@ -101,6 +101,7 @@ fn refusal(reader: &mut Reader<'_>, offer: u32) -> Result<Refusal, Malformed> {
         13 => Refusal::NoStandby,
         14 => Refusal::QuantityTaken { taken: reader.number_as()? },
         15 => Refusal::InUse,
+        16 => Refusal::PassUsed,
         _ => return Err(Malformed("no refusal has this number")),
     })
 }

@@ -134,15 +134,16 @@ function commands.minute(now)
   return { OK }
 end
 
--- Answers state, waiting, entered in the last minute, N, seconds, inside, entered in all, the minute under way, who dropped out in it; and
--- the settings as they are.
+-- Answers state, waiting, present, entered in the last minute, N, seconds, inside, entered in all, the minute under way, who dropped out in it;
+-- who left, who fell silent and what was not used, in all; and the settings as they are.
 function commands.status(now, c)
   local state, seconds = line.state_at(c[6], now), false
   if state == MOVING then
     seconds = z.alive == 0 and line.burst_room(now) > 0 and 0 or line.estimate(z.present, now)
   end
   local entered = min(U32, line.total_before(now + 1) - line.total_before(now + 1 - KEPT_MS))
-  return { OK, state, z.alive, entered, settings[LIMIT], seconds, z.active, z.log_total, z.minute, z.dropped, pack(settings), z.version }
+  return { OK, state, z.alive, z.present, entered, settings[LIMIT], seconds, z.active, z.log_total, z.minute, z.dropped, z.left_in_all,
+    z.silent_in_all, z.unused_in_all, pack(settings), z.version }
 end
 
 function commands.delete()
@@ -162,7 +163,7 @@ function line.empty_line(c, now)
     epoch = settings[T_EPOCH], next = 0, reserved = 0, reserving = false, alive = 0, present = 0, levels = 1, active = 0, highest = false,
     front_told = 0, front_at = now, tick = floor(now / TICK_MS), former_next = false, minute = line.start_of_minute(now), entered = 0, dropped = 0,
     finished = 0, log_total = 0, log_last = false, log_before = 0, log_dropped = 0, log_oldest = false, listen_until = false,
-    restore_until = false, recovery_front = 0, below = 0, garbage = 0 }
+    restore_until = false, recovery_front = 0, below = 0, garbage = 0, left_in_all = 0, silent_in_all = 0, unused_in_all = 0 }
   line.new_pace(now)
   run.dirty, run.new_settings = true, true
 end

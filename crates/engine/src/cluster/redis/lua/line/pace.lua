@@ -8,10 +8,14 @@ local CALM_SECONDS = 60
 local CALM_FIRST_POLLS = 10
 local USE_MIN = 0.02
 
+-- Whether the line stood still lately: not in the slot under way, for a part of it, or still as far as anybody was told.
+local NOT, FOR_A_PART, STILL = 0, 1, 2
+
 function line.new_pace(now)
   z.pace_at, z.forgotten_at, z.fresh = now, now, 0
   z.present_seconds, z.losses, z.first_polls, z.first_misses = 0, 0, 0, 0
   z.pace_used, z.pace_allowed, z.admissions, z.waiting_seconds, z.watched = 0, 0, 0, 0, false
+  z.stood = NOT
 end
 
 -- Time has passed with as many present as there are.
@@ -53,7 +57,7 @@ function line.pace_returned(again)
   end
 end
 
--- Looks whether a slot has ended, and measures it if there were enough people all along. Watched: the limits, the slot's number and how many
+-- Looks whether a slot has ended, and measures it if there were enough people all along; and what it allowed and they did not take. Watched: the limits, the slot's number and how many
 -- were present when it began; 0 if it is not to be measured.
 function line.watch_pace(limits, now)
   if not limits then
@@ -73,11 +77,19 @@ function line.watch_pace(limits, now)
       z.pace_used = z.pace_used + used
       z.pace_allowed = z.pace_allowed + used + missed
     end
+    if z.stood == NOT then z.unused_in_all = z.unused_in_all + min(missed, max(0, w[6] - used), line.seats()) end
   end
   z.watched = { limits.limit, limits.window, limits.slot, limits.quota, slot, z.present }
+  if z.stood == FOR_A_PART then z.stood = NOT end
+end
+
+-- Somebody was let in, or told that the line moves.
+function line.pace_runs()
+  if z.stood == STILL then z.stood = FOR_A_PART end
 end
 
 function line.interrupt_pace()
+  z.stood = STILL
   if z.watched then z.watched[6] = 0 end
 end
 

@@ -47,7 +47,7 @@ function line.settle(seq, now)
     elseif slot.presence == ABSENT then
       slot.presence = DORMANT
       line.mark(seq, slot)
-      z.dropped = z.dropped + 1
+      z.dropped, z.silent_in_all = z.dropped + 1, z.silent_in_all + 1
     else
       return line.end_ticket(seq)
     end
@@ -250,6 +250,7 @@ function line.admit(seq, slot, waited, now)
   line.mark(seq, slot)
   line.arm(seq, slot)
   line.log_admission(now)
+  line.pace_runs()
   if waited then z.admissions = z.admissions + 1 end
   z.active = z.active + 1
   z.entered = z.entered + 1
@@ -261,7 +262,7 @@ end
 -- A waiting ticket is given up, which counts unless it already had when it fell silent.
 function line.drop_out(slot)
   if slot.presence == PRESENT then line.pace_lost(slot.again) end
-  if slot.presence ~= DORMANT then z.dropped = z.dropped + 1 end
+  if slot.presence ~= DORMANT then z.dropped, z.left_in_all = z.dropped + 1, z.left_in_all + 1 end
 end
 
 -- A waiting ticket shows a sign of life: it is present, wherever it was.

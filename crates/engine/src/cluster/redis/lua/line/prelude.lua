@@ -126,7 +126,9 @@ function line.load_zone()
     z.alive, z.present, z.levels, z.active, z.highest, z.front_told, z.front_at, z.tick, z.former_next, z.minute, z.entered, z.dropped,
     z.finished, z.log_total, z.log_last, z.log_before, z.log_dropped, z.log_oldest, z.pace_at, z.forgotten_at, z.fresh, z.present_seconds,
     z.losses, z.first_polls, z.first_misses, z.pace_used, z.pace_allowed, z.admissions, z.waiting_seconds, z.watched, z.listen_until,
-    z.restore_until, z.recovery_front, z.below, z.garbage = unpacked(raw[1])
+    z.restore_until, z.recovery_front, z.below, z.garbage, z.stood, z.left_in_all, z.silent_in_all, z.unused_in_all = unpacked(raw[1])
+  -- A node of an earlier version wrote it last.
+  z.stood, z.left_in_all, z.silent_in_all, z.unused_in_all = z.stood or 0, z.left_in_all or 0, z.silent_in_all or 0, z.unused_in_all or 0
 end
 
 function line.state_fields()
@@ -134,7 +136,7 @@ function line.state_fields()
     z.reserving, z.alive, z.present, z.levels, z.active, z.highest, z.front_told, z.front_at, z.tick, z.former_next, z.minute, z.entered,
     z.dropped, z.finished, z.log_total, z.log_last, z.log_before, z.log_dropped, z.log_oldest, z.pace_at, z.forgotten_at, z.fresh,
     z.present_seconds, z.losses, z.first_polls, z.first_misses, z.pace_used, z.pace_allowed, z.admissions, z.waiting_seconds, z.watched,
-    z.listen_until, z.restore_until, z.recovery_front, z.below, z.garbage)
+    z.listen_until, z.restore_until, z.recovery_front, z.below, z.garbage, z.stood, z.left_in_all, z.silent_in_all, z.unused_in_all)
 end
 
 -- An event: kind, zone, version, sequence number, and the rest packed.

@@ -108,7 +108,7 @@ end
 -- Tells a ticket its place, and holds it to the poll that it is told to make.
 function line.answer_waiting(seq, slot, left, now)
   local state = line.state_at(left, now)
-  if state ~= MOVING then line.interrupt_pace() end
+  if state == MOVING then line.pace_runs() else line.interrupt_pace() end
   local alive, present = line.alive_ahead(seq), line.present_ahead(seq)
   local behind = max(0, max(0, z.alive - alive) - 1)
   local rank, ahead_of_it = alive + 1, present

@@ -70,7 +70,7 @@ const LIVING: &str = "SELECT 'offer', number, id FROM offers WHERE deleted_at IS
     UNION ALL SELECT 'zone', number, id FROM zones WHERE deleted_at IS NULL";
 const INSERT: &str = "INSERT INTO directory (kind, number, id, tag, epoch, standing, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?)";
 /// Milliseconds since 1970 by the clock that all nodes share.
-const NOW: Text = Text {
+pub(crate) const NOW: Text = Text {
     sqlite: "SELECT CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
     postgres: "SELECT CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS BIGINT)",
     mysql: "SELECT CAST(floor(unix_timestamp(now(3)) * 1000) AS SIGNED)",

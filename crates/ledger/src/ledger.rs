@@ -3,6 +3,7 @@
 //! A SQLite file has one connection that writes (`ledger/sqlite.rs` says why). PostgreSQL, MySQL and MariaDB have several, also of
 //! several nodes: there the row of a projector in `projector_offsets` is what writers of claims take turns by.
 
+pub mod copy;
 mod migrations;
 mod network;
 mod sqlite;

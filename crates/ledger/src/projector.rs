@@ -22,6 +22,7 @@ mod state;
 pub mod stepped;
 mod tickets;
 mod twins;
+mod webhooks;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
@@ -41,8 +42,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub(crate) use claims::{ClaimRow, write_whole};
+pub(crate) use multi_row::{MultiRow, Parts};
 pub(crate) use park::event as parked_event;
 pub(crate) use twins::is_twin;
+pub use webhooks::{ALL_EVENTS, REHEARSAL_APP, WEBHOOK_EVENTS};
 
 /// Name of this projector's row in `projector_offsets`.
 const NAME: &str = "ledger";

@@ -5,14 +5,18 @@
 pub(crate) mod accounts;
 pub(crate) mod audit;
 pub(crate) mod claims;
+pub(crate) mod deliveries;
 pub(crate) mod keys;
 pub(crate) mod minutes;
 pub(crate) mod nodes;
 pub(crate) mod pages;
 pub(crate) mod parked;
+pub(crate) mod persons;
+pub(crate) mod retention;
 pub(crate) mod sales;
 pub(crate) mod sessions;
 pub(crate) mod standby;
+pub(crate) mod webhooks;
 
 /// Entries of a page at most.
 const PAGE_MAX: usize = 200;

@@ -3,6 +3,7 @@
 
 use crate::directory::{self, Standing};
 use bunho_domain::claim::{StandbyStatus, Status};
+use bunho_domain::line::door::Enqueue;
 use bunho_domain::offer::settings::{ConfirmBy, Kind};
 
 pub(crate) const fn status(status: Status) -> &'static str {
@@ -82,6 +83,21 @@ pub(crate) fn parse_kind(text: &str) -> Option<Kind> {
         "booking" => Kind::Booking,
         _ => return None,
     })
+}
+
+pub(crate) const fn enqueue(whom: Enqueue) -> &'static str {
+    match whom {
+        Enqueue::Open => "open",
+        Enqueue::Token => "token",
+    }
+}
+
+pub(crate) fn parse_enqueue(text: &str) -> Option<Enqueue> {
+    match text {
+        "open" => Some(Enqueue::Open),
+        "token" => Some(Enqueue::Token),
+        _ => None,
+    }
 }
 
 pub(crate) const fn confirm_by(by: ConfirmBy) -> &'static str {

@@ -28,7 +28,7 @@ const CHECKPOINT_PAGES: u32 = 8_192;
 /// What the WAL file shrinks to after it has been copied back.
 const WAL_BYTES_KEPT: u64 = CHECKPOINT_PAGES as u64 * PAGE_BYTES as u64;
 /// How long a connection waits for a lock that another process holds (a shell that writes, a backup).
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Rows that SQLite's thread may be ahead of us: wakes each side once per so many rows.
 const ROWS_AHEAD: usize = 512;
 

@@ -10,7 +10,7 @@ use super::park::{self, Parked};
 use super::prune::{self, Sweeps};
 use super::settings::{self, Written};
 use super::state::{OfferState, State, keep_ms};
-use super::{tickets, twins};
+use super::{tickets, twins, webhooks};
 use crate::error::LedgerError;
 use crate::sql::Connection;
 use crate::words;
@@ -33,7 +33,11 @@ static STANDBY: MultiRow = MultiRow::insert(
         ("updated_at", Text),
         ("claim_id", Text),
     ],
-    Conflict::Replace { key: "id", columns: &["quantity", "status", "version", "updated_at", "claim_id"], newer: Some(("version", ">")) },
+    Conflict::Replace {
+        key: "id",
+        columns: &["user_id", "quantity", "status", "version", "updated_at", "claim_id"],
+        newer: Some(("version", ">")),
+    },
 );
 
 /// What a transaction changes in the projector's memory, once it is committed.
@@ -97,6 +101,8 @@ pub(crate) async fn apply(connection: &mut Connection<'_>, state: &State, batch:
     crash_point!("projector::tickets");
     let sweeps = prune::step(connection, state, batch, &keep_ms).await?;
     crash_point!("projector::pruned");
+    webhooks::write(connection, state, batch, &known, &refused, &working).await?;
+    crash_point!("projector::webhooks");
     park::write(connection, &parked).await?;
     let deleted_offers = batch.offers.iter().filter(|(_, draft)| draft.deleted_at.is_some()).map(|(number, _)| *number).collect();
     Ok(Applied { offers: working, deleted_offers, keep_ms, sweeps, parked })

@@ -39,18 +39,22 @@ const CLAIM_COLUMNS: &[(&str, multi_row::Kind)] = &[
 pub(crate) static NEW_CLAIMS: MultiRow =
     MultiRow::insert("claim_rows", CLAIM_COLUMNS, Conflict::Refuse).sqlite_verb("INSERT OR FAIL").guarded().one_by_one(&CLAIMS);
 
-/// Sets only what changes in the life of a claim. Another claim in its place is refused: there is one id to a place.
+/// Sets only what changes in the life of a claim: also whose it is, what was attached to it and its key, when it is forgotten. Another claim in its place is refused: there is one id to a place.
 pub(crate) static CLAIMS: MultiRow = MultiRow::insert(
     "claim_rows",
     CLAIM_COLUMNS,
     Conflict::Custom {
-        standard: " ON CONFLICT (place) DO UPDATE SET quantity = excluded.quantity, status = excluded.status, version = excluded.version, \
+        standard: " ON CONFLICT (place) DO UPDATE SET user_id = excluded.user_id, \
+                   idempotency_key = excluded.idempotency_key, attributes = excluded.attributes, quantity = excluded.quantity, status = excluded.status, version = excluded.version, \
                    hold_expires_ms = excluded.hold_expires_ms, updated_ms = excluded.updated_ms, granted = excluded.granted, \
                    event = excluded.event, journal_offset = excluded.journal_offset, \
                    id = CASE WHEN excluded.id = claim_rows.id THEN claim_rows.id END \
                    WHERE excluded.version > claim_rows.version OR excluded.id <> claim_rows.id",
         // See `Conflict::mysql` for the first column and the last. An id belongs to one place, so it tells both.
         mysql: " ON DUPLICATE KEY UPDATE id = CASE WHEN VALUES(id) = id THEN id END, \
+                user_id = CASE WHEN VALUES(version) > version THEN VALUES(user_id) ELSE user_id END, \
+                idempotency_key = CASE WHEN VALUES(version) > version THEN VALUES(idempotency_key) ELSE idempotency_key END, \
+                attributes = CASE WHEN VALUES(version) > version THEN VALUES(attributes) ELSE attributes END, \
                 quantity = CASE WHEN VALUES(version) > version THEN VALUES(quantity) ELSE quantity END, \
                 status = CASE WHEN VALUES(version) > version THEN VALUES(status) ELSE status END, \
                 hold_expires_ms = CASE WHEN VALUES(version) > version THEN VALUES(hold_expires_ms) ELSE hold_expires_ms END, \

@@ -30,6 +30,7 @@ static OFFERS: MultiRow = MultiRow::insert(
         ("opens_at", Text),
         ("closes_at", Text),
         ("zone", Text),
+        ("pass_once", Long),
         ("grants", Text),
         ("grant_only", Long),
         ("standby", Long),
@@ -55,6 +56,7 @@ static OFFERS: MultiRow = MultiRow::insert(
             "opens_at",
             "closes_at",
             "zone",
+            "pass_once",
             "grants",
             "grant_only",
             "standby",
@@ -91,6 +93,9 @@ static ZONES: MultiRow = MultiRow::insert(
         ("pass_ttl_seconds", Long),
         ("offer", Text),
         ("message", Text),
+        ("challenge_bits", Long),
+        ("enqueue", Text),
+        ("pass_bound", Long),
         ("revision", Long),
         ("epoch", Long),
         ("created_at", Text),
@@ -116,6 +121,9 @@ static ZONES: MultiRow = MultiRow::insert(
             "pass_ttl_seconds",
             "offer",
             "message",
+            "challenge_bits",
+            "enqueue",
+            "pass_bound",
             "revision",
             "epoch",
             "updated_at",
@@ -168,6 +176,7 @@ pub(crate) async fn define_offer(
                 .time_or_null(settings.opens_at)
                 .time_or_null(settings.closes_at)
                 .text_or_null(settings.zone.as_ref().map(|id| id.as_str()))
+                .value(settings.pass_once)
                 .text_or_null(settings.grants.as_ref().map(|id| id.as_str()))
                 .value(settings.grant_only)
                 .value(settings.standby)
@@ -236,6 +245,9 @@ pub(crate) async fn define_zone(
                 .value(settings.pass_ttl_seconds)
                 .text_or_null(settings.offer.as_ref().map(|id| id.as_str()))
                 .text_or_null(settings.message.as_deref())
+                .value(settings.door.challenge_bits)
+                .text(words::enqueue(settings.door.enqueue))
+                .value(settings.door.pass_bound)
                 .value(settings.revision)
                 .value(settings.epoch)
                 .time(event.place.at)

@@ -73,7 +73,7 @@ const COLUMNS: &str = "SELECT name, role, password_hash, totp_secret, totp_pendi
 const ONE: &str = "SELECT name, role, password_hash, totp_secret, totp_pending, totp_step, disabled, created_at, last_signed_in_at FROM accounts WHERE name = ?";
 /// Whoever takes an administrator away begins with this, so that of two at once the second sees what the first did.
 const TAKE_TURN: &str = "UPDATE directory_counters SET value = value + 1 WHERE name = 'admins'";
-const ADMINS: &str = "SELECT (SELECT count(*) FROM admins WHERE role = 'admin' AND revoked_at IS NULL)
+const ADMINS: &str = "SELECT (SELECT count(*) FROM admins WHERE role = 'admin' AND revoked_at IS NULL AND expires_at IS NULL)
     + (SELECT count(*) FROM accounts WHERE role = 'admin' AND disabled = 0)";
 const CHANGE: &str = "UPDATE accounts SET role = coalesce(?1, role), disabled = coalesce(?2, disabled),
     password_hash = coalesce(?3, password_hash) WHERE name = ?4";

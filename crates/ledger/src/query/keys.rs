@@ -21,6 +21,10 @@ pub struct NewKey<'a> {
     pub name: &'a str,
     /// Hash of the secret.
     pub key_hash: &'a str,
+    /// Until when it counts; none: until it is revoked.
+    pub expires_at: Option<Millis>,
+    /// Which client certificate must come with it.
+    pub certificate: Option<&'a str>,
 }
 
 /// A stored key.
@@ -36,7 +40,14 @@ pub struct KeyRow {
     pub key_hash: String,
     /// When it was made.
     pub created_at: Millis,
+    /// Until when it counts; none: until it is revoked.
+    pub expires_at: Option<Millis>,
+    /// Which client certificate must come with it.
+    pub certificate: Option<String>,
 }
+
+const KEYS: &str = "SELECT id, role, name, key_hash, created_at, expires_at, certificate FROM admins WHERE revoked_at IS NULL
+    ORDER BY created_at, id";
 
 impl Ledger {
     /// Keeps a key and notes who made it, both or neither.
@@ -45,12 +56,14 @@ impl Ledger {
     /// The database cannot be written, or has a key with this id.
     pub async fn insert_key(&self, key: &NewKey<'_>, now: Millis, audit: &Audit) -> Result<(), LedgerError> {
         let mut transaction = self.begin_write().await?;
-        query("INSERT INTO admins (id, role, name, key_hash, created_at) VALUES (?, ?, ?, ?, ?)")
+        query("INSERT INTO admins (id, role, name, key_hash, created_at, expires_at, certificate) VALUES (?, ?, ?, ?, ?, ?, ?)")
             .bind(key.id)
             .bind(key.role)
             .bind(key.name)
             .bind(key.key_hash)
             .bind(Timestamp::new(now).as_str())
+            .bind(key.expires_at.map(Timestamp::new).as_ref().map(Timestamp::as_str))
+            .bind(key.certificate)
             .execute(&mut transaction.connection())
             .await
             .map_err(LedgerError::sql("keep a key"))?;
@@ -92,10 +105,7 @@ impl Ledger {
     /// # Errors
     /// The database cannot be read.
     pub async fn keys(&self) -> Result<Vec<KeyRow>, LedgerError> {
-        let rows = query("SELECT id, role, name, key_hash, created_at FROM admins WHERE revoked_at IS NULL ORDER BY created_at, id")
-            .fetch_all(&mut self.reader().await?.connection())
-            .await
-            .map_err(LedgerError::sql("list keys"))?;
+        let rows = query(KEYS).fetch_all(&mut self.reader().await?.connection()).await.map_err(LedgerError::sql("list keys"))?;
         rows.iter()
             .map(|row| {
                 let mut columns = Columns::of(row, "admins");
@@ -105,6 +115,8 @@ impl Ledger {
                     name: columns.take()?,
                     key_hash: columns.take()?,
                     created_at: columns.time("created_at")?,
+                    expires_at: columns.time_or_none("expires_at")?,
+                    certificate: columns.take()?,
                 })
             })
             .collect()

@@ -11,7 +11,7 @@ use bunho_domain::offer::settings::OfferSettings;
 macro_rules! offer_columns {
     () => {
         "number, version, id, app, kind, name, quantity, per_user_limit, min_per_claim, max_per_claim, hold_seconds, unit_price, \
-         opens_at, closes_at, zone, grants, grant_only, standby, standby_hold_seconds, confirm_by, revision"
+         opens_at, closes_at, zone, pass_once, grants, grant_only, standby, standby_hold_seconds, confirm_by, revision"
     };
 }
 pub(crate) use offer_columns;
@@ -44,6 +44,7 @@ pub(crate) fn offer(row: &Row) -> Result<StoredOffer, LedgerError> {
         opens_at: columns.time_or_none("opens_at")?,
         closes_at: columns.time_or_none("closes_at")?,
         zone: columns.id_or_none("zone", ZoneId::parse)?,
+        pass_once: columns.take()?,
         grants: columns.id_or_none("grants", OfferId::parse)?,
         grant_only: columns.take()?,
         standby: columns.take()?,

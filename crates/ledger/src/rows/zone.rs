@@ -3,8 +3,10 @@
 use super::Columns;
 use crate::error::LedgerError;
 use crate::sql::Row;
+use crate::words;
 use bunho_domain::event::ZoneMinute;
 use bunho_domain::ids::{AppId, OfferId, ZoneId};
+use bunho_domain::line::door::Door;
 use bunho_domain::line::settings::ZoneSettings;
 
 /// What [`zone`] reads, in its order.
@@ -12,7 +14,7 @@ macro_rules! zone_columns {
     () => {
         "number, reserved_epoch, reserved_upto, front_epoch, front_seq, id, app, name, entry_limit_per_minute, window_seconds, \
          slot_seconds, abandon_after_seconds, resume_grace_seconds, poll_interval_ms, poll_interval_max_ms, opens_at, closes_at, \
-         paused, active_limit, session_seconds, pass_ttl_seconds, offer, message, revision, epoch"
+         paused, active_limit, session_seconds, pass_ttl_seconds, offer, message, challenge_bits, enqueue, pass_bound, revision, epoch"
     };
 }
 pub(crate) use zone_columns;
@@ -52,6 +54,11 @@ pub(crate) fn zone(row: &Row) -> Result<StoredZone, LedgerError> {
         pass_ttl_seconds: columns.take()?,
         offer: columns.id_or_none("offer", OfferId::parse)?,
         message: columns.text_or_none()?,
+        door: Door {
+            challenge_bits: columns.take()?,
+            enqueue: columns.parsed("enqueue", words::parse_enqueue)?,
+            pass_bound: columns.take()?,
+        },
         revision: columns.take()?,
         epoch: columns.take()?,
     };

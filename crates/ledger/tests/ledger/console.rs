@@ -61,7 +61,7 @@ async fn accounts_are_made_changed_and_taken_away() {
     assert_eq!(ledger.remove_account("kim", START, &audit("account.delete")).await.expect("asked"), Changed::Done);
     assert_eq!(ledger.remove_account("kim", START, &audit("account.delete")).await.expect("asked"), Changed::Unknown);
     // A key that may do everything is an administrator too.
-    let key = NewKey { id: "key-1", role: "admin", name: "n", key_hash: "h" };
+    let key = NewKey { id: "key-1", role: "admin", name: "n", key_hash: "h", expires_at: None, certificate: None };
     ledger.insert_key(&key, START, &audit("key.new")).await.expect("kept");
     assert_eq!(put("lee", AccountChange { disabled: Some(true), ..change() }).await, Changed::Done);
     assert_eq!(ledger.revoke_key("key-1", START, &audit("key.revoke")).await.expect("asked"), Changed::LastAdmin);
@@ -121,7 +121,7 @@ async fn sessions_end_with_what_they_stand_for() {
     for name in ["kim", "lee"] {
         ledger.insert_account(&account(name, "admin"), START, &audit("account.new")).await.expect("kept");
     }
-    let key = NewKey { id: "kim", role: "admin", name: "n", key_hash: "h" };
+    let key = NewKey { id: "kim", role: "admin", name: "n", key_hash: "h", expires_at: None, certificate: None };
     ledger.insert_key(&key, START, &audit("key.new")).await.expect("kept");
     let rows = [
         session("s1", "account", "kim", 1),
@@ -151,7 +151,7 @@ async fn sessions_end_with_what_they_stand_for() {
     assert_eq!(live(now).await, ["s4", "s2"]);
     assert_eq!(ledger.revoke_key("kim", now, &audit("key.revoke")).await.expect("asked"), Changed::Done);
     assert_eq!(live(now).await, ["s2"]);
-    let other = NewKey { id: "key-2", role: "admin", name: "n", key_hash: "i" };
+    let other = NewKey { id: "key-2", role: "admin", name: "n", key_hash: "i", expires_at: None, certificate: None };
     ledger.insert_key(&other, START, &audit("key.new")).await.expect("kept");
     assert_eq!(ledger.remove_account("kim", now, &audit("account.delete")).await.expect("asked"), Changed::Done);
     assert!(live(now).await.is_empty());

@@ -102,7 +102,7 @@ async fn minutes_lie_between_their_bounds() {
 
 async fn keys_come_and_go_with_a_note_of_who_did_it() {
     let world = World::new().await;
-    let new = |id| NewKey { id, role: "service", name: "shop", key_hash: "abc" };
+    let new = |id| NewKey { id, role: "service", name: "shop", key_hash: "abc", expires_at: None, certificate: None };
     world.ledger.insert_key(&new("key-1"), START, &audit("key.new")).await.expect("kept");
     world.ledger.insert_key(&new("key-2"), START, &audit("key.new")).await.expect("kept");
     assert!(world.ledger.insert_key(&new("key-2"), START, &audit("key.twice")).await.is_err());

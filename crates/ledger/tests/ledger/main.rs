@@ -15,5 +15,7 @@ mod lists;
 mod load;
 mod projecting;
 mod reconciling;
+mod retention;
+mod telling;
 mod topic;
 mod upkeep;

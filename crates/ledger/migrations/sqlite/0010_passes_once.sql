@@ -1,0 +1,2 @@
+-- Whether a pass takes one claim of the offer, ever.
+ALTER TABLE offers ADD COLUMN pass_once INTEGER NOT NULL DEFAULT 0;

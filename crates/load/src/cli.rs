@@ -36,6 +36,8 @@ pub enum Command {
     Null(NullArgs),
     /// Measures a server that it starts itself, and writes a page of tables
     Bench(BenchArgs),
+    /// Hours of mixed use of a server that it starts itself, with deaths, and looks whether memory, descriptors and books stay as they should
+    Soak(SoakArgs),
 }
 
 /// Where load goes, and with what right.
@@ -272,4 +274,33 @@ pub struct BenchArgs {
     /// Only parts whose names contain this: claims, cold, polls, latency, memory, restart
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
+}
+
+/// `soak`
+#[derive(Clone, Debug, Args)]
+pub struct SoakArgs {
+    /// The server's program
+    #[arg(long, value_name = "FILE", required_unless_present = "from")]
+    pub server: Option<PathBuf>,
+    /// How long
+    #[arg(long, default_value_t = 120.0)]
+    pub minutes: f64,
+    /// Calls a second that are aimed at
+    #[arg(long, default_value_t = 500.0)]
+    pub rate: f64,
+    /// Seed of the random choices [default: another each time, printed]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Folder of the server's data, its log and the result; what is in it is not touched unless it is an earlier soak's
+    #[arg(long, value_name = "DIR", default_value = "soak")]
+    pub out: PathBuf,
+    /// Play nothing: read this result (DIR/soak.json) for --into, --page and --pictures
+    #[arg(long, value_name = "FILE", conflicts_with = "server")]
+    pub from: Option<PathBuf>,
+    /// Write the figures into this page, between its two soak marks
+    #[arg(long, value_name = "FILE")]
+    pub into: Option<PathBuf>,
+    /// Write the charts as SVG into this folder
+    #[arg(long, value_name = "DIR")]
+    pub pictures: Option<PathBuf>,
 }

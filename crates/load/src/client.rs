@@ -21,6 +21,8 @@ pub struct Client {
 pub struct Reply {
     /// Its status.
     pub status: u16,
+    /// `Idempotency-Replayed: true`.
+    pub replayed: bool,
     /// Its body.
     pub body: Vec<u8>,
 }
@@ -99,7 +101,9 @@ fn exchange(stream: &mut TcpStream, request: &[u8]) -> io::Result<(Reply, bool)>
     let (mut bytes, mut buffer) = (Vec::new(), [0; 16 * 1_024]);
     loop {
         match parse(&bytes) {
-            Parsed::Whole(answer, _) => return Ok((Reply { status: answer.status, body: answer.body.to_vec() }, answer.close)),
+            Parsed::Whole(answer, _) => {
+                return Ok((Reply { status: answer.status, replayed: answer.replayed, body: answer.body.to_vec() }, answer.close));
+            }
             Parsed::Broken(why) => return Err(io::Error::new(ErrorKind::InvalidData, format!("its answer cannot be read: {why}"))),
             Parsed::Partial => {}
         }

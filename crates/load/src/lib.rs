@@ -4,7 +4,8 @@
 //! true for everybody.
 //!
 //! [`run`] is the way of a run: [`cli`] → [`scenario`] → [`target`], [`setup`] → [`driver`] with a crowd of [`workload`] →
-//! [`record`] → [`judge`] → [`summary`], [`json`], [`report`]. [`mod@bench`] drives parts of it against a server of its own.
+//! [`record`] → [`judge`] → [`summary`], [`json`], [`report`]. [`mod@bench`] drives parts of it against a server of its own; [`soak`] lives
+//! with one for hours.
 
 pub mod run;
 
@@ -24,6 +25,7 @@ pub mod report;
 pub mod scenario;
 pub mod scrape;
 pub mod setup;
+pub mod soak;
 pub mod summary;
 pub mod target;
 pub mod workload;

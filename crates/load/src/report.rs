@@ -8,6 +8,7 @@ mod axis;
 mod chart;
 mod charts;
 pub mod markup;
+pub mod picture;
 mod tables;
 #[cfg(test)]
 mod tests;

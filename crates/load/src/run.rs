@@ -59,6 +59,9 @@ fn execute(command: &Command, outside: &mut Outside<'_>) -> Result<u8, Failure> 
     if let Command::Bench(arguments) = command {
         return crate::bench::run(arguments, outside);
     }
+    if let Command::Soak(arguments) = command {
+        return crate::soak::run(arguments, outside);
+    }
     let scenario = scenario::of(command)?;
     let target = Target::parse(&scenario.place.target, scenario.place.i_own_this_target)?;
     allow_connections(scenario.connections as usize)?;

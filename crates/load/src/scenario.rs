@@ -149,7 +149,7 @@ pub fn of(command: &Command) -> Result<Scenario, Failure> {
         }
         Command::Null(a) => ("null", &a.place, &a.how, &a.much, endless(64, 10), Play::Null),
         Command::Seed(a) => return seed::of(a, run),
-        Command::Bench(_) => return Err(Failure::usage("bench plays nothing of its own")),
+        Command::Bench(_) | Command::Soak(_) => return Err(Failure::usage("bench and soak have ways of their own")),
     };
     Ok(Scenario {
         title: title.into(),

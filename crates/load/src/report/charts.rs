@@ -239,7 +239,7 @@ fn claims(record: &Record) -> Option<Chart> {
     Some(groups.chart("chart-claims", "Claims", "Answers that gave a claim.", "per second", lines))
 }
 
-/// A server's counter of processor time may count whole seconds only, as Bunho's does: the difference over one would be 0 or 1.
+/// A server's counter of processor time may count whole seconds only: the difference over one would be 0 or 1.
 const CPU_SPAN_MS: u64 = 10_000;
 
 fn processors(record: &Record) -> Option<Chart> {

@@ -6,16 +6,24 @@ use crate::auth::passwords::Passwords;
 use crate::auth::sessions::Sessions;
 use crate::auth::throttle::Throttle;
 use crate::auth::users::UserTokens;
-use crate::config::Config;
+use crate::config::{Config, LiveConfig};
+use crate::door::Doorkeeper;
 use crate::http::admin::sales::Counted;
 use crate::http::edge::RequestIds;
 use crate::http::json::LARGE_BODIES_BYTES_MAX;
 use crate::http::wait::known::Pages;
 use crate::live::Live;
 use crate::metrics::{Metrics, MetricsPage};
-use crate::pass::{PassRefusal, Passes};
+use crate::pass::{Holder, PassRefusal, Passes};
 use crate::problem::Problem;
+use crate::secrets::tickets::TicketSecrets;
+use crate::telemetry::otlp::Tracer;
+use crate::tls::Tls;
+use crate::webhooks::Webhooks;
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use bunho_domain::ids::ZoneId;
+use bunho_domain::line::door::Enqueue;
+use bunho_domain::ticket::KeyHash;
 use bunho_domain::time::Millis;
 use bunho_engine::{Ack, Cluster, Engine};
 use bunho_journal::Journal;
@@ -23,7 +31,7 @@ use bunho_ledger::{KafkaProjector, Ledger, LedgerError, NodeRow, Projector, Sess
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 use tokio::sync::watch;
 
@@ -42,6 +50,8 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// What signs and verifies passes.
     pub passes: Passes,
+    /// What stands before every line.
+    pub doorkeeper: Doorkeeper,
     /// Keys of services and operators.
     pub keys: Keys,
     /// Accounts of people.
@@ -54,8 +64,14 @@ pub struct Parts {
     pub sessions: Sessions,
     /// Verifies users' tokens, where `auth.user = "jwt"`.
     pub user_tokens: Option<UserTokens>,
+    /// What signs tickets, as the engine has it.
+    pub tickets: TicketSecrets,
+    /// What encrypts connections, where anything does.
+    pub tls: Option<Arc<Tls>>,
     /// Compares the engine with the ledger; true: and mends the ledger.
     pub reconcile: Box<dyn Fn(bool) -> Reconciled + Send + Sync>,
+    /// What tells others of what happens.
+    pub webhooks: Arc<Webhooks>,
     /// Turns true when the server is to stop.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -65,8 +81,12 @@ pub struct App {
     pub(crate) engine: Engine,
     pub(crate) health: Health,
     pub(crate) ledger: Ledger,
+    /// As it was at the start: for what only a start changes.
     pub(crate) config: Arc<Config>,
+    /// As it is now: see `live`.
+    pub(crate) in_force: LiveConfig,
     pub(crate) passes: Arc<Passes>,
+    pub(crate) doorkeeper: ArcSwap<Doorkeeper>,
     pub(crate) keys: Keys,
     pub(crate) accounts: Accounts,
     pub(crate) passwords: Passwords,
@@ -76,9 +96,15 @@ pub struct App {
     pub(crate) node: String,
     pub(crate) findings: Vec<String>,
     pub(crate) sessions: Sessions,
-    pub(crate) user_tokens: Option<UserTokens>,
+    pub(crate) user_tokens: ArcSwapOption<UserTokens>,
+    pub(crate) tickets: ArcSwap<TicketSecrets>,
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) tracer: Option<Arc<Tracer>>,
     pub(crate) reconcile: Box<dyn Fn(bool) -> Reconciled + Send + Sync>,
+    pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) shutdown: watch::Receiver<bool>,
+    /// Told to stop, and still serving (`server.drain_delay_seconds`).
+    leaving: AtomicBool,
     pub(crate) metrics: Metrics,
     pub(crate) pages: Pages,
     pub(crate) in_flight: Slots,
@@ -99,12 +125,17 @@ impl App {
             health: Health { record: parts.record, needs_ledger: parts.config.ack == Ack::Ledger },
             in_flight: Slots::new(limits.in_flight_max),
             streams: Slots::new(limits.streams_max),
-            large_bodies: Slots::new((LARGE_BODIES_BYTES_MAX / limits.body_bytes_max).max(1)),
+            large_bodies: Slots::new(large_bodies(limits.body_bytes_max)),
+            in_force: Arc::new(ArcSwap::new(parts.config.clone())),
+            tickets: ArcSwap::from_pointee(parts.tickets),
+            tls: parts.tls,
+            tracer: parts.config.trace.as_ref().map(|config| Tracer::start(config, &parts.node)),
             metrics_page: MetricsPage::default(),
             engine: parts.engine,
             ledger: parts.ledger,
             config: parts.config,
             passes: Arc::new(parts.passes),
+            doorkeeper: ArcSwap::from_pointee(parts.doorkeeper),
             keys: parts.keys,
             accounts: parts.accounts,
             passwords: Passwords::default(),
@@ -114,9 +145,11 @@ impl App {
             node: parts.node,
             findings: parts.findings,
             sessions: parts.sessions,
-            user_tokens: parts.user_tokens,
+            user_tokens: ArcSwapOption::new(parts.user_tokens.map(Arc::new)),
             reconcile: parts.reconcile,
+            webhooks: parts.webhooks,
             shutdown: parts.shutdown,
+            leaving: AtomicBool::new(false),
             metrics: Metrics::new(),
             pages: Pages::default(),
             request_ids: RequestIds::new(RandomState::new().hash_one(0_u8)),
@@ -126,6 +159,30 @@ impl App {
         tokio::spawn(crate::metrics::fold(app.clone()));
         tokio::spawn(crate::live::watch(app.clone()));
         app
+    }
+
+    /// The configuration in force. Settings that count without a restart (`config/live.rs`) are read here each time: it costs no more than
+    /// a look at a pointer. Nothing may keep it.
+    pub(crate) fn live(&self) -> Guard<Arc<Config>> {
+        self.in_force.load()
+    }
+
+    /// Puts another configuration in force.
+    pub(crate) fn put_in_force(&self, config: Config) {
+        let limits = &config.limits;
+        self.in_flight.set_most(limits.in_flight_max);
+        self.streams.set_most(limits.streams_max);
+        self.large_bodies.set_most(large_bodies(limits.body_bytes_max));
+        if let (Some(tracer), Some(trace)) = (&self.tracer, &config.trace) {
+            tracer.set_ratio(trace.millionths);
+        }
+        self.in_force.store(Arc::new(config));
+    }
+
+    /// Signs and reads tickets with these from now on.
+    pub(crate) fn put_tickets(&self, tickets: TicketSecrets) {
+        self.engine.set_ticket_keys(tickets.keys());
+        self.tickets.store(Arc::new(tickets));
     }
 
     /// Whose session this is, as far as the key or the account still counts.
@@ -146,9 +203,14 @@ impl App {
         NodeRow { node: self.node.clone(), version: env!("CARGO_PKG_VERSION").into(), started_at: self.started_at, seen_at }
     }
 
-    /// Whether the server is stopping.
+    /// From now on it is not ready, so that balancers send nobody here; all else goes on.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server is stopping, or about to.
     pub(crate) fn stopping(&self) -> bool {
-        *self.shutdown.borrow()
+        self.leaving.load(Ordering::Relaxed) || *self.shutdown.borrow()
     }
 
     /// Server time in whole seconds. Passes are made by it, so they are checked by it too.
@@ -156,18 +218,37 @@ impl App {
         self.engine.now().0.div_euclid(1_000)
     }
 
-    /// Whether a pass lets its bearer into a zone now. A reset of the zone ends the passes from before it.
+    /// What a pass says that lets its bearer into a zone now. A reset of the zone ends the passes from before it.
     ///
     /// # Errors
     /// The zone does not exist.
-    pub(crate) async fn check_pass(&self, pass: &str, zone: &ZoneId) -> Result<Result<(), PassRefusal>, Problem> {
+    pub(crate) async fn check_pass(&self, pass: &str, zone: &ZoneId, shown: Shown<'_>) -> Result<Result<Holder, PassRefusal>, Problem> {
         let holder = match self.passes.verify(pass, zone.as_str(), self.server_seconds()) {
             Ok(holder) => holder,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let (number, epoch) = self.engine.zone_generation(zone).await?;
-        Ok(if (holder.zone_number, holder.epoch) == (number, epoch) { Ok(()) } else { Err(PassRefusal::Invalid) })
+        let (number, settings) = self.engine.zone_settings(zone).await?;
+        if (holder.pass.zone_number, holder.pass.ticket.epoch) != (number, settings.epoch) {
+            return Ok(Err(PassRefusal::Invalid));
+        }
+        // Where people are known by what their site calls them, that is no secret: who says it alone has shown nothing.
+        let own = shown.key.filter(|_| settings.door.enqueue == Enqueue::Open);
+        let is_theirs = holder.bound_to.is_none_or(|hash| [shown.vouched, own].into_iter().flatten().any(|key| KeyHash::of(key) == hash));
+        Ok(if is_theirs { Ok(holder) } else { Err(PassRefusal::OtherHolder) })
     }
+}
+
+fn large_bodies(body_bytes_max: usize) -> usize {
+    (LARGE_BODIES_BYTES_MAX / body_bytes_max).max(1)
+}
+
+/// What is shown beside a pass, which may be bound to it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Shown<'a> {
+    /// Who it is, as somebody says who is believed: the user that a claim is for, or whatever a protected service passes on.
+    pub(crate) vouched: Option<&'a str>,
+    /// The key that only who joined with it has.
+    pub(crate) key: Option<&'a str>,
 }
 
 /// What was decided, and what carries it into SQL.
@@ -276,7 +357,7 @@ impl Progress {
 #[derive(Debug)]
 pub(crate) struct Slots {
     used: AtomicUsize,
-    most: usize,
+    most: AtomicUsize,
 }
 
 /// A place that is taken; given back when dropped.
@@ -304,7 +385,16 @@ impl Drop for StreamSlot {
 
 impl Slots {
     pub(crate) const fn new(most: usize) -> Self {
-        Self { used: AtomicUsize::new(0), most }
+        Self { used: AtomicUsize::new(0), most: AtomicUsize::new(most) }
+    }
+
+    /// There are so many from now on. Those who have one keep it.
+    pub(crate) fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
     }
 
     /// Takes a place, if there is one.
@@ -320,7 +410,7 @@ impl Slots {
 
     /// Counting first and looking after cannot let two in where one place is left.
     fn count_in(&self) -> bool {
-        let taken = self.used.fetch_add(1, Ordering::Relaxed) < self.most;
+        let taken = self.used.fetch_add(1, Ordering::Relaxed) < self.most();
         if !taken {
             self.give_back();
         }
@@ -340,7 +430,7 @@ impl Slots {
 impl Lent<'_> {
     /// Takes the place back; false where that makes more than there are, and whoever lent it must end.
     pub(crate) fn take_back(self) -> bool {
-        self.0.used() < self.0.most
+        self.0.used() < self.0.most()
     }
 }
 

@@ -16,7 +16,8 @@ pub mod users;
 use crate::app::App;
 use crate::config::Users;
 use crate::http::edge::id_of;
-use crate::problem::{FORBIDDEN, Problem, UNAUTHENTICATED};
+use crate::problem::{CERTIFICATE_REQUIRED, FORBIDDEN, Problem, UNAUTHENTICATED};
+use crate::tls::ClientCertificate;
 use address::AllowedAddress;
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
@@ -84,9 +85,10 @@ impl FromRequestParts<Arc<App>> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let Some(token) = bearer(&parts.headers)? else { return by_header(parts, app) };
         if let Some(identity) = app.keys.find(token, &app.ledger).await? {
+            check_certificate(&identity, parts)?;
             return Ok(Self::Key(identity, named_user(&parts.headers)?));
         }
-        let Some(users) = &app.user_tokens else { return Err(unauthenticated("The key is not known")) };
+        let Some(users) = app.user_tokens.load_full() else { return Err(unauthenticated("The key is not known")) };
         users.verify(token).await.map(Self::User).ok_or_else(|| unauthenticated("The token is not a known key and no valid JWT"))
     }
 }
@@ -94,7 +96,8 @@ impl FromRequestParts<Arc<App>> for Caller {
 /// A caller without `Authorization`: `X-Bunho-User` counts where it is configured, from whom it is configured.
 fn by_header(parts: &Parts, app: &App) -> Result<Caller, Problem> {
     let Some(user) = named_user(&parts.headers)? else { return Ok(Caller::Anonymous) };
-    let Users::Header { trusted } = &app.config.users else {
+    let live = app.live();
+    let Users::Header { trusted } = &live.users else {
         return Err(unauthenticated("X-Bunho-User is only taken together with a service key"));
     };
     let believed = trusted.is_empty()
@@ -109,7 +112,9 @@ fn named_user(headers: &HeaderMap) -> Result<Option<UserId>, Problem> {
         return Err(Problem::field("X-Bunho-User", "must be sent once"));
     }
     let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Problem::field("X-Bunho-User", "must be UTF-8"))?;
-    UserId::parse(text).map(Some).map_err(|error| Problem::field("X-Bunho-User", error.to_string()))
+    let user = UserId::parse(text).map_err(|error| Problem::field("X-Bunho-User", error.to_string()))?;
+    // Whoever was forgotten is nobody's to speak for, and nobody else is to be taken for them.
+    if user.is_pseudonym() { Err(Problem::field("X-Bunho-User", "must not be a pseudonym")) } else { Ok(Some(user)) }
 }
 
 /// The token of `Authorization: Bearer`.
@@ -145,6 +150,13 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     })
 }
 
+/// A key that is bound to a certificate is worth nothing to who has only the key.
+fn check_certificate(identity: &Identity, parts: &Parts) -> Result<(), Problem> {
+    let Some(required) = &identity.certificate else { return Ok(()) };
+    let shown = parts.extensions.get::<Arc<ClientCertificate>>();
+    if shown.is_some_and(|shown| required.is(shown)) { Ok(()) } else { Err(Problem::new(&CERTIFICATE_REQUIRED)) }
+}
+
 fn unauthenticated(detail: &'static str) -> Problem {
     Problem::new(&UNAUTHENTICATED).detail(detail)
 }
@@ -170,7 +182,11 @@ impl Administrator {
     async fn find(parts: &Parts, app: &App, least: Role) -> Result<Self, Problem> {
         AllowedAddress::of(&parts.extensions, &parts.headers, app)?;
         let (identity, session) = match bearer(&parts.headers)? {
-            Some(key) => (app.keys.find(key, &app.ledger).await?.ok_or_else(|| unauthenticated("The key is not known"))?, None),
+            Some(key) => {
+                let identity = app.keys.find(key, &app.ledger).await?.ok_or_else(|| unauthenticated("The key is not known"))?;
+                check_certificate(&identity, parts)?;
+                (identity, None)
+            }
             None => by_session(parts, app).await.map(|(identity, session)| (identity, Some(session)))?,
         };
         if !identity.role.may_administer(least) {

@@ -1,5 +1,6 @@
 //! The command line. `--help` teaches; every command says what it does before it is needed.
 
+use crate::commands::rehearse::Rehearsal;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -8,8 +9,8 @@ use std::path::PathBuf;
 #[command(
     name = "bunho",
     version,
-    about,
-    after_help = "Settings: defaults < --config FILE (TOML) < environment (BUNHO_SERVER__LISTEN, …) < flags.\nExit codes: 0 done, 1 differences found, 64 configuration refused, 65 data refused, 69 a needed service is unreachable, 70 internal."
+    about = "First-come, first-served events: waiting lines, limited offers, claims",
+    after_help = "Settings: defaults < --config FILE (TOML) < environment (BUNHO_SERVER__LISTEN, …) < flags.\nExit codes: 0 done, 1 differences found or not ready, 64 configuration refused, 65 data refused, 69 a needed service is unreachable, 70 internal."
 )]
 pub struct Cli {
     /// What to do.
@@ -62,6 +63,15 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Will a running server carry that crowd in that zone? Measures it for some seconds and says in one page what breaks first; exit 0 ready, 1 not
+    Rehearse {
+        /// Which server.
+        #[command(flatten)]
+        server: Server,
+        /// What is rehearsed.
+        #[command(flatten)]
+        rehearsal: Rehearsal,
+    },
     /// Restore a stopped node from its ledger: projects what the journal still has, then starts the journal anew. On a cluster: load all of Redis
     /// from the ledger, each offer and line suspended while it is loaded
     Rebuild {
@@ -74,6 +84,48 @@ pub enum Command {
         /// The system's clock is right although records are from a later time: go on with its time
         #[arg(long)]
         accept_clock: bool,
+    },
+    /// Copy an embedded installation into a folder of its own: everything that was answered before, and the keys
+    Backup {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+        /// The folder to make; it will hold secrets
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// Address of the server that serves from the data folder; without it the folder must not be served from
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// Admin key for --url [default: the one in DIR/admin.key]
+        #[arg(long, env = "BUNHO_ADMIN_KEY", hide_env_values = true)]
+        key: Option<String>,
+    },
+    /// Make a data folder of what `bunho backup` wrote. What was decided after the backup is lost
+    Restore {
+        /// The folder that `bunho backup` made
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// The data folder to make
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+    },
+    /// Forget people: what they took stays taken, and nobody can tell any more who it was; exit 0 nothing is left of them, 1 something is
+    Forget {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+        /// Ids of users; or - for standard input, one a line
+        #[arg(required = true, value_name = "USER")]
+        users: Vec<String>,
+        /// Ask a running server instead of opening the data folder of a stopped one
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// Admin key for --url
+        #[arg(long, env = "BUNHO_ADMIN_KEY", hide_env_values = true)]
+        key: Option<String>,
+        /// Print the report as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Write a stopped embedded installation into one file, to be moved to a cluster
     Export {
@@ -114,6 +166,21 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: ZoneCommand,
+    },
+    /// Write the manual pages and the completions of shells into a folder, for packages
+    #[command(hide = true)]
+    Manual {
+        /// Which; it is made where it is missing
+        folder: PathBuf,
+    },
+    /// Webhooks of a running server: who is told of what happens
+    Webhook {
+        /// Which server.
+        #[command(flatten)]
+        server: Server,
+        /// What to do.
+        #[command(subcommand)]
+        command: WebhookCommand,
     },
     /// Offers of a running server
     Offer {
@@ -165,6 +232,24 @@ pub enum KeyCommand {
         /// What it is for
         #[arg(long, default_value = "from the command line")]
         name: String,
+        /// Days after which it counts no more
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..))]
+        expires_in_days: Option<u16>,
+        /// The client certificate that must come with it (service keys): sha256:…, dns:…, uri:… or email:…
+        #[arg(long)]
+        certificate: Option<String>,
+    },
+    /// Make a new key that signs tickets, or passes; a server that runs takes it by itself, and what the old ones signed stays good
+    Rotate {
+        /// Where and how.
+        #[command(flatten)]
+        place: Place,
+        /// Of tickets: it signs some seconds later
+        #[arg(long, required_unless_present = "passes")]
+        tickets: bool,
+        /// Of passes: it signs when it was published for pass.key_publish_seconds
+        #[arg(long)]
+        passes: bool,
     },
     /// List keys (never the keys themselves)
     List {
@@ -269,5 +354,74 @@ pub enum OfferCommand {
     Close {
         /// Its id.
         id: String,
+    },
+}
+
+/// `bunho webhook …`
+#[derive(Debug, Subcommand)]
+pub enum WebhookCommand {
+    /// All webhooks, with how each does
+    List,
+    /// One webhook
+    Get {
+        /// Its id.
+        id: String,
+    },
+    /// Make a webhook and print its secret, this once
+    #[command(
+        after_help = r#"As: bunho webhook new '{"name": "shop", "url": "https://shop.example.com/hooks", "events": ["claim.confirmed"]}'"#
+    )]
+    New {
+        /// JSON, or - for standard input.
+        body: String,
+    },
+    /// Change a webhook: bunho webhook put wh-… '{"enabled": false}'
+    Put {
+        /// Its id.
+        id: String,
+        /// JSON, or - for standard input.
+        body: String,
+    },
+    /// Take a webhook away, with everything that waits for it
+    Delete {
+        /// Its id.
+        id: String,
+    },
+    /// Make a new secret and print it, this once; the one before signs too for a while
+    Secret {
+        /// Its id.
+        id: String,
+        /// For so long (at most 30 days).
+        #[arg(long, default_value_t = 86_400, value_name = "SECONDS")]
+        previous_seconds: u32,
+    },
+    /// Send a message that tells of nothing, and say what came of it
+    Test {
+        /// Its id.
+        id: String,
+    },
+    /// Messages that were given up, or that wait
+    Deliveries {
+        /// Its id.
+        id: String,
+        /// Those that wait
+        #[arg(long)]
+        pending: bool,
+    },
+    /// Send what was given up once more
+    Redeliver {
+        /// Its id.
+        id: String,
+        /// Only the message of this number.
+        #[arg(long, value_name = "NUMBER")]
+        delivery: Option<i64>,
+    },
+    /// Forget what was given up
+    Discard {
+        /// Its id.
+        id: String,
+        /// Only the message of this number.
+        #[arg(long, value_name = "NUMBER")]
+        delivery: Option<i64>,
     },
 }

@@ -5,20 +5,33 @@
 //! `bunho.example.toml` at the root of the repository explains every setting; a test keeps it equal to the defaults.
 
 mod cluster;
+mod join;
+pub(crate) mod live;
 mod settings;
 mod shown;
+mod tls;
+mod trace;
+mod webhooks;
 
 pub use cluster::ClusterConfig;
+pub use join::{JoinConfig, Rate};
+pub(crate) use settings::WHOLE;
 pub use settings::{
-    AuthSettings, ClusterSettings, ConsoleSettings, DataSettings, EngineSettings, JwtSettings, KafkaSettings, LedgerSettings, LogSettings,
-    PassSettings, RedisSettings, ServerSettings, Settings,
+    AuthSettings, ClusterSettings, ConsoleSettings, DataSettings, EngineSettings, JoinSettings, JwtSettings, KafkaSettings, LedgerSettings,
+    LogSettings, MetricsSettings, PassSettings, Ratio, RedisSettings, RetentionSettings, ServerSettings, Settings, TlsSettings,
+    TokenSettings, TraceSettings, WebhookSettings,
 };
+pub use tls::{ClientAuth, TlsConfig};
+pub use trace::TraceConfig;
+pub use webhooks::WebhookConfig;
 
+use arc_swap::ArcSwap;
 use bunho_engine::Ack;
 use bunho_ledger::Place;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Checked settings.
@@ -48,13 +61,30 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// Who may administer, by address; none: all.
     pub console_allow_from: Vec<Network>,
+    /// What stands before a line.
+    pub join: JoinConfig,
     /// `iss` of passes.
     pub pass_issuer: String,
+    /// How long a new key of passes is shown before it signs.
+    pub pass_key_published: Duration,
+    /// Encryption of connections.
+    pub tls: Option<TlsConfig>,
+    /// Spans to a collector.
+    pub trace: Option<TraceConfig>,
+    /// Zones, and offers, with series of their own in `/metrics`.
+    pub metrics_series_max: usize,
+    /// How others are told of what happens.
+    pub webhooks: WebhookConfig,
+    /// Days after an offer ended, after which those who had something in it are forgotten; 0: never.
+    pub forget_after_days: u32,
     /// Log format.
     pub log_json: bool,
     /// Log filter.
     pub log_level: String,
 }
+
+/// The configuration in force, which changes as a whole.
+pub type LiveConfig = Arc<ArcSwap<Config>>;
 
 /// Where state lives.
 #[derive(Clone, Debug)]
@@ -95,6 +125,8 @@ pub struct Limits {
     pub in_flight_per_zone_max: u32,
     /// Open event streams.
     pub streams_max: usize,
+    /// Time to go on serving, not ready, when told to stop.
+    pub drain_delay: Duration,
     /// Time to finish when stopping.
     pub drain: Duration,
 }
@@ -255,6 +287,7 @@ impl Settings {
         let trusted_proxies = networks("auth.trusted_proxies", &self.auth.trusted_proxies)?;
         Ok(Config {
             users: self.users(listen, &trusted_proxies)?,
+            join: self.join(&trusted_proxies)?,
             console_allow_from: networks("console.allow_from", &self.console.allow_from)?,
             trusted_proxies,
             shape,
@@ -272,6 +305,12 @@ impl Settings {
                 1 << 32,
             )? as usize,
             pass_issuer: self.pass.issuer,
+            pass_key_published: Duration::from_secs(in_range("pass.key_publish_seconds", self.pass.key_publish_seconds, 0, 86_400)?),
+            tls: tls::check(self.tls)?,
+            trace: trace::check(self.trace)?,
+            metrics_series_max: in_range("metrics.series_max", self.metrics.series_max as u64, 1, 100_000)? as usize,
+            webhooks: self.webhooks.check()?,
+            forget_after_days: in_range("retention.forget_after_days", self.retention.forget_after_days, 0, 36_500)? as u32,
             log_json,
             log_level: self.log.level,
         })
@@ -343,6 +382,7 @@ fn limits(server: &ServerSettings) -> Result<Limits, Refused> {
         in_flight_max: count("server.in_flight_max", server.in_flight_max)?,
         in_flight_per_zone_max: in_range("server.in_flight_per_zone_max", server.in_flight_per_zone_max.into(), 1, 10_000_000)? as u32,
         streams_max: count("server.streams_max", server.streams_max)?,
+        drain_delay: Duration::from_secs(in_range("server.drain_delay_seconds", server.drain_delay_seconds, 0, 600)?),
         drain: Duration::from_secs(in_range("server.drain_seconds", server.drain_seconds, 0, 600)?),
     })
 }
@@ -391,10 +431,32 @@ mod tests {
             (&[("BUNHO_SERVER__", "1")], "BUNHO_SERVER__"),
             (&[("BUNHO___LISTEN", "1")], "BUNHO___LISTEN"),
             (&[("BUNHO_AUTH__USER", "jwt")], "auth.jwt"),
+            (&[("BUNHO_TLS__CERT_FILE", "a.pem")], "tls.key_file"),
+            (&[("BUNHO_TLS__KEY_FILE", "a.pem")], "tls.cert_file"),
+            (&[("BUNHO_TLS__ADDRESSES", "some")], "tls.addresses"),
+            (&[("BUNHO_TLS__CLIENT_AUTH", "required")], "tls.client_ca_file"),
+            (&[("BUNHO_TLS__CLIENT_AUTH", "maybe")], "tls.client_auth"),
+            (&[("BUNHO_TLS__CLIENT_CA_FILE", "ca.pem")], "tls.client_auth"),
+            (&[("BUNHO_TRACE__SAMPLE_RATIO", "1.5")], "trace.sample_ratio"),
+            (&[("BUNHO_TRACE__OTLP_ENDPOINT", "collector:4318")], "trace.otlp_endpoint"),
+            (&[("BUNHO_PASS__KEY_PUBLISH_SECONDS", "100000")], "pass.key_publish_seconds"),
+            (&[("BUNHO_JOIN__PER_ADDRESS_PER_MINUTE", "10000001")], "join.per_address_per_minute"),
+            (&[("BUNHO_JOIN__PER_ADDRESS_BURST", "0")], "join.per_address_burst"),
+            (&[("BUNHO_JOIN__PER_PREFIX_BURST", "0")], "join.per_prefix_burst"),
+            (&[("BUNHO_JOIN__IPV4_PREFIX", "33")], "join.ipv4_prefix"),
+            (&[("BUNHO_JOIN__IPV6_PREFIX", "65")], "join.ipv6_prefix"),
+            (&[("BUNHO_JOIN__EXEMPT", "[\"x\"]")], "join.exempt"),
+            (&[("BUNHO_JOIN__TOKEN__ISSUER", "shop")], "join.token"),
+            (&[("BUNHO_JOIN__TOKEN__KEY_FILE", "a"), ("BUNHO_JOIN__TOKEN__SECRET_FILE", "b")], "join.token"),
             (&[("BUNHO_ENGINE__SHAPE", "cluster"), ("BUNHO_REDIS__NODES", "[\"rediss://a:1\"]")], "redis.nodes"),
             (&[("BUNHO_AUTH__TRUSTED_PROXIES", "[\"x\"]")], "auth.trusted_proxies"),
             (&[("BUNHO_CONSOLE__ALLOW_FROM", "[\"10.0.0.0/8\", \"10.0.0.0/40\"]")], "console.allow_from"),
             (&[("BUNHO_CONSOLE__ALLOW_FROM", "10.0.0.0/8")], "console.allow_from"),
+            (&[("BUNHO_RETENTION__FORGET_AFTER_DAYS", "36501")], "retention.forget_after_days"),
+            (&[("BUNHO_RETENTION__FORGET_AFTER_DAYS", "-1")], "retention.forget_after_days"),
+            (&[("BUNHO_RETENTION__FORGET_AFTER_DAYS", "9223372036854775808")], "retention.forget_after_days"),
+            (&[("BUNHO_RETENTION__FORGET_AFTER_DAYS", "1.5")], "retention.forget_after_days"),
+            (&[("BUNHO_RETENTION__FORGET_AFTER_DAYS", "30 days")], "retention.forget_after_days"),
         ] {
             assert_eq!(check(pairs), setting, "{pairs:?}");
         }

@@ -52,7 +52,17 @@ impl Demo {
     /// The system gives no randomness for the shop's key.
     pub fn open(app: Arc<App>) -> Result<Arc<Self>, getrandom::Error> {
         let key = visitor::random_hex()?;
-        app.keys.lend(&key, Identity { who: Who::Key, id: "demo".into(), role: Role::Service, name: "demo shop".into() });
+        app.keys.lend(
+            &key,
+            Identity {
+                who: Who::Key,
+                id: "demo".into(),
+                role: Role::Service,
+                name: "demo shop".into(),
+                expires_at: None,
+                certificate: None,
+            },
+        );
         let demo = Arc::new(Self {
             api: Api::new(router::for_demo(app.clone()), &key),
             app,

@@ -1,6 +1,7 @@
 //! How the program ends: a sentence for people and a code for scripts (api.md §1).
 
 use crate::config::Refused;
+use crate::telemetry::say::say_why;
 use bunho_journal::JournalError;
 use bunho_ledger::LedgerError;
 use std::fmt;
@@ -49,7 +50,8 @@ impl Failure {
     /// Says it and gives the code.
     #[must_use]
     pub fn report(&self) -> ExitCode {
-        eprintln!("bunho: {}", self.what);
+        // Also where nobody reads it: the code is for whoever waits for the end.
+        say_why(format!("bunho: {}", self.what));
         ExitCode::from(self.code)
     }
 }

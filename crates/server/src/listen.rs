@@ -12,9 +12,13 @@ mod stream;
 
 use crate::auth::Peer;
 use crate::config::Limits;
+use crate::metrics::kernel;
 use crate::problem::{OVERLOADED, Problem};
+use crate::tls::{ClientCertificate, Tls};
 use axum::Router;
 use axum::body::Body;
+use axum::http::header::STRICT_TRANSPORT_SECURITY;
+use axum::http::{HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use pulse::{Awaited, Pulse, Verdict, Watch};
@@ -27,14 +31,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use stream::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-/// Connections that the kernel completes before we accept them. It caps this at `net.core.somaxconn` (4,096 by default); a
-/// crowd that comes in one instant then waits here and is not reset.
-const BACKLOG: i32 = 4_096;
+/// Connections that the kernel completes before we accept them: as many as `net.core.somaxconn` allows (4,096 by default), which caps this, so an operator who
+/// raises it is heard. A crowd that comes in one instant then waits here and is not reset.
+pub(crate) const BACKLOG: i32 = 65_535;
 /// hyper refuses a head larger than its buffer without a body. With twice the room, most heads that are too large reach us,
 /// and are told so.
 const HEAD_ROOM: usize = 2;
@@ -86,7 +92,16 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until `shutdown` turns true: then accepts nothing more, lets requests finish, and ends what is left after the
 /// drain time.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: watch::Receiver<bool>) {
+///
+/// Bounds are read anew for each connection. With `tls`, what comes is encrypted.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: impl Fn() -> Limits,
+    tls: Option<Arc<Tls>>,
+    shutdown: watch::Receiver<bool>,
+) {
+    let watched = kernel::watch(&listener);
     let mut connections = Connections::default();
     let mut stop = shutdown;
     loop {
@@ -96,10 +111,11 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
             () = connections.reap(), if !connections.tasks.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
+                    let limits = limits();
                     if connections.open.len() < limits.connections_max || connections.make_room() {
-                        connections.add(stream, peer, router.clone(), limits.clone());
+                        connections.add(Newcomer { stream, peer, router: router.clone(), limits, tls: tls.clone() });
                     } else {
-                        refuse(&stream);
+                        refuse(&stream, tls.is_some());
                     }
                 }
                 Err(error) if is_passing(&error) => {}
@@ -113,10 +129,10 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
         }
     }
     // Whoever connects from now on is refused at once and can try another node.
-    drop(listener);
+    drop((listener, watched));
     connections.stop();
     let drained = async { while connections.tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(limits.drain, drained).await.is_err() {
+    if tokio::time::timeout(limits().drain, drained).await.is_err() {
         tracing::warn!(connections = connections.tasks.len(), "connections were cut off because the drain time was over");
         connections.tasks.shutdown().await;
     }
@@ -148,10 +164,10 @@ struct Open {
 }
 
 impl Connections {
-    fn add(&mut self, stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits) {
+    fn add(&mut self, newcomer: Newcomer) {
         let (stop, stopped) = oneshot::channel();
         let pulse = Pulse::of_a_newcomer();
-        let task = self.tasks.spawn(connection(stream, peer, router, limits, stopped, pulse.clone(), Place::take()));
+        let task = self.tasks.spawn(newcomer.serve(stopped, pulse.clone(), Place::take()));
         self.places.insert(task.id(), self.open.len());
         self.open.push(Open { id: task.id(), stop: Some(stop), task, pulse });
     }
@@ -192,14 +208,17 @@ impl Connections {
     }
 }
 
-/// Tells a newcomer to come again. Nobody waits until it listens: what does not fit into the socket's buffer is lost.
-fn refuse(stream: &TcpStream) {
+/// Tells a newcomer to come again. Nobody waits until it listens: what does not fit into the socket's buffer is lost. One that would first
+/// have to agree on a secret finds the connection closed.
+fn refuse(stream: &TcpStream, is_encrypted: bool) {
     static ANSWER: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let body = Problem::new(&OVERLOADED).detail("Too many connections are open").render("");
         let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nconnection: close";
         [format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes(), body].concat()
     });
-    let _ = SockRef::from(stream).send(&ANSWER);
+    if !is_encrypted {
+        let _ = SockRef::from(stream).send(&ANSWER);
+    }
     SHED.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -224,26 +243,107 @@ impl Drop for Place {
     }
 }
 
-async fn connection(
+/// Says what the client of an encrypted connection spoke, where no proxy before us has said so.
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A connection that has just been accepted.
+struct Newcomer {
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
     limits: Limits,
+    tls: Option<Arc<Tls>>,
+}
+
+/// What is known of a connection before its first request.
+#[derive(Clone)]
+struct Known {
+    peer: SocketAddr,
+    encrypted: Option<Encrypted>,
+}
+
+#[derive(Clone)]
+struct Encrypted {
+    client: Option<Arc<ClientCertificate>>,
+    hsts: Option<HeaderValue>,
+}
+
+impl Newcomer {
+    async fn serve(self, stop: oneshot::Receiver<()>, pulse: Arc<Pulse>, _: Place) {
+        // Answers are small and whole; holding one back to fill a packet only delays it.
+        let _ = self.stream.set_nodelay(true);
+        match self.tls.clone() {
+            // Boxed: what encryption remembers of a connection is large, and the others shall not have room for it.
+            Some(tls) => Box::pin(self.serve_encrypted(&tls, stop, &pulse)).await,
+            None => {
+                let Self { stream, peer, router, limits, .. } = self;
+                let mut watch = Watch::new(&pulse, limits.header_timeout);
+                connection(stream, Known { peer, encrypted: None }, router, &limits, stop, &pulse, &mut watch).await;
+            }
+        }
+    }
+
+    async fn serve_encrypted(self, tls: &Tls, mut stop: oneshot::Receiver<()>, pulse: &Arc<Pulse>) {
+        let Self { stream, peer, router, limits, .. } = self;
+        let mut watch = Watch::new(pulse, limits.header_timeout);
+        // Half a handshake is half a request: it has the time of a head, with that head, and goes first when places are short.
+        let mut handshake = std::pin::pin!(TlsAcceptor::from(tls.server()).accept(stream));
+        let agreed = loop {
+            tokio::select! {
+                biased;
+                agreed = handshake.as_mut() => break agreed.ok(),
+                _ = &mut stop => break None,
+                verdict = watch.next() => if verdict == Verdict::Stuck {
+                    break None;
+                },
+            }
+        };
+        let Some(stream) = agreed else { return tls.handshake_failed() };
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let client = shown.map(|certificate| Arc::new(ClientCertificate::read(certificate)));
+        let known = Known { peer, encrypted: Some(Encrypted { client, hsts: tls.hsts() }) };
+        connection(stream, known, router, &limits, stop, pulse, &mut watch).await;
+    }
+}
+
+impl Known {
+    /// What handlers are to know of whose request this is.
+    fn tell(&self, request: &mut hyper::Request<Body>) {
+        request.extensions_mut().insert(Peer(self.peer));
+        let Some(encrypted) = &self.encrypted else { return };
+        request.headers_mut().entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("https"));
+        if let Some(client) = &encrypted.client {
+            request.extensions_mut().insert(client.clone());
+        }
+    }
+
+    fn hsts(&self) -> Option<HeaderValue> {
+        self.encrypted.as_ref()?.hsts.clone()
+    }
+}
+
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    stream: S,
+    known: Known,
+    router: Router,
+    limits: &Limits,
     mut stop: oneshot::Receiver<()>,
-    pulse: Arc<Pulse>,
-    _: Place,
+    pulse: &Arc<Pulse>,
+    watch: &mut Watch<'_>,
 ) {
-    // Answers are small and whole; holding one back to fill a packet only delays it.
-    let _ = stream.set_nodelay(true);
     let service = {
         let pulse = pulse.clone();
         hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let (router, call, pulse) = (router.clone(), pulse.begin(), pulse.clone());
+            let mut request = request.map(|body| Body::new(Awaited::new(body, pulse)));
+            known.tell(&mut request);
+            let hsts = known.hsts();
             async move {
                 call.let_others_pass().await;
-                let mut request = request.map(|body| Body::new(Awaited::new(body, pulse)));
-                request.extensions_mut().insert(Peer(peer));
-                let answer: Result<_, Infallible> = router.oneshot(request).await;
+                let mut answer: Result<_, Infallible> = router.oneshot(request).await;
+                if let (Ok(answer), Some(hsts)) = (&mut answer, hsts) {
+                    answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+                }
                 call.answered(answer.as_ref().map_or(None, |answer| http_body::Body::size_hint(answer.body()).exact()));
                 answer
             }
@@ -252,7 +352,6 @@ async fn connection(
     let mut builder = http1::Builder::new();
     builder.max_buf_size((limits.header_bytes_max * HEAD_ROOM).max(HEAD_BYTES_MIN));
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(Stream::new(stream, pulse.clone())), service));
-    let mut watch = Watch::new(&pulse, limits.header_timeout);
     let mut stopping = false;
     loop {
         tokio::select! {

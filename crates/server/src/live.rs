@@ -8,7 +8,7 @@ mod estimates;
 mod slots;
 mod sold;
 
-pub(crate) use estimates::{Estimate, Estimates};
+pub(crate) use estimates::{Estimate, Estimates, Sums};
 pub(crate) use slots::{Slot, Slots};
 pub(crate) use sold::{MINUTES_SHOWN, Sold, SoldMinute, minute_of};
 

@@ -84,6 +84,12 @@ pub struct Key {
     pub name: String,
     /// Hash of the secret.
     pub key_hash: String,
+    /// Until when it counts, in Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<i64>,
+    /// Which client certificate must come with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 }
 
 /// An account of somebody who signs in, as the ledger has it. Sessions are not moved: everybody signs in anew.
@@ -184,7 +190,14 @@ impl Writer {
     /// The file cannot be written.
     pub fn key(&mut self, row: KeyRow) -> Result<(), Failure> {
         self.counts.keys += 1;
-        self.line(&Line::Key(Key { id: row.id, role: row.role, name: row.name, key_hash: row.key_hash }))
+        self.line(&Line::Key(Key {
+            id: row.id,
+            role: row.role,
+            name: row.name,
+            key_hash: row.key_hash,
+            expires_at_ms: row.expires_at.map(|at| at.0),
+            certificate: row.certificate,
+        }))
     }
 
     /// An account.

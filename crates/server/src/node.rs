@@ -27,7 +27,7 @@ pub fn prepare(data: &Path) -> Result<(), Failure> {
             data.display()
         ))
     };
-    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(data).map_err(refused)?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(refused)?;
     let probe = data.join(".write-probe");
     std::fs::write(&probe, b"ok").and_then(|()| std::fs::remove_file(&probe)).map_err(refused)
 }

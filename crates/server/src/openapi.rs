@@ -3,8 +3,8 @@
 use crate::http::{admin, claims, offers, operations, passes, standby, traffic, zones};
 use crate::problem::{FieldError, KINDS};
 use std::sync::LazyLock;
-use utoipa::openapi::path::Operation;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
@@ -38,12 +38,16 @@ use utoipa::{Modify, OpenApi};
         admin::offers::claims, admin::sales::read, admin::standby::list,
         admin::claims::search, admin::claims::read, admin::claims::take_back,
         admin::keys::list, admin::keys::make, admin::keys::revoke,
+        admin::ticket_keys::list, admin::ticket_keys::rotate, admin::ticket_keys::drop_key,
         admin::pass_keys::list, admin::pass_keys::rotate, admin::pass_keys::drop_key,
         admin::session::read, admin::session::open, admin::session::close,
         admin::sessions::list, admin::sessions::end,
         admin::accounts::list, admin::accounts::make, admin::accounts::put, admin::accounts::delete,
         admin::account::password, admin::account::offer_totp, admin::account::turn_totp_on, admin::account::turn_totp_off,
-        admin::audit::list, admin::reconcile::run,
+        admin::webhooks::list, admin::webhooks::make, admin::webhooks::read, admin::webhooks::put, admin::webhooks::delete,
+        admin::webhooks::rotate, admin::webhooks::test,
+        admin::deliveries::list, admin::deliveries::redeliver, admin::deliveries::discard,
+        admin::audit::list, admin::backup::begin, admin::forget::forget, admin::reconcile::run, admin::rehearsal::run, admin::rehearsal::spent,
         operations::healthz, operations::readyz, operations::metrics, operations::openapi,
     ),
     components(schemas(FieldError, offers::OfferView, admin::offers::OfferSettingsView, admin::overview::OfferGlance)),
@@ -84,6 +88,11 @@ impl Modify for Common {
             {
                 if let Some(operation) = operation {
                     common(operation);
+                    for parameter in operation.parameters.iter_mut().flatten() {
+                        if let RefOr::T(parameter) = parameter {
+                            narrow(parameter);
+                        }
+                    }
                     operation.operation_id = Some(operation_id(method, path));
                 }
             }
@@ -106,6 +115,21 @@ fn common(operation: &mut Operation) {
         ["claims" | "standby"] => Some(vec![by("key").add("user_header", none), by("key"), by("user"), by("user_header")]),
         _ => None,
     };
+}
+
+/// What a parameter's type does not say and a request is refused for. Names mean the same everywhere; ids in paths need none of it, since a wrong one is
+/// as unknown as any other.
+fn narrow(parameter: &mut Parameter) {
+    let text = |pattern: &str| ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build();
+    let schema: Object = match (&parameter.parameter_in, parameter.name.as_str()) {
+        (ParameterIn::Header, "Idempotency-Key") => text("^[!-~]{1,128}$"),
+        (ParameterIn::Header, "If-Match") => text("^\"[0-9]{1,9}\"$"),
+        (ParameterIn::Query, "limit") => ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(200)).build(),
+        (ParameterIn::Query, "user") => text("^[^\\x00-\\x1f\\x7f]{1,128}$"),
+        (ParameterIn::Query, "format") => ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["json", "csv"])).build(),
+        _ => return,
+    };
+    parameter.schema = Some(schema.into());
 }
 
 /// Handlers of different nouns share their verbs, so the path makes the id: `post_v1_offers_id_claims`.
@@ -157,6 +181,19 @@ mod tests {
         assert_eq!(described, served);
         let pages = router::UNDOCUMENTED.concat();
         assert!(pages.iter().all(|(method, path)| !served.contains(&((*method).to_owned(), (*path).to_owned()))));
+    }
+
+    #[test]
+    fn parameters_say_what_is_refused() {
+        let document: serde_json::Value = serde_json::from_str(json()).expect("JSON");
+        let schema = |path: &str, method: &str, name: &str| {
+            let parameters = document["paths"][path][method]["parameters"].as_array().expect("parameters");
+            parameters.iter().find(|parameter| parameter["name"] == name).map(|parameter| parameter["schema"].clone()).expect(name)
+        };
+        assert_eq!(schema("/v1/claims", "get", "limit")["maximum"], 200);
+        assert_eq!(schema("/v1/offers/{id}/claims", "post", "Idempotency-Key")["pattern"], "^[!-~]{1,128}$");
+        assert_eq!(schema("/admin/api/zones/{id}", "put", "If-Match")["pattern"], "^\"[0-9]{1,9}\"$");
+        assert_eq!(schema("/admin/api/zones/{id}/minutes", "get", "format")["enum"], serde_json::json!(["json", "csv"]));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A pass is a JWT under EdDSA (Ed25519). It is a function of the admission and the signing key, so asking again for the
 //! same admission gives the same pass. Keys are files, `DIR/keys/pass-<kid>.pem`: the newest signs, older ones verify for as
-//! long as their file is there. A `kid` begins with the time it was made at, so names sort by age.
+//! long as their file is there. A `kid` begins with the time it was made at, so names sort by age. A new key is published
+//! for a while before it signs what is admitted from then on ([`Passes::publishing_for`]): who verifies may keep the set of keys that long.
 //!
 //! `jsonwebtoken` reads and writes them. Three things it leaves to us: which key a `kid` names, times (which are an argument
 //! here, not a clock), and zones (another zone's good pass is another answer than a bad one). It reads the key again for
@@ -14,9 +15,12 @@ use crate::secrets::write_secret;
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use bunho_domain::event::TicketNumber;
 use bunho_domain::ids::ZoneId;
 use bunho_domain::line::Admission;
-use bunho_domain::ticket::ticket_id;
+use bunho_domain::offer::once::PassId;
+use bunho_domain::ticket::{KeyHash, ticket_id};
+use bunho_domain::time::Millis;
 use bunho_engine::Subject;
 use bunho_journal::Journal;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
@@ -28,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest pass that is looked at: ours have about 400 characters.
 const PASS_CHARS_MAX: usize = 2_048;
@@ -42,8 +46,10 @@ pub struct Passes {
     issuer: String,
     validation: Validation,
     keys: ArcSwap<KeySet>,
-    /// Held while keys are added or dropped; when the folder was last looked at.
-    changing: Mutex<Instant>,
+    /// How long a key that is not the first is only shown.
+    published_ms: i64,
+    /// Held while keys are added, dropped or read again.
+    changing: Mutex<()>,
 }
 
 /// The keys at one moment, oldest first; never empty.
@@ -56,6 +62,8 @@ struct KeySet {
 #[derive(Debug)]
 struct PassKey {
     kid: String,
+    /// None: it has no time in its name, and signs where there is none newer.
+    made_at: Option<Millis>,
     header: Header,
     signing: EncodingKey,
     verifying: DecodingKey,
@@ -70,15 +78,30 @@ pub enum PassRefusal {
     Invalid,
     /// A good pass of another zone.
     OtherZone,
+    /// A good pass of somebody else: bound to a key that was not shown.
+    OtherHolder,
 }
 
 /// What a good pass says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The zone's number when it was admitted.
-    pub zone_number: u32,
-    /// The zone's epoch when it was admitted.
-    pub epoch: u32,
+    /// Which pass it is: the zone's number and epoch when it was admitted, and its place in the line.
+    pub pass: PassId,
+    /// The key whose holder alone may use it; none: whoever has it.
+    pub bound_to: Option<KeyHash>,
+}
+
+/// A key, as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyShown {
+    /// Its name.
+    pub kid: String,
+    /// When it was made.
+    pub made_at: Option<Millis>,
+    /// From when on it signs.
+    pub signs_from: Millis,
+    /// Whether it is the one that signs now.
+    pub is_signing: bool,
 }
 
 /// Why a key cannot be dropped.
@@ -99,10 +122,10 @@ struct Claims {
     iat: i64,
     nbf: i64,
     exp: i64,
+    /// Hash of the key that its holder joined with ("client key hash"): the first 18 bytes of SHA-256, in base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ckh: Option<String>,
 }
-
-/// See [`Passes::look_again`].
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Passes {
     /// Reads the keys under `data`, and makes the first one where there is none.
@@ -117,7 +140,15 @@ impl Passes {
         };
         let issuer = issuer.into();
         let validation = validation(&issuer);
-        Ok(Self { folder, issuer, validation, keys: ArcSwap::from_pointee(KeySet::new(keys)), changing: Mutex::new(Instant::now()) })
+        let keys = ArcSwap::from_pointee(KeySet::new(keys));
+        Ok(Self { folder, issuer, validation, keys, published_ms: 0, changing: Mutex::default() })
+    }
+
+    /// Shows every further key for so long before it signs.
+    #[must_use]
+    pub const fn publishing_for(mut self, published: Duration) -> Self {
+        self.published_ms = published.as_millis() as i64;
+        self
     }
 
     /// Refuses a folder that was served and has no key any more: a new one in silence would end every pass. Where something was
@@ -164,8 +195,9 @@ impl Passes {
             nbf: iat,
             // Rounded up: a pass is good for at least as long as it was said to be.
             exp: admission.expires_at.0.saturating_add(999).div_euclid(1_000),
+            ckh: subject.bound_to.map(|hash| hash.text()),
         };
-        self.keys.load().signing().sign(&claims)
+        self.keys.load().signing(admission.at, self.published_ms).sign(&claims)
     }
 
     /// Whether `pass` is good for `zone` at `now` (Unix seconds).
@@ -186,9 +218,6 @@ impl Passes {
             return None;
         }
         let kid = header.kid.as_deref()?;
-        if self.keys.load().find(kid).is_none() {
-            self.look_again();
-        }
         let keys = self.keys.load();
         let key = keys.find(kid)?;
         let claims = decode::<Claims>(pass, &key.verifying, &self.validation).ok()?.claims;
@@ -200,17 +229,18 @@ impl Passes {
         }
         let mut parts = claims.sub.split('-');
         let zone_number = parts.next()?.parse().ok()?;
-        let epoch = parts.next()?.parse().ok()?;
-        Some(Ok(Holder { zone_number, epoch }))
+        let ticket = TicketNumber { epoch: parts.next()?.parse().ok()?, seq: parts.next()?.parse().ok()? };
+        let bound_to = match &claims.ckh {
+            Some(text) => Some(KeyHash::read(text)?),
+            None => None,
+        };
+        Some(Ok(Holder { pass: PassId { zone_number, ticket }, bound_to }))
     }
 
-    /// Reads the folder again, at most once a second: another node may share it, and have made or dropped a key.
+    /// Reads the folder again: another node may share it, and have made or dropped a key. Blocks on the disk; a server does so every second,
+    /// and no request does, however unknown the key that it names.
     pub(crate) fn look_again(&self) {
-        let mut looked = self.changing.lock();
-        if looked.elapsed() < LOOK_AGAIN_AFTER {
-            return;
-        }
-        *looked = Instant::now();
+        let _changing = self.changing.lock();
         match read_keys(&self.folder) {
             Ok(keys) if !keys.is_empty() => self.keys.store(Arc::new(KeySet::new(keys))),
             Ok(_) => tracing::error!(folder = %self.folder.display(), "the keys that sign passes are gone; those in memory are used"),
@@ -221,17 +251,35 @@ impl Passes {
     /// The public keys as a JWK set.
     #[must_use]
     pub fn jwks(&self) -> String {
-        self.look_again();
         self.keys.load().jwks.clone()
     }
 
-    /// Every `kid`, oldest first; the last one signs.
+    /// How long others may keep the set of keys.
+    pub(crate) const fn published_seconds(&self) -> i64 {
+        self.published_ms / 1_000
+    }
+
+    /// Every `kid`, oldest first.
     #[must_use]
     pub fn kids(&self) -> Vec<String> {
         self.keys.load().keys.iter().map(|key| key.kid.clone()).collect()
     }
 
-    /// Makes a new key, which signs from now on. Blocks on the disk.
+    /// Every key as it stands at `now`, oldest first.
+    #[must_use]
+    pub fn shown(&self, now: Millis) -> Vec<KeyShown> {
+        let keys = self.keys.load();
+        let signing = &keys.signing(now, self.published_ms).kid;
+        let shown = keys.keys.iter().enumerate().map(|(at, key)| KeyShown {
+            kid: key.kid.clone(),
+            made_at: key.made_at,
+            signs_from: key.signs_from(at, self.published_ms),
+            is_signing: key.kid == *signing,
+        });
+        shown.collect()
+    }
+
+    /// Makes a new key, which is shown from now on and signs later. Blocks on the disk.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -249,11 +297,11 @@ impl Passes {
     ///
     /// # Errors
     /// Outer: the folder cannot be written. Inner: the key cannot be dropped.
-    pub fn drop_key(&self, kid: &str) -> Result<Result<(), KeyRefusal>, Failure> {
+    pub fn drop_key(&self, kid: &str, now: Millis) -> Result<Result<(), KeyRefusal>, Failure> {
         let _changing = self.changing.lock();
         let mut keys = self.keys.load().keys.clone();
         let Some(at) = keys.iter().position(|key| key.kid == kid) else { return Ok(Err(KeyRefusal::Unknown)) };
-        if at + 1 == keys.len() {
+        if self.keys.load().signing(now, self.published_ms).kid == kid {
             return Ok(Err(KeyRefusal::Signing));
         }
         keys.remove(at);
@@ -272,9 +320,11 @@ impl KeySet {
         Self { keys, jwks }
     }
 
-    fn signing(&self) -> &PassKey {
-        // Checked where sets are made: there is always a key.
-        &self.keys[self.keys.len() - 1]
+    /// What signs an admission: the same key whenever it is asked about, as long as that is there.
+    fn signing(&self, admitted_at: Millis, published_ms: i64) -> &PassKey {
+        let signs = |at: &usize| self.keys[*at].signs_from(*at, published_ms) <= admitted_at;
+        // Checked where sets are made: there is always a key, and the oldest has always signed.
+        &self.keys[(0..self.keys.len()).rev().find(signs).unwrap_or(0)]
     }
 
     fn find(&self, kid: &str) -> Option<&PassKey> {
@@ -283,9 +333,15 @@ impl KeySet {
 }
 
 impl PassKey {
+    /// Of the `at`-th key: the oldest has nobody to wait for.
+    fn signs_from(&self, at: usize, published_ms: i64) -> Millis {
+        if at == 0 || published_ms == 0 { Millis(0) } else { self.made_at.map_or(Millis(0), |made_at| made_at.plus_ms(published_ms)) }
+    }
+
     fn new(kid: String, key: &SigningKey) -> Result<Self, pkcs8::Error> {
         let public = key.verifying_key();
         Ok(Self {
+            made_at: kid.get(..12).and_then(|at| i64::from_str_radix(at, 16).ok()).map(Millis),
             header: Header { kid: Some(kid.clone()), ..Header::new(Algorithm::EdDSA) },
             kid,
             signing: EncodingKey::from_ed_der(key.to_pkcs8_der()?.as_bytes()),

@@ -3,6 +3,7 @@
 use crate::config::ClusterConfig;
 use crate::exit::{Failure, chain};
 use crate::node::installation;
+use crate::telemetry::say::say;
 use bunho_engine::cluster::preflight::{self as redis, LookError, Owner};
 use bunho_journal::kafka::{Ends, KafkaError, topic};
 use bunho_ledger::Ledger;
@@ -107,7 +108,7 @@ impl Look {
             self.findings.into_iter().partition(|finding| runs && PASSING.contains(&&*finding.name) && !waived.contains(&finding.name));
         for finding in passing {
             tracing::warn!("something is out, {}: {finding}", finding.name);
-            println!("DEGRADED {}: {finding}", finding.name);
+            say(format!("DEGRADED {}: {finding}", finding.name));
         }
         refuse_or_waive(&others, waived)
     }
@@ -262,7 +263,7 @@ fn refuse_or_waive(findings: &[Finding], waived: &[String]) -> Result<(), Failur
     let (waived, refused): (Vec<&Finding>, Vec<&Finding>) = findings.iter().partition(|finding| waived.contains(&finding.name));
     for finding in waived {
         tracing::warn!("a promise is waived, {}: {finding}", finding.name);
-        println!("WAIVED {}: {finding}", finding.name);
+        say(format!("WAIVED {}: {finding}", finding.name));
     }
     if refused.is_empty() {
         return Ok(());

@@ -2,7 +2,7 @@
 //!
 //! This file is the whole map. What a client may rely on is the status, the `code` and the extra fields; `title` and
 //! `detail` are for people. Nothing of an error's source chain reaches a client: 5xx are logged with their chain,
-//! once, where the answer is built.
+//! once, where the answer leaves.
 //!
 //! A [`Problem`] on its way out is an empty response that carries itself as an extension: the edge, which knows the
 //! request's id, writes the body ([`Problem::render`]).
@@ -11,6 +11,7 @@ mod lines;
 
 use crate::exit::{Failure, chain};
 use crate::http::time::Rfc3339;
+use crate::telemetry::context::TraceId;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -25,6 +26,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Seconds after which a client may ask again when nothing better is known.
 const RETRY_SECONDS: u32 = 1;
@@ -56,10 +58,15 @@ kinds! {
     UNAUTHENTICATED = 401 "unauthenticated" "Credentials are missing or not valid";
     TOTP_REQUIRED = 401 "totp_required" "The account asks for a code of its authenticator";
     TICKET_INVALID = 401 "ticket_invalid" "The ticket was not given out for this zone";
+    CHALLENGE_REQUIRED = 403 "challenge_required" "This line wants work to be shown first";
+    ENQUEUE_TOKEN_REQUIRED = 403 "enqueue_token_required" "This line is joined from the organiser's own site only";
+    ENQUEUE_TOKEN_INVALID = 403 "enqueue_token_invalid" "The site's token is forged, expired or another zone's";
     FORBIDDEN = 403 "forbidden" "The caller may not do this";
+    CERTIFICATE_REQUIRED = 403 "certificate_required" "The key counts only together with its client certificate";
     ADDRESS_REFUSED = 403 "address_refused" "Administration is not allowed from this address";
     PASS_REQUIRED = 403 "pass_required" "A pass of the zone is wanted here";
     PASS_INVALID = 403 "pass_invalid" "The pass is forged, expired or another zone's";
+    PASS_USED = 403 "pass_used" "The pass has taken its one claim of this offer";
     UNKNOWN_OFFER = 404 "unknown_offer" "There is no such offer";
     UNKNOWN_CLAIM = 404 "unknown_claim" "There is no such claim for this caller";
     UNKNOWN_STANDBY = 404 "unknown_standby" "There is no such place on standby for this caller";
@@ -79,6 +86,7 @@ kinds! {
     IN_USE = 409 "in_use" "It is still in use";
     LAST_ADMIN_KEY = 409 "last_admin_key" "The last administrator, key or account, cannot be taken away";
     NAME_TAKEN = 409 "name_taken" "There is one of this name";
+    TOO_MANY = 409 "too_many" "There are as many as there may be";
     TICKET_GONE = 410 "ticket_gone" "The ticket's place is gone";
     REVISION_CONFLICT = 412 "revision_conflict" "It was changed since it was read";
     BODY_TOO_LARGE = 413 "body_too_large" "The body is too large";
@@ -107,6 +115,10 @@ struct Parts {
     retry_after_seconds: Option<u32>,
     /// The connection cannot be used on, because the rest of a body is still under way.
     close: bool,
+    /// What failed, for the log alone.
+    failed: Option<String>,
+    /// The log has it.
+    told: AtomicBool,
 }
 
 /// A field of a request and what is wrong with it.
@@ -127,7 +139,16 @@ impl Problem {
     pub fn new(kind: &'static Kind) -> Self {
         let retry_after_seconds = (kind.status == 503).then_some(RETRY_SECONDS);
         let detail = Cow::Borrowed(kind.title);
-        Self(Box::new(Parts { kind, status: kind.status, detail, extra: Map::new(), retry_after_seconds, close: false }))
+        Self(Box::new(Parts {
+            kind,
+            status: kind.status,
+            detail,
+            extra: Map::new(),
+            retry_after_seconds,
+            close: false,
+            failed: None,
+            told: AtomicBool::new(false),
+        }))
     }
 
     /// Says more.
@@ -193,17 +214,24 @@ impl Problem {
     /// As [`Self::internal`], for failures of the program's own parts.
     #[must_use]
     pub fn failure(failure: &Failure) -> Self {
-        tracing::error!(code = INTERNAL.code, error = ?failure, "a request failed");
-        Self::new(&INTERNAL)
+        Self::because(&INTERNAL, failure.to_string())
     }
 
-    /// A 5xx: logged with its chain, here and only here.
+    /// A 5xx: its chain goes to the log, once.
     fn logged(kind: &'static Kind, error: &dyn Error) -> Self {
-        static LINES: Lines = Lines::new();
-        if let Some(left_out) = LINES.take() {
-            tracing::error!(code = kind.code, error = chain(error), left_out, "a request failed");
-        }
-        Self::new(kind)
+        Self::because(kind, chain(error))
+    }
+
+    fn because(kind: &'static Kind, failed: String) -> Self {
+        let mut problem = Self::new(kind);
+        problem.0.failed = Some(failed);
+        problem
+    }
+
+    /// Says in the log what failed, if anything did and it was not said before. The edge, which knows whose request it was, does so; a problem
+    /// that never gets there does so when it is dropped.
+    pub(crate) fn tell(&self, request_id: Option<&str>, trace: Option<TraceId>) {
+        self.0.tell(request_id, trace);
     }
 
     /// A change in the ledger that failed: it may have been made where the database fell silent in the middle.
@@ -221,6 +249,11 @@ impl Problem {
         self.0.kind
     }
 
+    /// When to come back, where that was said.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u32> {
+        self.0.retry_after_seconds
+    }
+
     /// HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -230,8 +263,16 @@ impl Problem {
     /// The body, with the id of the request it answers.
     #[must_use]
     pub fn render(&self, request_id: &str) -> Vec<u8> {
+        self.render_traced(request_id, None)
+    }
+
+    /// As [`Self::render`], for a request that is part of a trace.
+    pub(crate) fn render_traced(&self, request_id: &str, trace: Option<TraceId>) -> Vec<u8> {
         let Parts { kind, status, detail, extra, .. } = &*self.0;
         let mut body = extra.clone();
+        if let Some(trace) = trace {
+            body.insert("trace_id".into(), json!(trace.to_string()));
+        }
         for (name, value) in [
             ("type", json!(format!("urn:bunho:problem:{}", kind.code))),
             ("title", json!(kind.title)),
@@ -243,6 +284,26 @@ impl Problem {
             body.insert(name.into(), value);
         }
         serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+impl Parts {
+    fn tell(&self, request_id: Option<&str>, trace: Option<TraceId>) {
+        static LINES: Lines = Lines::new();
+        let Some(error) = &self.failed else { return };
+        if self.told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(left_out) = LINES.take() {
+            let trace_id = trace.map(tracing::field::display);
+            tracing::error!(code = self.kind.code, error, request_id, trace_id, left_out, "a request failed");
+        }
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.tell(None, None);
     }
 }
 
@@ -300,6 +361,7 @@ impl From<Refusal> for Problem {
             Refusal::Closed => Self::new(&CLOSED),
             Refusal::PassRequired => Self::new(&PASS_REQUIRED),
             Refusal::PassInvalid => Self::new(&PASS_INVALID),
+            Refusal::PassUsed => Self::new(&PASS_USED),
             Refusal::Forbidden => Self::new(&FORBIDDEN),
             Refusal::LimitReached { claims } => {
                 Self::new(&LIMIT_REACHED).with("claims", claims.iter().map(ToString::to_string).collect::<Vec<_>>())
@@ -322,7 +384,7 @@ impl From<Refusal> for Problem {
             Refusal::QuantityTaken { taken } => {
                 Self::new(&QUANTITY_TAKEN).detail(format!("{taken} units are held or confirmed")).with("taken", taken)
             }
-            Refusal::InUse => Self::new(&IN_USE).detail("It cannot be deleted: it has live claims or people on standby"),
+            Refusal::InUse => Self::new(&IN_USE).detail("It has live claims or people on standby"),
         }
     }
 }

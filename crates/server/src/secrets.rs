@@ -1,4 +1,6 @@
-//! Files that only their owner may read: the admin key and the secret that signs tickets.
+//! Files that only their owner may read: the admin key, and the secrets that sign tickets (`tickets`).
+
+pub mod tickets;
 
 use crate::auth::keys::{KEY_PREFIX, key_hash};
 use crate::exit::Failure;
@@ -7,7 +9,6 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bunho_domain::time::Millis;
 use bunho_journal::{Audit, crash_point};
 use bunho_ledger::{Ledger, NewKey};
-use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -43,7 +44,7 @@ pub async fn ensure_admin_key(ledger: &Ledger, data: &Path, given: Option<String
         let hash = key_hash(&key);
         if !known.iter().any(|row| row.key_hash == hash) {
             // A key's id is made of its hash, so one that was revoked cannot come back by a restart.
-            let added = add_key(ledger, "admin", "BUNHO_ADMIN_KEY", &key, now).await;
+            let added = add_key(ledger, "admin", "BUNHO_ADMIN_KEY", &key, now, Terms::default()).await;
             if let Err(failure) = added
                 // Another node that starts at the same time has added it.
                 && !ledger.keys().await?.iter().any(|row| row.key_hash == hash)
@@ -56,7 +57,9 @@ pub async fn ensure_admin_key(ledger: &Ledger, data: &Path, given: Option<String
         return Ok(None);
     }
     let accounts = ledger.accounts().await?;
-    if known.iter().any(|row| row.role == "admin") || accounts.iter().any(|account| account.role == "admin" && !account.disabled) {
+    if known.iter().any(|row| row.role == "admin" && row.expires_at.is_none())
+        || accounts.iter().any(|account| account.role == "admin" && !account.disabled)
+    {
         return Ok(None);
     }
     // The file first: if the process dies before the ledger has the key, the next start finds the file and uses it.
@@ -67,98 +70,39 @@ pub async fn ensure_admin_key(ledger: &Ledger, data: &Path, given: Option<String
     };
     write_secret(&path, format!("{key}\n").as_bytes())?;
     crash_point!("secrets::admin_key_written");
-    add_key(ledger, "admin", "first start", &key, now).await?;
+    add_key(ledger, "admin", "first start", &key, now, Terms::default()).await?;
     crash_point!("secrets::admin_key_added");
     Ok(Some(key))
+}
+
+/// What a key counts by, beside itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms<'a> {
+    /// Until when; none: until it is revoked.
+    pub expires_at: Option<Millis>,
+    /// Which client certificate must come with it.
+    pub certificate: Option<&'a str>,
 }
 
 /// Adds a key to the ledger and returns its public id.
 ///
 /// # Errors
 /// The ledger cannot be written.
-pub async fn add_key(ledger: &Ledger, role: &str, name: &str, key: &str, now: Millis) -> Result<String, Failure> {
+pub async fn add_key(ledger: &Ledger, role: &str, name: &str, key: &str, now: Millis, terms: Terms<'_>) -> Result<String, Failure> {
     let id = format!("key-{}", &key_hash(key)[..12]);
     let audit = Audit { actor: "system".into(), action: "key.new".into(), target: id.clone(), detail: None, request_id: None };
-    ledger.insert_key(&NewKey { id: &id, role, name, key_hash: &key_hash(key) }, now, &audit).await?;
+    ledger
+        .insert_key(
+            &NewKey { id: &id, role, name, key_hash: &key_hash(key), expires_at: terms.expires_at, certificate: terms.certificate },
+            now,
+            &audit,
+        )
+        .await?;
     Ok(id)
 }
 
 /// Shorter ones could be guessed.
 const ADMIN_KEY_CHARS_MIN: usize = 8;
-
-/// Where the secret that signs tickets is kept.
-fn ticket_key_path(data: &Path) -> PathBuf {
-    data.join("keys").join("ticket.key")
-}
-
-/// Bytes of the secret's own checksum: a secret with a flipped bit is a secret too, and would end every waiting ticket in silence.
-const TICKET_CHECK_BYTES: usize = 8;
-
-/// Refuses a folder that has been used and has no secret any more: a new one would end every waiting ticket, and nobody
-/// would know why.
-///
-/// # Errors
-/// The secret is missing.
-pub fn check_present(data: &Path) -> Result<(), Failure> {
-    let path = ticket_key_path(data);
-    if path.exists() {
-        return Ok(());
-    }
-    Err(Failure::data(format_args!(
-        "{} is missing\n  mend: restore it from a backup; or make a new one with `bunho rebuild --accept-loss`: every waiting ticket ends then",
-        path.display()
-    )))
-}
-
-/// Makes the secret where it is missing, and says where.
-///
-/// # Errors
-/// The folder cannot be written.
-pub fn make_missing(data: &Path) -> Result<Option<PathBuf>, Failure> {
-    let path = ticket_key_path(data);
-    if path.exists() {
-        return Ok(None);
-    }
-    make_ticket_secret(&path)?;
-    Ok(Some(path))
-}
-
-/// The secret of this folder's tickets, made at the first start. Losing it ends every waiting ticket.
-///
-/// # Errors
-/// The file cannot be read or written, or is not what was written.
-pub fn ticket_secret(data: &Path) -> Result<[u8; 32], Failure> {
-    let path = ticket_key_path(data);
-    match std::fs::read(&path) {
-        Ok(bytes) => read_ticket_secret(&bytes).ok_or_else(|| {
-            Failure::data(format_args!(
-                "{} is damaged\n  mend: restore it from a backup; or remove it and make a new one with `bunho rebuild --accept-loss`: every waiting ticket ends then",
-                path.display()
-            ))
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_ticket_secret(&path),
-        Err(error) => Err(Failure::data(format_args!("{} cannot be read: {error}", path.display()))),
-    }
-}
-
-/// Tells whether two nodes have the same secret, and nothing else about it.
-#[must_use]
-pub fn fingerprint(secret: &[u8; 32]) -> String {
-    let digest = Sha256::new().chain_update(b"bunho ticket key ").chain_update(secret).finalize();
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn make_ticket_secret(path: &Path) -> Result<[u8; 32], Failure> {
-    let secret: [u8; 32] = random()?;
-    let check = Sha256::digest(secret);
-    write_secret(path, &[&secret[..], &check[..TICKET_CHECK_BYTES]].concat())?;
-    Ok(secret)
-}
-
-fn read_ticket_secret(bytes: &[u8]) -> Option<[u8; 32]> {
-    let (secret, check) = bytes.split_first_chunk::<32>()?;
-    (Sha256::digest(secret)[..TICKET_CHECK_BYTES] == *check).then_some(*secret)
-}
 
 /// Writes a file of mode 0600 that is complete or absent, whatever happens.
 ///

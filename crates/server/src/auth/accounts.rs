@@ -84,7 +84,8 @@ impl Accounts {
 /// Who an account is. None: it is disabled, or of a role that this program does not know.
 pub(crate) fn identity(row: &AccountRow) -> Option<Identity> {
     let role = role(&row.role).filter(|_| !row.disabled)?;
-    Some(Identity { who: Who::Account { totp: row.totp_secret.is_some() }, id: row.name.clone(), role, name: row.name.clone() })
+    let who = Who::Account { totp: row.totp_secret.is_some() };
+    Some(Identity { who, id: row.name.clone(), role, name: row.name.clone(), expires_at: None, certificate: None })
 }
 
 #[cfg(test)]

@@ -30,13 +30,27 @@ impl AllowedAddress {
     pub(crate) fn of(extensions: &Extensions, headers: &HeaderMap, app: &App) -> Result<Self, Problem> {
         // A request that came through no socket, as in tests, comes from nowhere in particular.
         let peer = extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
-        let address = client(peer, headers, &app.config.trusted_proxies);
-        let allowed = &app.config.console_allow_from;
+        let address = client(peer, headers, &app.live().trusted_proxies);
+        let live = app.live();
+        let allowed = &live.console_allow_from;
         if allowed.is_empty() || allowed.iter().any(|network| network.contains(address)) {
             Ok(Self(address))
         } else {
             Err(Problem::new(&ADDRESS_REFUSED))
         }
+    }
+}
+
+/// The address of whoever joins a line; none where no limit looks at it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JoinAddress(pub(crate) Option<IpAddr>);
+
+impl FromRequestParts<Arc<App>> for JoinAddress {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
+        let peer = parts.extensions.get::<Peer>().filter(|_| app.doorkeeper.load().looks_at_addresses());
+        Ok(Self(peer.map(|Peer(peer)| client(peer.ip(), &parts.headers, &app.live().trusted_proxies))))
     }
 }
 

@@ -1,6 +1,8 @@
 //! API keys: 256 random bits each, of which only a hash is kept. Looking up by hash needs no comparison in constant time.
 
+use crate::tls::Required;
 use arc_swap::ArcSwap;
+use bunho_domain::time::Millis;
 use bunho_ledger::{Ledger, LedgerError};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -101,6 +103,16 @@ pub struct Identity {
     pub role: Role,
     /// What people call it.
     pub name: String,
+    /// Until when a key counts; none: until it is revoked.
+    pub(crate) expires_at: Option<Millis>,
+    /// Which client certificate must come with a key.
+    pub(crate) certificate: Option<Required>,
+}
+
+impl Identity {
+    fn counts(&self) -> bool {
+        self.expires_at.is_none_or(|at| at.0 > jiff::Timestamp::now().as_millisecond())
+    }
 }
 
 /// Every key that is not revoked, in memory.
@@ -138,7 +150,13 @@ impl Keys {
         // A role that this program does not know may do nothing.
         let known = rows.into_iter().filter_map(|row| {
             let role = Role::parse(&row.role)?;
-            Some((row.key_hash, Arc::new(Identity { who: Who::Key, id: row.id, role, name: row.name })))
+            // One that this program cannot read is met by no certificate, and must not mean that none is needed.
+            let certificate = match row.certificate {
+                Some(text) => Some(Required::parse(&text)?),
+                None => None,
+            };
+            let identity = Identity { who: Who::Key, id: row.id, role, name: row.name, expires_at: row.expires_at, certificate };
+            Some((row.key_hash, Arc::new(identity)))
         });
         self.by_hash.store(Arc::new(known.collect()));
         Ok(())
@@ -161,21 +179,22 @@ impl Keys {
             return Ok(Some(identity.clone()));
         }
         if let Some(identity) = self.by_hash.load().get(&hash) {
-            return Ok(Some(identity.clone()));
+            // One that has expired is known, so it is no reason to ask.
+            return Ok(Some(identity).filter(|identity| identity.counts()).cloned());
         }
         // JWTs have dots and keys have none: users' tokens are no reason to ask.
         if !key.contains('.') {
             self.look_again(ledger).await?;
         }
-        Ok(self.by_hash.load().get(&hash).cloned())
+        Ok(self.by_hash.load().get(&hash).filter(|identity| identity.counts()).cloned())
     }
 
-    /// The key with this id, while it is not revoked. One that another node has just made is looked for as by [`Self::find`].
+    /// The key with this id, while it is not revoked and has not expired. One that another node has just made is looked for as by [`Self::find`].
     ///
     /// # Errors
     /// The ledger cannot be read.
     pub async fn by_id(&self, id: &str, ledger: &Ledger) -> Result<Option<Arc<Identity>>, LedgerError> {
-        let known = || self.by_hash.load().values().find(|identity| identity.id == id).cloned();
+        let known = || self.by_hash.load().values().find(|identity| identity.id == id && identity.counts()).cloned();
         if let Some(identity) = known() {
             return Ok(Some(identity));
         }

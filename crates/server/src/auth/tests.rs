@@ -2,7 +2,7 @@ use super::*;
 use axum::http::HeaderValue;
 
 fn key(role: Role, user: Option<&str>) -> Caller {
-    let identity = Identity { who: Who::Key, id: "k1".into(), role, name: "shop".into() };
+    let identity = Identity { who: Who::Key, id: "k1".into(), role, name: "shop".into(), expires_at: None, certificate: None };
     Caller::Key(Arc::new(identity), user.map(|user| UserId::parse(user).expect("an id")))
 }
 
@@ -49,6 +49,8 @@ fn a_user_header_is_taken_once_and_whole() {
         (&["", "u1"], None),
         (&["u1", "u2"], None),
         (&[""], None),
+        (&["forgotten-kim"], Some(Some("forgotten-kim"))),
+        (&["forgotten-0123456789abcdef0123456789abcdef"], None),
     ] {
         let value = |text: &&str| HeaderValue::from_bytes(text.as_bytes()).expect("a header's value");
         let headers = HeaderMap::from_iter(values.iter().map(|text| (USER_HEADER, value(text))));

@@ -43,10 +43,10 @@ struct Keys {
     next_fetch: Mutex<Option<Instant>>,
 }
 
-struct Key {
+pub(crate) struct Key {
     /// None: a single key, for every token.
-    kid: Option<String>,
-    decoding: DecodingKey,
+    pub(crate) kid: Option<String>,
+    pub(crate) decoding: DecodingKey,
 }
 
 #[derive(Deserialize)]
@@ -118,7 +118,7 @@ impl UserTokens {
         }
         validation.set_required_spec_claims(&required);
         let claims = decode::<Claims>(token, &key.decoding, &validation).ok()?.claims;
-        UserId::parse(&claims.sub).ok()
+        UserId::parse(&claims.sub).ok().filter(|user| !user.is_pseudonym())
     }
 
     async fn fetch(&self, kid: Option<&str>) {
@@ -163,12 +163,12 @@ impl Key {
     }
 }
 
-fn read(setting: &str, path: &Path) -> Result<String, Refused> {
+pub(crate) fn read(setting: &str, path: &Path) -> Result<String, Refused> {
     std::fs::read_to_string(path)
         .map_err(|error| Refused::new(setting, format!("{}: {error}", path.display()), "name a file that can be read"))
 }
 
-fn public_key(setting: &str, path: &Path) -> Result<DecodingKey, Refused> {
+pub(crate) fn public_key(setting: &str, path: &Path) -> Result<DecodingKey, Refused> {
     let pem = read(setting, path)?;
     let pem = pem.as_bytes();
     let key = DecodingKey::from_ed_pem(pem).or_else(|_| DecodingKey::from_ec_pem(pem)).or_else(|_| DecodingKey::from_rsa_pem(pem));
@@ -179,7 +179,7 @@ fn public_key(setting: &str, path: &Path) -> Result<DecodingKey, Refused> {
 }
 
 /// Whether a key is public and whole.
-fn is_usable(key: &DecodingKey) -> bool {
+pub(crate) fn is_usable(key: &DecodingKey) -> bool {
     match key.family() {
         AlgorithmFamily::Hmac => false,
         AlgorithmFamily::Ed => key.try_get_as_bytes().is_ok_and(|bytes| bytes.len() == ED25519_BYTES),
@@ -188,7 +188,7 @@ fn is_usable(key: &DecodingKey) -> bool {
 }
 
 /// The public keys of a JWK set; those of kinds that we do not take are left out.
-fn key_set(text: &str) -> Result<Vec<Key>, String> {
+pub(crate) fn key_set(text: &str) -> Result<Vec<Key>, String> {
     let set: JwkSet = serde_json::from_str(text).map_err(|error| format!("is no JWK set: {error}"))?;
     let keys: Vec<Key> = set
         .keys

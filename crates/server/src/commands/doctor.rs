@@ -4,16 +4,11 @@ use crate::cli;
 use crate::config::{ClusterConfig, Shape};
 use crate::exit::{Failure, chain};
 use crate::node::{journal_path, prepare};
-use crate::preflight;
+use crate::{machine, preflight};
 use bunho_journal::{Journal, JournalError};
 use bunho_ledger::{Ledger, Place};
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
-
-/// Syncs timed; the slowest is told.
-const SYNCS: u32 = 20;
 
 /// Checks and prints. A complaint makes the exit code 65.
 ///
@@ -82,19 +77,9 @@ impl Report {
 }
 
 fn sync_times(data: &Path) -> std::io::Result<String> {
-    let path = data.join(".sync-probe");
-    let mut file = std::fs::File::create(&path)?;
-    let mut slowest = std::time::Duration::ZERO;
-    let started = Instant::now();
-    for _ in 0..SYNCS {
-        let before = Instant::now();
-        file.write_all(&[0; 512])?;
-        file.sync_data()?;
-        slowest = slowest.max(before.elapsed());
-    }
-    let mean = started.elapsed() / SYNCS;
-    std::fs::remove_file(&path)?;
-    Ok(format!("{} is writable; fdatasync takes {mean:.1?} in the mean, {slowest:.1?} at most ({SYNCS} tries)", data.display()))
+    let times = machine::sync_times(data)?;
+    let (mean, slowest, tries) = (times.mean, times.slowest, times.tries);
+    Ok(format!("{} is writable; fdatasync takes {mean:.1?} in the mean, {slowest:.1?} at most ({tries} tries)", data.display()))
 }
 
 fn open_files(connections: u64) -> Result<String, String> {

@@ -10,6 +10,7 @@ use crate::moving::{self, Counts, Line, Page, Source};
 use crate::node::{ClusterNode, prepare};
 use crate::secrets;
 use bunho_domain::event::{Event, OfferChange, ZoneChange};
+use bunho_domain::time::Millis;
 use bunho_journal::Audit;
 use bunho_journal::kafka::cloudevents::Content;
 use bunho_journal::kafka::{Delivery, Message, Producer, ProducerOptions};
@@ -237,9 +238,9 @@ async fn insert_keys(ledger: &Ledger, file: &Path) -> Result<(), Failure> {
     })?;
     for key in keys.iter().filter(|key| !known.iter().any(|row| row.id == key.id)) {
         let audit = Audit { actor: "system".into(), action: "key.import".into(), target: key.id.clone(), detail: None, request_id: None };
-        ledger
-            .insert_key(&NewKey { id: &key.id, role: &key.role, name: &key.name, key_hash: &key.key_hash }, super::key::now(), &audit)
-            .await?;
+        let (expires_at, certificate) = (key.expires_at_ms.map(Millis), key.certificate.as_deref());
+        let new = NewKey { id: &key.id, role: &key.role, name: &key.name, key_hash: &key.key_hash, expires_at, certificate };
+        ledger.insert_key(&new, super::key::now(), &audit).await?;
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ pub fn run(place: &Place, accept_loss: bool, accept_clock: bool) -> Result<ExitC
         prepare(&config.data)?;
         let accepted = Accepted { missing_ledger: accept_loss, other_folder: accept_loss, earlier_clock: accept_clock };
         if accept_loss {
-            for made in [secrets::make_missing(&config.secrets)?, Passes::make_missing(&config.secrets)?].into_iter().flatten() {
+            for made in [secrets::tickets::make_missing(&config.secrets)?, Passes::make_missing(&config.secrets)?].into_iter().flatten() {
                 eprintln!("bunho: {} was missing; a new one was made", made.display());
             }
         }

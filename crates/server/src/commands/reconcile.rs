@@ -2,6 +2,7 @@
 
 use super::remote;
 use crate::cli::Place;
+use crate::config::Shape;
 use crate::exit::{Failure, chain};
 use crate::node::{Node, prepare};
 use bunho_engine::{Engine, EngineError};
@@ -19,6 +20,13 @@ use std::process::ExitCode;
 pub fn run(place: &Place, repair: bool, as_json: bool) -> Result<ExitCode, Failure> {
     super::log_warnings();
     let config = super::checked(place)?;
+    // An empty folder would be made, and be equal.
+    if matches!(config.shape, Shape::Embedded) && !["journal", "ledger.db"].iter().any(|part| config.data.join(part).exists()) {
+        return Err(Failure::data(format_args!(
+            "nothing is there to compare: {} is no data folder\n  mend: name the stopped server's with --data, or ask a running one with --url",
+            config.data.display()
+        )));
+    }
     let report = super::block_on(async {
         prepare(&config.data)?;
         let node = Node::open(&config).await?;

@@ -1,6 +1,6 @@
-//! `bunho zone …` and `bunho offer …`: the administration API from a shell.
+//! `bunho zone …`, `bunho offer …` and `bunho webhook …`: the administration API from a shell.
 
-use crate::cli::{OfferCommand, Server, ZoneCommand};
+use crate::cli::{OfferCommand, Server, WebhookCommand, ZoneCommand};
 use crate::exit::Failure;
 use crate::secrets::admin_key_path;
 use serde_json::{Value, json};
@@ -46,6 +46,31 @@ pub fn offer(server: &Server, command: OfferCommand) -> Result<ExitCode, Failure
     show(server, method, &path, body)
 }
 
+/// Does something with webhooks.
+///
+/// # Errors
+/// The server is unreachable, or refuses.
+pub fn webhook(server: &Server, command: WebhookCommand) -> Result<ExitCode, Failure> {
+    let one = |delivery: Option<i64>| Some(delivery.map_or_else(|| json!({}), |delivery| json!({ "delivery": delivery })));
+    let (method, path, body) = match command {
+        WebhookCommand::List => ("GET", "webhooks".to_string(), None),
+        WebhookCommand::Get { id } => ("GET", format!("webhooks/{id}"), None),
+        WebhookCommand::New { body } => ("POST", "webhooks".to_string(), Some(parse(body)?)),
+        WebhookCommand::Put { id, body } => ("PUT", format!("webhooks/{id}"), Some(parse(body)?)),
+        WebhookCommand::Delete { id } => ("DELETE", format!("webhooks/{id}"), None),
+        WebhookCommand::Secret { id, previous_seconds } => {
+            ("POST", format!("webhooks/{id}/secret"), Some(json!({ "previous_seconds": previous_seconds })))
+        }
+        WebhookCommand::Test { id } => ("POST", format!("webhooks/{id}/test"), Some(json!({}))),
+        WebhookCommand::Deliveries { id, pending } => {
+            ("GET", format!("webhooks/{id}/deliveries?state={}", if pending { "pending" } else { "dead" }), None)
+        }
+        WebhookCommand::Redeliver { id, delivery } => ("POST", format!("webhooks/{id}/redeliver"), one(delivery)),
+        WebhookCommand::Discard { id, delivery } => ("POST", format!("webhooks/{id}/discard"), one(delivery)),
+    };
+    show(server, method, &path, body)
+}
+
 fn parse(text: String) -> Result<Value, Failure> {
     let text = if text == "-" {
         let mut input = String::new();
@@ -61,7 +86,7 @@ fn show(server: &Server, method: &str, path: &str, body: Option<Value>) -> Resul
     let key = key(server.key.clone(), &server.data)?;
     let answer = call(&server.url, &key, method, path, body)?;
     if !answer.is_null() {
-        println!("{}", serde_json::to_string_pretty(&answer).map_err(Failure::internal)?);
+        super::print(&serde_json::to_string_pretty(&answer).map_err(Failure::internal)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -82,7 +107,12 @@ pub(super) fn key(given: Option<String>, data: &Path) -> Result<String, Failure>
 
 /// One call of the administration API. Null: an answer without a body.
 pub(super) fn call(url: &str, key: &str, method: &str, path: &str, body: Option<Value>) -> Result<Value, Failure> {
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build().into();
+    call_for(TIMEOUT, url, key, method, path, body)
+}
+
+/// As [`call`], for what takes longer.
+pub(super) fn call_for(longest: Duration, url: &str, key: &str, method: &str, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(longest)).http_status_as_error(false).build().into();
     let body = body.map_or_else(String::new, |body| body.to_string());
     let request = Request::builder()
         .method(method)

@@ -7,58 +7,87 @@ use crate::auth::keys::Keys;
 use crate::auth::sessions::Sessions;
 use crate::auth::users::UserTokens;
 use crate::cli::Place;
+use crate::config::Settings;
 use crate::config::{Config, Shape, Users};
 use crate::demo::Demo;
+use crate::door::Doorkeeper;
 use crate::exit::{Failure, chain};
 use crate::node::{self, Node};
 use crate::pass::Passes;
-use crate::{demo, listen, router, secrets};
+use crate::reload::Reload;
+use crate::secrets::tickets::TicketSecrets;
+use crate::telemetry::log;
+use crate::telemetry::say::say;
+use crate::tls::Tls;
+use crate::webhooks::Webhooks;
+use crate::{demo, listen, reload, retention, router, secrets};
 use bunho_engine::{Engine, EngineError};
 use bunho_journal::crash_point;
 use bunho_ledger::LedgerError;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Runs the server until SIGTERM, SIGINT, or the journal's end.
 ///
 /// # Errors
 /// [`Failure`] with the exit code of what is refused or broke.
 pub fn run(place: &Place, listen: Option<String>, with_demo: bool) -> Result<ExitCode, Failure> {
-    let config = super::settings(place, listen)?.check()?;
-    log(&config)?;
+    let settings = super::settings(place, listen.clone())?;
+    let config = settings.clone().check()?;
+    // Until the last line of this is written, or nobody takes it.
+    let _log = log::start(config.log_json, &config.log_level)?;
     raise_open_files(&config);
-    super::block_on(serve(config, with_demo))
+    let started = Started { place: place.clone(), listen, settings };
+    super::block_on(serve(config, started, with_demo))
 }
 
-async fn serve(config: Config, with_demo: bool) -> Result<ExitCode, Failure> {
+/// What a start was asked for, to be asked again.
+struct Started {
+    place: Place,
+    listen: Option<String>,
+    settings: Settings,
+}
+
+async fn serve(config: Config, started: Started, with_demo: bool) -> Result<ExitCode, Failure> {
+    // Before anything else: from here on a signal to read the configuration again ends nothing.
+    let hangups = signal(SignalKind::hangup()).map_err(Failure::internal)?;
     node::prepare(&config.data)?;
     // Everything that can be refused is, before a port is bound.
     if matches!(config.shape, Shape::Embedded) {
         Passes::check_present(&config.data, &config.secrets)?;
     }
-    let passes = Passes::load(&config.secrets, &config.pass_issuer)?;
+    let passes = Passes::load(&config.secrets, &config.pass_issuer)?.publishing_for(config.pass_key_published);
+    let tls = config.tls.as_ref().map(Tls::load).transpose()?;
     let user_tokens = match &config.users {
         Users::Jwt(settings) => Some(UserTokens::load(settings)?),
         Users::Header { .. } => None,
     };
     let node = Node::open(&config).await?;
-    let served = serve_node(&config, &node, passes, user_tokens, with_demo).await;
+    let parts = Checked { passes, user_tokens, tls, started, hangups, with_demo };
+    let served = serve_node(&config, &node, parts).await;
     node.close().await;
     served
 }
 
-async fn serve_node(
-    config: &Config,
-    node: &Node,
+/// What was read and found good before the node was opened.
+struct Checked {
     passes: Passes,
     user_tokens: Option<UserTokens>,
+    tls: Option<Arc<Tls>>,
+    started: Started,
+    hangups: Signal,
     with_demo: bool,
-) -> Result<ExitCode, Failure> {
+}
+
+async fn serve_node(config: &Config, node: &Node, checked: Checked) -> Result<ExitCode, Failure> {
+    let Checked { passes, user_tokens, tls, started, hangups, with_demo } = checked;
     let engine = node.engine();
     let given = std::env::var("BUNHO_ADMIN_KEY").ok().filter(|key| !key.is_empty());
     let new_admin_key = secrets::ensure_admin_key(node.ledger(), &config.data, given, super::key::now()).await?;
@@ -67,8 +96,13 @@ async fn serve_node(
         demo::add(&engine).await?;
     }
     let (stop, stopped) = watch::channel(false);
+    let tickets = TicketSecrets::load(&config.secrets)?;
+    let webhooks = Arc::new(Webhooks::new(config, node.ledger().clone())?);
     let app = App::new(Parts {
-        sessions: Sessions::load(&secrets::ticket_secret(&config.secrets)?, node.ledger()).await?,
+        sessions: Sessions::load(tickets.names(), node.ledger()).await?,
+        doorkeeper: Doorkeeper::load(&config.join, tickets.names())?,
+        tickets,
+        tls: tls.clone(),
         accounts: Accounts::load(node.ledger()).await?,
         node: node.name(),
         findings: node.findings(),
@@ -80,34 +114,57 @@ async fn serve_node(
         config: Arc::new(config.clone()),
         passes,
         user_tokens,
+        webhooks: webhooks.clone(),
         shutdown: stopped.clone(),
     });
+    let delivering = tokio::spawn(webhooks.run(stopped.clone()));
     if let Record::Kafka { .. } = node.record() {
         tokio::spawn(follow_keys(app.clone(), stopped.clone()));
     }
+    tokio::spawn(reload::follow(app.clone(), stopped.clone()));
+    let forgetting = tokio::spawn(retention::follow(app.clone(), stopped.clone()));
+    let Started { place, listen, settings } = started;
+    tokio::spawn(read_again(hangups, Reload::new(place, listen, settings, app.clone())));
     let shop = with_demo.then(|| Demo::open(app.clone())).transpose().map_err(Failure::internal)?;
-    let signals = Signals::listen()?;
+    let mut signals = Signals::listen()?;
     let public = bind(config.listen).await?;
     let admin = match config.admin_listen {
         Some(address) => Some(bind(address).await?),
         None => None,
     };
     crash_point!("serve::bound");
-    println!("bunho {} · {} shape · ack {}", env!("CARGO_PKG_VERSION"), config.shape, config.ack);
-    println!("{}", whereabouts(config));
+    let on = |public: bool| {
+        let wanted = config.tls.as_ref().is_some_and(|tls| if public { tls.on_public } else { tls.on_admin });
+        tls.clone().filter(|_| wanted)
+    };
+    let (public_tls, admin_tls) = (on(true), on(false));
+    say(format!("bunho {} · {} shape · ack {}", env!("CARGO_PKG_VERSION"), config.shape, config.ack));
+    say(whereabouts(config));
     if let Some(key) = new_admin_key {
-        println!("admin key {key} (shown once; kept in {})", secrets::admin_key_path(&config.data).display());
+        say(admin_key_line(&key, &secrets::admin_key_path(&config.data)));
     }
     if let Some((_, address)) = &admin {
-        println!("administration on http://{address}");
+        say(format!("administration on {}://{address}", scheme(admin_tls.as_ref())));
     }
-    println!("serving http://{}", public.1);
-    let mut servers =
-        vec![tokio::spawn(listen::serve(public.0, router::public(app.clone(), shop.clone()), config.limits.clone(), stopped.clone()))];
+    say(format!("serving {}://{}", scheme(public_tls.as_ref()), public.1));
+    let limits = || {
+        let live = app.in_force.clone();
+        move || live.load().limits.clone()
+    };
+    let router = router::public(app.clone(), shop.clone());
+    let mut servers = vec![tokio::spawn(listen::serve(public.0, router, limits(), public_tls, stopped.clone()))];
     if let Some((listener, _)) = admin {
-        servers.push(tokio::spawn(listen::serve(listener, router::admin(app.clone()), config.limits.clone(), stopped)));
+        servers.push(tokio::spawn(listen::serve(listener, router::admin(app.clone()), limits(), admin_tls, stopped)));
     }
-    let why = signals.until_end(node).await;
+    let mut why = signals.until_end(node).await;
+    let drain_delay = app.live().limits.drain_delay;
+    if let (End::Asked, delay @ 1..) = (&why, drain_delay.as_secs()) {
+        app.leave();
+        say(format!("stopping: not ready, still serving for {delay} s"));
+        if let Ok(sooner) = timeout(drain_delay, signals.until_end(node)).await {
+            why = sooner;
+        }
+    }
     crash_point!("serve::told_to_end");
     let _ = stop.send(true);
     for server in servers {
@@ -116,15 +173,34 @@ async fn serve_node(
     if let Some(shop) = shop {
         shop.close().await;
     }
+    let _ = delivering.await;
+    let _ = forgetting.await;
+    if let Some(tracer) = app.tracer.clone() {
+        let _ = tokio::task::spawn_blocking(move || tracer.close()).await;
+    }
     crash_point!("serve::drained");
     match why {
         End::Asked => {
-            println!("stopped: requests answered, everything that was answered is durable");
+            say("stopped: requests answered, everything that was answered is durable");
             Ok(ExitCode::SUCCESS)
         }
         End::Poisoned => Err(Failure::internal(
             "the journal could not be synced; nothing of what failed will be seen again\n  mend: look at the disk (the log says what it answered), then start again",
         )),
+    }
+}
+
+fn scheme(tls: Option<&Arc<Tls>>) -> &'static str {
+    if tls.is_some() { "https" } else { "http" }
+}
+
+/// Reads the configuration again whenever somebody asks for it, however the server fares.
+async fn read_again(mut hangups: Signal, reload: Reload) {
+    let reload = Arc::new(reload);
+    while hangups.recv().await.is_some() {
+        let reload = reload.clone();
+        // A panic was logged where it happened; the next signal is another one.
+        let _ = tokio::task::spawn_blocking(move || reload.again()).await;
     }
 }
 
@@ -146,6 +222,15 @@ fn whereabouts(config: &Config) -> String {
     }
 }
 
+/// Tells a new admin key, this once; where the line goes into the system's journal, which others may read, only where it is kept.
+fn admin_key_line(key: &str, path: &Path) -> String {
+    let is_journal = std::env::var_os("JOURNAL_STREAM").is_some() && !std::io::IsTerminal::is_terminal(&std::io::stdout());
+    match is_journal {
+        true => format!("admin key made; it is in {}", path.display()),
+        false => format!("admin key {key} (shown once; kept in {})", path.display()),
+    }
+}
+
 /// `redis://user:password@host` without what stands before the host.
 fn without_password(url: &str) -> &str {
     url.rsplit_once('@').map_or(url, |(_, host)| host)
@@ -154,7 +239,7 @@ fn without_password(url: &str) -> &str {
 /// What other nodes (and `bunho key`) do to keys, sessions and waiting pages is noticed here within this long, and not much more.
 const FOLLOWED_EVERY: Duration = Duration::from_secs(1);
 
-/// Follows the keys of services and administrators, accounts, sessions, and the keys that sign passes: see `Passes::look_again`.
+/// Follows the keys of services and administrators, accounts and sessions. What is in files is followed by `reload.rs`.
 async fn follow_keys(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(FOLLOWED_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -176,9 +261,6 @@ async fn follow_keys(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
             _ => {}
         }
         follows = followed.is_ok();
-        let app = app.clone();
-        // A panic was logged where it happened; the next look is another one.
-        let _ = tokio::task::spawn_blocking(move || app.passes.look_again()).await;
     }
 }
 
@@ -213,7 +295,7 @@ impl Signals {
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    async fn until_end(mut self, node: &Node) -> End {
+    async fn until_end(&mut self, node: &Node) -> End {
         tokio::select! {
             _ = self.terminate.recv() => End::Asked,
             _ = self.interrupt.recv() => End::Asked,
@@ -233,7 +315,7 @@ fn reconciler(engine: Engine, ledger: bunho_ledger::Ledger) -> Box<dyn Fn(bool) 
 }
 
 /// Whoever compares can wait longer than whoever claims: a cluster's partitions may be changing hands.
-async fn caught_up(engine: &Engine) -> Result<(), EngineError> {
+pub(crate) async fn caught_up(engine: &Engine) -> Result<(), EngineError> {
     for _ in 1..CATCH_UP_TRIES {
         match engine.ledger_caught_up().await {
             Err(EngineError::LedgerBehind) => {}
@@ -255,21 +337,8 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure>
     })
 }
 
-fn log(config: &Config) -> Result<(), Failure> {
-    // The store's own news matter to its developers; whoever names them in the level hears them.
-    let level = format!("fjall=warn,lsm_tree=warn,{}", config.log_level);
-    let filter = tracing_subscriber::EnvFilter::try_new(level).map_err(|error| {
-        Failure::configuration(format_args!("setting `log.level` refused: {error}\n  mend: use error, warn, info, debug or target=level,…"))
-    })?;
-    // Standard output is for the lines that scripts wait for.
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    let set = if config.log_json { builder.json().try_init() } else { builder.try_init() };
-    set.map_err(Failure::internal)
-}
-
 /// Every connection is an open file; most systems allow far fewer by default than they can.
-fn raise_open_files(config: &Config) {
+pub(crate) fn raise_open_files(config: &Config) {
     let wanted = config.limits.connections_max as u64 + 1_024;
     match rlimit::increase_nofile_limit(wanted) {
         Ok(granted) if granted < wanted => {

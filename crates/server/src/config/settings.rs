@@ -26,8 +26,20 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Administration.
     pub console: ConsoleSettings,
+    /// What stands before a line.
+    pub join: JoinSettings,
     /// Passes.
     pub pass: PassSettings,
+    /// Encryption of connections.
+    pub tls: TlsSettings,
+    /// Spans to a collector.
+    pub trace: TraceSettings,
+    /// Numbers for operators.
+    pub metrics: MetricsSettings,
+    /// Telling others of what happens.
+    pub webhooks: WebhookSettings,
+    /// How long people are known.
+    pub retention: RetentionSettings,
     /// Logging.
     pub log: LogSettings,
 }
@@ -66,6 +78,8 @@ pub struct ServerSettings {
     pub in_flight_per_zone_max: u32,
     /// Open event streams.
     pub streams_max: usize,
+    /// How long a server that was told to stop goes on serving, not ready, before it lets nobody in.
+    pub drain_delay_seconds: u64,
     /// How long a stopping server lets requests finish.
     pub drain_seconds: u64,
 }
@@ -166,12 +180,142 @@ pub struct ConsoleSettings {
     pub allow_from: Vec<String>,
 }
 
+/// `[join]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct JoinSettings {
+    /// Joins from one address in a minute; 0: any number.
+    pub per_address_per_minute: u32,
+    /// As many of them at once.
+    pub per_address_burst: u32,
+    /// Joins from one network in a minute; 0: any number.
+    pub per_prefix_per_minute: u32,
+    /// As many of them at once.
+    pub per_prefix_burst: u32,
+    /// Bits of an IPv4 address that name its network.
+    pub ipv4_prefix: u8,
+    /// Bits of an IPv6 address that name its network.
+    pub ipv6_prefix: u8,
+    /// Addresses or CIDR blocks that are not limited.
+    pub exempt: Vec<String>,
+    /// For zones with `enqueue = "token"`.
+    pub token: TokenSettings,
+}
+
+/// `[join.token]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenSettings {
+    /// Required `iss`, where set.
+    pub issuer: Option<String>,
+    /// File of the secret that the site signs with (HS256).
+    pub secret_file: Option<PathBuf>,
+    /// PEM file of the site's public key.
+    pub key_file: Option<PathBuf>,
+    /// JWKS file of the site's public keys.
+    pub jwks_file: Option<PathBuf>,
+}
+
 /// `[pass]`
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct PassSettings {
     /// `iss` of passes.
     pub issuer: String,
+    /// How long a new key is published before it signs.
+    pub key_publish_seconds: u64,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsSettings {
+    /// Which addresses speak it, once there is a certificate: `all`, `public` or `admin`.
+    pub addresses: String,
+    /// PEM file of the certificate and what stands between it and its authority.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of its key.
+    pub key_file: Option<PathBuf>,
+    /// `off`, `optional` or `required`: whether clients show a certificate.
+    pub client_auth: String,
+    /// PEM file of the authorities whose clients' certificates count.
+    pub client_ca_file: Option<PathBuf>,
+    /// How long browsers come back through TLS alone; 0: says nothing of it.
+    pub hsts_seconds: u64,
+}
+
+/// `[trace]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct TraceSettings {
+    /// Where spans go, such as `http://127.0.0.1:4318/v1/traces`; none: nowhere.
+    pub otlp_endpoint: Option<String>,
+    /// Of requests that nobody else traces, how many are: `0.01`.
+    pub sample_ratio: Ratio,
+}
+
+/// A part of a whole, in millionths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ratio(pub u32);
+
+/// Millionths of one.
+pub(crate) const WHOLE: u32 = 1_000_000;
+
+impl Serialize for Ratio {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(f64::from(self.0) / f64::from(WHOLE))
+    }
+}
+
+impl<'de> Deserialize<'de> for Ratio {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let part = f64::deserialize(deserializer)?;
+        if (0.0..=1.0).contains(&part) {
+            Ok(Self((part * f64::from(WHOLE)).round() as u32))
+        } else {
+            Err(serde::de::Error::custom("must be a number from 0.0 to 1.0"))
+        }
+    }
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsSettings {
+    /// Zones, and offers, with series of their own.
+    pub series_max: usize,
+}
+
+/// `[webhooks]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhookSettings {
+    /// Whether addresses may begin with `http://`.
+    pub allow_http: bool,
+    /// Private addresses or CIDR blocks that messages may go to all the same.
+    pub allow_private: Vec<String>,
+    /// PEM file of certificates that sign those of receivers, beside Mozilla's.
+    pub ca_file: Option<PathBuf>,
+    /// How long an attempt may take.
+    pub timeout_ms: u64,
+    /// Attempts under way to one webhook.
+    pub concurrency: usize,
+    /// Seconds before each further attempt; after the last a message is given up.
+    pub retry_seconds: Vec<u32>,
+    /// Webhooks in all.
+    pub webhooks_max: usize,
+    /// Messages that may wait for one webhook before it is turned off.
+    pub pending_max: u64,
+    /// Messages of one webhook that are kept after they were given up.
+    pub dead_max: u64,
+}
+
+/// `[retention]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionSettings {
+    /// Days after an offer ended, after which those who had something in it are forgotten; 0: never.
+    pub forget_after_days: u64,
 }
 
 /// `[log]`
@@ -205,6 +349,7 @@ impl Default for ServerSettings {
             in_flight_max: 20_000,
             in_flight_per_zone_max: 10_000,
             streams_max: 5_000,
+            drain_delay_seconds: 0,
             drain_seconds: 10,
         }
     }
@@ -242,9 +387,72 @@ impl Default for AuthSettings {
     }
 }
 
+impl Default for JoinSettings {
+    fn default() -> Self {
+        Self {
+            // Off: where a proxy is not in auth.trusted_proxies all of an event's people seem to call from its address, and a limit that nobody chose would
+            // stop them all on the day.
+            per_address_per_minute: 0,
+            per_address_burst: 1_000,
+            per_prefix_per_minute: 0,
+            per_prefix_burst: 10_000,
+            ipv4_prefix: 24,
+            ipv6_prefix: 56,
+            exempt: Vec::new(),
+            token: TokenSettings::default(),
+        }
+    }
+}
+
 impl Default for PassSettings {
     fn default() -> Self {
-        Self { issuer: "bunho".into() }
+        // A minute: those who verify keep the set of keys no longer, as it says.
+        Self { issuer: "bunho".into(), key_publish_seconds: 60 }
+    }
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        Self {
+            addresses: "all".into(),
+            cert_file: None,
+            key_file: None,
+            client_auth: "off".into(),
+            client_ca_file: None,
+            // A year, as the lists of browsers ask.
+            hsts_seconds: 31_536_000,
+        }
+    }
+}
+
+impl Default for TraceSettings {
+    fn default() -> Self {
+        Self { otlp_endpoint: None, sample_ratio: Ratio(WHOLE / 100) }
+    }
+}
+
+impl Default for MetricsSettings {
+    fn default() -> Self {
+        // With some twenty series each, a zone or an offer is what a server of Prometheus has thousands of times.
+        Self { series_max: 1_000 }
+    }
+}
+
+impl Default for WebhookSettings {
+    fn default() -> Self {
+        Self {
+            allow_http: false,
+            allow_private: Vec::new(),
+            ca_file: None,
+            timeout_ms: 15_000,
+            concurrency: 8,
+            // As Standard Webhooks advises: ten attempts over three days and a bit.
+            retry_seconds: vec![5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400],
+            webhooks_max: 50,
+            // At some 700 bytes each 350 MB.
+            pending_max: 500_000,
+            dead_max: 10_000,
+        }
     }
 }
 

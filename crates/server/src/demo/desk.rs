@@ -67,10 +67,7 @@ pub(crate) async fn claim(
     Segment(offer): Segment,
     body: JsonBody,
 ) -> Answered {
-    paced(&demo)?;
-    let path = format!("/v1/offers/{}/claims", sold(&offer)?);
-    let reply = demo.api.for_user(&user, Method::POST, &path, carried(body.headers()), Some(body.bytes())).await;
-    passed_on(vec![reply])
+    ask_for_units(&demo, &user, &offer, "claims", &body).await
 }
 
 /// One of the visitor's claims.
@@ -118,10 +115,7 @@ pub(crate) async fn join_standby(
     Segment(offer): Segment,
     body: JsonBody,
 ) -> Answered {
-    paced(&demo)?;
-    let path = format!("/v1/offers/{}/standby", sold(&offer)?);
-    let reply = demo.api.for_user(&user, Method::POST, &path, carried(body.headers()), Some(body.bytes())).await;
-    passed_on(vec![reply])
+    ask_for_units(&demo, &user, &offer, "standby", &body).await
 }
 
 /// The visitor's place on standby.
@@ -145,6 +139,13 @@ pub(crate) async fn leave_standby(
     paced(&demo)?;
     let path = format!("/v1/standby/{}", standby_id(&id)?);
     passed_on(vec![demo.api.for_user(&user, Method::DELETE, &path, carried(&headers), None).await])
+}
+
+async fn ask_for_units(demo: &Demo, user: &UserId, offer: &str, what: &str, body: &JsonBody) -> Answered {
+    paced(demo)?;
+    let path = format!("/v1/offers/{}/{what}", sold(offer)?);
+    let reply = demo.api.for_user(user, Method::POST, &path, carried(body.headers()), Some(body.bytes())).await;
+    passed_on(vec![reply])
 }
 
 async fn settle(demo: &Demo, user: &UserId, claim: ClaimId, verb: &str, headers: &HeaderMap) -> Reply {

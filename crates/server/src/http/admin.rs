@@ -3,7 +3,10 @@
 pub(crate) mod account;
 pub(crate) mod accounts;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod claims;
+pub(crate) mod deliveries;
+pub(crate) mod forget;
 pub(crate) mod keys;
 pub(crate) mod live;
 pub(crate) mod offers;
@@ -11,11 +14,14 @@ pub(crate) mod overview;
 pub(crate) mod pages;
 pub(crate) mod pass_keys;
 pub(crate) mod reconcile;
+pub(crate) mod rehearsal;
 pub(crate) mod sales;
 pub(crate) mod session;
 pub(crate) mod sessions;
 pub(crate) mod standby;
 pub(crate) mod system;
+pub(crate) mod ticket_keys;
+pub(crate) mod webhooks;
 pub(crate) mod zones;
 
 use crate::app::App;

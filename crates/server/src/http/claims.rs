@@ -11,6 +11,7 @@ use bunho_domain::claim::{Claim, Status};
 use bunho_domain::ids::{ClaimId, OfferId, UserId};
 use bunho_domain::limits::ATTRIBUTES_BYTES_MAX;
 use bunho_domain::offer::Actor;
+use bunho_domain::offer::once::PASS_ATTRIBUTE;
 use bunho_ledger::{ClaimPage, ClaimQuery};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -40,7 +41,7 @@ pub(crate) struct ClaimView<'a> {
     created_at: Rfc3339,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Rfc3339,
-    /// What the client sent along.
+    /// What the client sent along; and where passes take one claim each, `bunho.pass`: which took this one.
     #[schema(value_type = Object)]
     attributes: Attributes<'a>,
     /// Claims that this one's confirmation gave.
@@ -188,6 +189,9 @@ pub(crate) fn path_id(text: &str) -> Result<ClaimId, Problem> {
 /// Attributes as they are kept: compact, with sorted keys, so that the same ones are the same text. Empty ones are none.
 pub(crate) fn attributes_text(attributes: Option<Map<String, Value>>) -> Result<Option<String>, Problem> {
     let Some(attributes) = attributes.filter(|attributes| !attributes.is_empty()) else { return Ok(None) };
+    if attributes.contains_key(PASS_ATTRIBUTE) {
+        return Err(Problem::field("attributes", format!("must not have {PASS_ATTRIBUTE}: the server says by it which pass took a claim")));
+    }
     let attributes = Value::Object(attributes);
     if levels(&attributes) > ATTRIBUTES_LEVELS_MAX {
         return Err(Problem::field("attributes", format!("must be at most {ATTRIBUTES_LEVELS_MAX} levels deep")));
@@ -223,6 +227,8 @@ mod tests {
         assert_eq!(kept(&shown), Ok(Some(shown)), "what is shown is the same attempt");
         assert_eq!(kept("{}"), Ok(None));
         assert_eq!(kept("null"), Ok(None));
+        assert_eq!(kept(r#"{"bunho.pass":null}"#), Err("invalid_request"));
+        assert!(kept(r#"{"a":{"bunho.pass":"1-1-1"},"bunho.passes":1}"#).is_ok());
         let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
         assert!(kept(&nested(16)).is_ok());
         assert_eq!(kept(&nested(17)), Err("invalid_request"));

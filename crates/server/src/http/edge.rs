@@ -5,12 +5,17 @@
 //! leaves the result unknown) is decided when the server starts and not on each request.
 
 use crate::app::App;
+use crate::auth::Peer;
 use crate::metrics::RouteMetrics;
 use crate::problem::{Carried, HEADERS_TOO_LARGE, INDETERMINATE, NOT_ACCEPTABLE, OVERLOADED, Problem};
+use crate::telemetry::context::{Parent, TraceId};
+use crate::telemetry::otlp::{Answered, Recorded, Tracer};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::handler::Handler;
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH};
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, Entry, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bunho_journal::crash_point;
@@ -66,17 +71,60 @@ where
         Box::pin(async move {
             let began = Instant::now();
             let id = request_id(request.headers_mut(), &app.request_ids);
+            let parent = Parent::of(request.headers());
+            let recorded = app.tracer.as_ref().and_then(|tracer| {
+                let decides = parent.is_some() && is_our_proxys(&request, &app);
+                Some((tracer.clone(), tracer.begin(parent, decides)?))
+            });
+            let trace = parent.map(|parent| parent.trace).or(recorded.as_ref().map(|(_, recorded)| recorded.trace));
             let mut response = match check_head(&request, &app, self.work) {
                 Ok(()) => run(self.handler, self.work, request, &app).await,
                 Err(problem) => problem.into_response(),
             };
             crash_point!("http::before_answer");
-            finish(&mut response, id);
+            let failed_with = finish(&mut response, &id, trace, &app);
+            response.headers_mut().insert(REQUEST_ID, id.clone());
             keep_from_caches(&mut response, self.work);
+            protect(response.headers_mut(), self.work);
             self.metrics.observe(response.status(), began);
+            say(&self.metrics, &response, &id, trace, began);
+            if let Some((tracer, recorded)) = recorded {
+                record(&tracer, recorded, &self.metrics, &response, &id, failed_with, began);
+            }
             response
         })
     }
+}
+
+/// Whether a request comes from a proxy of ours.
+fn is_our_proxys(request: &Request, app: &App) -> bool {
+    let live = app.live();
+    request.extensions().get::<Peer>().is_some_and(|Peer(peer)| live.trusted_proxies.iter().any(|network| network.contains(peer.ip())))
+}
+
+/// A line for every answer, for whoever asks for so many: one look at a number where nobody does.
+fn say(route: &RouteMetrics, response: &Response, id: &HeaderValue, trace: Option<TraceId>, began: Instant) {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let (method, route) = route.method_and_route();
+        let (request_id, trace_id) = (id.to_str().unwrap_or_default(), trace.map(tracing::field::display));
+        let micros = began.elapsed().as_micros() as u64;
+        tracing::debug!(method, route, status = response.status().as_u16(), request_id, trace_id, micros, "answered");
+    }
+}
+
+#[cold]
+fn record(
+    tracer: &Tracer,
+    recorded: Recorded,
+    route: &RouteMetrics,
+    response: &Response,
+    id: &HeaderValue,
+    failed_with: Option<&'static str>,
+    began: Instant,
+) {
+    let (method, route) = route.method_and_route();
+    let request_id = id.to_str().unwrap_or_default().to_owned();
+    tracer.end(recorded, Answered { method, route, status: response.status().as_u16(), request_id, failed_with, began });
 }
 
 async fn run<H, T>(handler: H, work: Work, request: Request, app: &Arc<App>) -> Response
@@ -94,7 +142,8 @@ where
     if matches!(work, Work::Stream | Work::Long) {
         return answer.await;
     }
-    match within(app.config.limits.request_timeout, answer).await {
+    let limit = app.live().limits.request_timeout;
+    match within(limit, answer).await {
         Ok(response) => response,
         Err(_) if work == Work::Write => Problem::new(&INDETERMINATE).into_response(),
         Err(_) => Problem::new(&OVERLOADED).detail("The answer took too long").into_response(),
@@ -115,7 +164,7 @@ fn check_head(request: &Request, app: &App, work: Work) -> Result<(), Problem> {
     // hyper refuses heads far above the limit by itself, without a body; between the limit and that, we can say why.
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_LINE_EXTRA_BYTES).sum();
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if bytes + target > app.config.limits.header_bytes_max {
+    if bytes + target > app.live().limits.header_bytes_max {
         return Err(Problem::new(&HEADERS_TOO_LARGE).closing());
     }
     if accepts(headers, work) { Ok(()) } else { Err(Problem::new(&NOT_ACCEPTABLE)) }
@@ -156,13 +205,34 @@ fn request_id(headers: &mut HeaderMap, ids: &RequestIds) -> HeaderValue {
     fresh
 }
 
-fn finish(response: &mut Response, id: HeaderValue) {
-    if let Some(Carried(problem)) = response.extensions_mut().remove::<Carried>() {
-        let body = problem.render(id.to_str().unwrap_or_default());
-        response.headers_mut().remove(CONTENT_LENGTH);
-        *response.body_mut() = Body::from(body);
+/// Writes a problem's body, now that its request is known; its code, where it is one.
+fn finish(response: &mut Response, id: &HeaderValue, trace: Option<TraceId>, app: &App) -> Option<&'static str> {
+    let Carried(problem) = response.extensions_mut().remove::<Carried>()?;
+    if problem.kind() == &OVERLOADED {
+        app.metrics.was_shed();
     }
-    response.headers_mut().insert(REQUEST_ID, id);
+    let id = id.to_str().unwrap_or_default();
+    problem.tell(Some(id), trace);
+    response.headers_mut().remove(CONTENT_LENGTH);
+    *response.body_mut() = Body::from(problem.render_traced(id, trace));
+    Some(problem.kind().code)
+}
+
+/// What an answer that is no page may do in a browser: nothing. Pages say themselves what they may.
+const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+
+/// Answers are what they say they are, and whoever is led to one by a link, or shows one in a frame, can do nothing with it. An answer to a change
+/// is JSON that nobody is led to, so it has only the first; crowds ask for those.
+fn protect(headers: &mut HeaderMap, work: Work) {
+    headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    if work == Work::Write {
+        return;
+    }
+    if let Entry::Vacant(vacant) = headers.entry(CONTENT_SECURITY_POLICY) {
+        vacant.insert(NOTHING);
+        headers.entry(X_FRAME_OPTIONS).or_insert(HeaderValue::from_static("DENY"));
+    }
+    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
 }
 
 /// What is read is somebody's own or changes within a second, and what is not there now may be there soon; a cache on the

@@ -74,7 +74,7 @@ impl FormBody {
 
 /// Waits for the whole body, which has a bounded size and a bounded time.
 async fn whole(request: Request, app: &App) -> Result<(HeaderMap, Bytes), Problem> {
-    let most = app.config.limits.body_bytes_max;
+    let most = app.live().limits.body_bytes_max;
     let too_large = || Problem::new(&BODY_TOO_LARGE).detail(format!("The body may have {most} bytes")).closing();
     let (parts, body) = request.into_parts();
     let size = http_body::Body::size_hint(&body);
@@ -103,7 +103,8 @@ async fn arrived<T>(body: impl Future<Output = T>, large: bool, app: &App) -> Re
         return Err(Problem::new(&OVERLOADED).detail("Too many large bodies are under way").closing());
     }
     let lent = app.in_flight.lend();
-    let whole = tokio::time::timeout(app.config.limits.body_timeout, body).await;
+    let limit = app.live().limits.body_timeout;
+    let whole = tokio::time::timeout(limit, body).await;
     if lent.take_back() { Ok(whole) } else { Err(Problem::new(&OVERLOADED)) }
 }
 
@@ -123,6 +124,10 @@ impl JsonBody {
     /// # Errors
     /// `invalid_request`, with the field that is wrong.
     pub(crate) fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
+        // Every body is an object; serde would take a list for a struct's fields in their order.
+        if self.bytes.trim_ascii_start().first() == Some(&b'[') {
+            return Err(Problem::field("", "invalid type: sequence, expected an object"));
+        }
         serde_json::from_slice(&self.bytes).map_err(|_| self.explain::<T>())
     }
 
@@ -248,6 +253,7 @@ mod tests {
             (r#"{"name":"a","inner":{"flag":1}}"#, Some("inner.flag")),
             (r#"{"name":"a","inner":{}}"#, Some("inner.flag")),
             (r#"[]"#, Some("")),
+            (r#" ["a",1,{"flag":true}]"#, Some("")),
             (r#"{"name":"#, Some("name")),
             (r#""#, Some("")),
             (r#"{"name":"a"} x"#, Some("")),

@@ -1,11 +1,11 @@
 //! Offers and their stock, as anyone may see them, and taking units of one.
 
-use crate::app::App;
+use crate::app::{App, Shown};
 use crate::auth::Caller;
 use crate::http::claims::{ClaimView, attributes_text};
 use crate::http::json::{JsonBody, answer, ok};
 use crate::http::params::{Quantity, Segment, header};
-use crate::http::passes::PASS_HEADER;
+use crate::http::passes::{PASS_HEADER, client_key};
 use crate::http::stream::{Sent, events, farewell, slot, stopped};
 use crate::http::time::Rfc3339;
 use crate::problem::{Answered, Problem, UNKNOWN_OFFER};
@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::Event;
-use bunho_domain::ids::{IdempotencyKey, OfferId, ZoneId};
+use bunho_domain::ids::{IdempotencyKey, OfferId, UserId, ZoneId};
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::{Kind, OfferSettings};
 use bunho_domain::offer::{ClaimRequest, OfferState, Pass, Stock};
@@ -90,7 +90,7 @@ pub(crate) struct NewClaim {
     /// How many.
     #[schema(value_type = u32)]
     quantity: Quantity,
-    /// What goes with the claim: at most 4,096 bytes as compact JSON, 16 levels deep.
+    /// What goes with the claim: at most 4,096 bytes as compact JSON, 16 levels deep. No field may be called `bunho.pass`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     attributes: Option<Map<String, Value>>,
@@ -181,7 +181,8 @@ impl StockStream {
 
 /// Takes units of an offer. With an `Idempotency-Key` the same attempt gives the same claim and answer, however often.
 #[utoipa::path(post, path = "/v1/offers/{id}/claims", tag = "claims", request_body = NewClaim,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("Bunho-Pass" = Option<String>, Header)),
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("Bunho-Pass" = Option<String>, Header),
+        ("Bunho-Client-Key" = Option<String>, Header)),
     responses((status = 201, body = ClaimView)))]
 pub(crate) async fn claim(State(app): State<Arc<App>>, Segment(id): Segment, caller: Caller, body: JsonBody) -> Answered {
     let outcome = take(&app, &id, &caller, &body).await;
@@ -204,7 +205,7 @@ async fn take(app: &App, id: &str, caller: &Caller, body: &JsonBody) -> Answered
     let attributes = attributes_text(wanted.attributes)?;
     let (key, attributes, nonce) = (key.as_ref(), attributes.as_deref(), app.engine.nonce());
     let ask = |pass| app.engine.claim(&offer, ClaimRequest { user, quantity: wanted.quantity.0, key, attributes, pass, nonce });
-    let taken = with_pass(app, &offer, headers, ask).await?;
+    let taken = with_pass(app, &offer, user, headers, ask).await?;
     let mut response = answer(StatusCode::CREATED, &ClaimView::new(&taken.claim, &offer));
     let location = HeaderValue::from_str(&format!("/v1/claims/{}", taken.claim.id)).unwrap_or(HeaderValue::from_static("/v1/claims"));
     response.headers_mut().insert(LOCATION, location);
@@ -215,20 +216,27 @@ async fn take(app: &App, id: &str, caller: &Caller, body: &JsonBody) -> Answered
 }
 
 /// Whether the request shows a good pass of the offer's zone. An offer without one does not look.
-async fn shown_pass(app: &App, zone: Option<&ZoneId>, headers: &HeaderMap) -> Result<Pass, Problem> {
+async fn shown_pass(app: &App, zone: Option<&ZoneId>, user: &UserId, headers: &HeaderMap) -> Result<Pass, Problem> {
     let Some(zone) = zone else { return Ok(Pass::Missing) };
     let Some(pass) = header(headers, &PASS_HEADER, "Bunho-Pass")? else { return Ok(Pass::Missing) };
-    Ok(if app.check_pass(pass, zone).await?.is_ok() { Pass::Valid } else { Pass::Invalid })
+    let shown = Shown { vouched: Some(user.as_str()), key: client_key(headers) };
+    Ok(app.check_pass(pass, zone, shown).await?.map_or(Pass::Invalid, |holder| Pass::Valid(holder.pass)))
 }
 
 /// Asks with the pass that the request shows. On a cluster another node may have given the offer another zone in the last second: who is
 /// refused for a pass is looked at once more, by the zone that the offer has now.
-pub(crate) async fn with_pass<T, F>(app: &App, offer: &OfferId, headers: &HeaderMap, ask: impl Fn(Pass) -> F) -> Result<T, Problem>
+pub(crate) async fn with_pass<T, F>(
+    app: &App,
+    offer: &OfferId,
+    user: &UserId,
+    headers: &HeaderMap,
+    ask: impl Fn(Pass) -> F,
+) -> Result<T, Problem>
 where
     F: Future<Output = Decided<T>>,
 {
     let zone = app.engine.zone_of(offer).await?;
-    let refusal = match ask(shown_pass(app, zone.as_ref(), headers).await?).await? {
+    let refusal = match ask(shown_pass(app, zone.as_ref(), user, headers).await?).await? {
         Err(refusal @ (Refusal::PassRequired | Refusal::PassInvalid)) => refusal,
         decided => return Ok(decided?),
     };
@@ -236,7 +244,7 @@ where
     if now == zone {
         return Err(refusal.into());
     }
-    Ok(ask(shown_pass(app, now.as_ref(), headers).await?).await??)
+    Ok(ask(shown_pass(app, now.as_ref(), user, headers).await?).await??)
 }
 
 /// An offer's id in a path: what cannot be one is not there.

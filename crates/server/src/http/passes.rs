@@ -1,6 +1,6 @@
 //! Passes as protected services check them: online, or by themselves with the public keys.
 
-use crate::app::App;
+use crate::app::{App, Shown};
 use crate::auth::{bearer_token, cookie};
 use crate::http::json::no_content;
 use crate::http::params::Params;
@@ -17,6 +17,10 @@ use utoipa::IntoParams;
 
 /// The header a pass comes in.
 pub(crate) const PASS_HEADER: HeaderName = HeaderName::from_static("bunho-pass");
+/// The header that shows the key to which a pass may be bound.
+pub(crate) const CLIENT_KEY_HEADER: HeaderName = HeaderName::from_static("bunho-client-key");
+/// The cookie that key may come in.
+const CLIENT_KEY_COOKIE: &str = "bunho_key";
 /// The cookie a pass may come in.
 const PASS_COOKIE: &str = "bunho_pass";
 /// The header that names the zone, for proxies that cannot add to the query.
@@ -30,9 +34,12 @@ pub(crate) struct VerifyParams {
     zone: Option<String>,
     /// The pass; else header `Bunho-Pass`, `Authorization: Bearer` or cookie `bunho_pass`.
     pass: Option<String>,
+    /// The key that a pass is bound to, where it is; else header `Bunho-Client-Key` or cookie `bunho_key`.
+    key: Option<String>,
 }
 
-/// Says whether a pass is good for a zone: 204, 401 (none, forged or expired) or 403 (of another zone). Made for nginx
+/// Says whether a pass is good for a zone: 204, 401 (none, forged or expired) or 403 (of another zone, or bound to another
+/// key). Made for nginx
 /// `auth_request`, which knows no other answers; so there are no others.
 #[utoipa::path(get, path = "/verify", tag = "line", params(VerifyParams), responses((status = 204)))]
 pub(crate) async fn verify(State(app): State<Arc<App>>, headers: HeaderMap, params: Result<Params<VerifyParams>, Problem>) -> Answered {
@@ -40,9 +47,12 @@ pub(crate) async fn verify(State(app): State<Arc<App>>, headers: HeaderMap, para
     let Params(params) = params.map_err(|_| refused(Some(PassRefusal::Invalid)))?;
     let zone = named_zone(&headers, params.zone.as_deref());
     let mut refusal = None;
+    // Whoever protects something with this call says who asks; where it hands on what it was sent, that is what it chose to believe.
+    let shown =
+        Shown { vouched: client_key(&headers).or_else(|| cookie(&headers, CLIENT_KEY_COOKIE)).or(params.key.as_deref()), key: None };
     // One good pass is enough: the protected service's own `Authorization`, or an old cookie, must not stand before it.
     for pass in shown_passes(&headers, params.pass.as_deref()) {
-        match check(&app, pass, zone).await {
+        match check(&app, pass, zone, shown).await {
             Ok(()) => return Ok(unkept(no_content())),
             Err(PassRefusal::Invalid) if refusal.is_some() => {}
             Err(why) => refusal = Some(why),
@@ -51,13 +61,13 @@ pub(crate) async fn verify(State(app): State<Arc<App>>, headers: HeaderMap, para
     Err(refused(refusal))
 }
 
-async fn check(app: &App, pass: &str, zone: &str) -> Result<(), PassRefusal> {
+async fn check(app: &App, pass: &str, zone: &str, shown: Shown<'_>) -> Result<(), PassRefusal> {
     let checked = match path_id(zone) {
-        Ok(zone) => app.check_pass(pass, &zone).await,
+        Ok(zone) => app.check_pass(pass, &zone, shown).await,
         Err(unknown) => Err(unknown),
     };
     match checked {
-        Ok(checked) => checked,
+        Ok(checked) => checked.map(drop),
         // A pass cannot be for a zone that does not exist; verifying it first tells good from forged all the same.
         Err(_) => app.passes.verify(pass, zone, app.server_seconds()).and(Err(PassRefusal::OtherZone)),
     }
@@ -68,7 +78,13 @@ fn refused(why: Option<PassRefusal>) -> Problem {
         None => Problem::new(&PASS_REQUIRED).status_instead(UNAUTHENTICATED.status),
         Some(PassRefusal::Invalid) => Problem::new(&PASS_INVALID).status_instead(UNAUTHENTICATED.status),
         Some(PassRefusal::OtherZone) => Problem::new(&PASS_INVALID).detail("The pass is not for this zone"),
+        Some(PassRefusal::OtherHolder) => Problem::new(&PASS_INVALID).detail("The pass is bound to another key"),
     }
+}
+
+/// The key that a request shows. Keys are UTF-8, and so is the header.
+pub(crate) fn client_key(headers: &HeaderMap) -> Option<&str> {
+    headers.get(&CLIENT_KEY_HEADER).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
 }
 
 /// The zone that query and header name. Where both do they must agree, or a client could choose its zone in the one place
@@ -95,9 +111,10 @@ fn unkept(mut response: Response) -> Response {
 /// The public keys of passes, as a JWK set (RFC 7517).
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "line", responses((status = 200, content_type = "application/json", body = Object)))]
 pub(crate) async fn jwks(State(app): State<Arc<App>>) -> Response {
-    // Five minutes: a new key signs at once, so verifiers must ask again when they meet a `kid` that they do not know.
-    let headers =
-        [(CONTENT_TYPE, HeaderValue::from_static("application/json")), (CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"))];
+    // As long as a new key is shown before it signs: whoever keeps the set no longer than this knows every key that it meets.
+    let seconds = app.passes.published_seconds();
+    let max_age = HeaderValue::from_str(&format!("public, max-age={seconds}")).unwrap_or(HeaderValue::from_static("no-cache"));
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json")), (CACHE_CONTROL, max_age)];
     (headers, app.passes.jwks()).into_response()
 }
 

@@ -56,7 +56,7 @@ pub(crate) async fn join(State(app): State<Arc<App>>, Segment(id): Segment, call
     let wanted: NewStandby = body.parse()?;
     let nonce = app.engine.nonce();
     let ask = |pass| app.engine.join_standby(&offer, StandbyRequest { user, quantity: wanted.quantity.0, pass, nonce });
-    let place = with_pass(&app, &offer, body.headers(), ask).await?;
+    let place = with_pass(&app, &offer, user, body.headers(), ask).await?;
     let mut response = answer(StatusCode::CREATED, &view(&place, &offer));
     let location = HeaderValue::from_str(&format!("/v1/standby/{}", place.standby.id)).unwrap_or(HeaderValue::from_static("/v1/standby"));
     response.headers_mut().insert(LOCATION, location);

@@ -4,6 +4,8 @@
 //! and write the answer straight into its buffer.
 
 use crate::app::App;
+use crate::auth::address::JoinAddress;
+use crate::door::Shown;
 use crate::http::edge::id_of;
 use crate::http::json::{ANSWER_BYTES, JsonBody, JsonText, no_content, written};
 use crate::http::params::Params;
@@ -27,9 +29,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
-/// Bytes of a client's own key at most.
-const CLIENT_KEY_BYTES_MAX: usize = 128;
-
 /// A request for a place. Fields that are not known are ignored.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +39,15 @@ pub(crate) struct WaitRequest<'a> {
     /// A stable key of the client's own: joining again with it gives the same ticket.
     #[serde(borrow, default)]
     key: Option<Cow<'a, str>>,
+    /// Where the zone asks for it: the token with which the operator's own site vouches for who joins. Who is in it is the key then.
+    #[serde(borrow, default)]
+    enqueue_token: Option<Cow<'a, str>>,
+    /// Where the zone asks for work: the challenge of the answer `challenge_required`.
+    #[serde(borrow, default)]
+    challenge: Option<Cow<'a, str>>,
+    /// A text of at most 55 bytes: `sha256(challenge + solution)` begins with as many zero bits as were asked for.
+    #[serde(borrow, default)]
+    solution: Option<Cow<'a, str>>,
     /// Taken and ignored, whatever it is.
     #[serde(default, rename = "clientIp")]
     #[schema(value_type = Option<String>)]
@@ -147,20 +155,35 @@ impl Waiting<'_> {
 
 /// Joins the line of a zone, or enters at once.
 #[utoipa::path(post, path = "/traffic/wait", tag = "line", request_body = WaitRequest, responses((status = 200, body = EntryAnswer)))]
-pub(crate) async fn wait(State(app): State<Arc<App>>, body: JsonBody) -> Answered {
+pub(crate) async fn wait(State(app): State<Arc<App>>, JoinAddress(from): JoinAddress, body: JsonBody) -> Answered {
     let request: WaitRequest<'_> = body.parse()?;
     let zone = zone_id(&request.zone_id)?;
-    let key = request.key.as_deref();
-    if key.is_some_and(|key| !(1..=CLIENT_KEY_BYTES_MAX).contains(&key.len())) {
-        return Err(Problem::field("key", format!("must be 1 to {CLIENT_KEY_BYTES_MAX} bytes")));
-    }
-    let entry = counted(app.metrics.joins(), app.engine.join(&zone, key).await)?;
+    let shown = Shown {
+        key: request.key.as_deref(),
+        enqueue_token: request.enqueue_token.as_deref(),
+        challenge: request.challenge.as_deref(),
+        solution: request.solution.as_deref(),
+        from,
+    };
+    let entry = join(&app, &zone, shown).await?;
     if let Answer::Waiting(Place { estimated_seconds: Some(told), .. }) = entry.answer {
         app.live.estimates.joined(entry.subject.zone, entry.subject.ticket, told, || app.engine.now());
     }
     note_entry(&app, &zone, &entry);
     let token = entry.token.as_deref().unwrap_or_default();
     Ok(answer(&app, &entry, token, &zone))
+}
+
+/// Joins, if the zone's door lets somebody in who shows this.
+pub(crate) async fn join(app: &App, zone: &ZoneId, shown: Shown<'_>) -> Result<Entry, Problem> {
+    let (number, settings) = app.engine.zone_settings(zone).await.map_err(Problem::from).inspect_err(|problem| refused(app, problem))?;
+    let key = app.doorkeeper.load().ask(zone, (number, &settings), shown, app.engine.now());
+    let key = key.inspect_err(|problem| refused(app, problem))?;
+    counted(app.metrics.joins(), app.engine.join(zone, key.as_deref()).await)
+}
+
+fn refused(app: &App, problem: &Problem) {
+    app.metrics.joins().count(problem.kind().code);
 }
 
 /// Polls with a ticket.

@@ -13,6 +13,7 @@ pub(crate) mod texts;
 
 use crate::app::App;
 use crate::assets::{self, Encoding};
+use crate::auth::address::JoinAddress;
 use crate::http::json::FormBody;
 use crate::http::params::Segment;
 use crate::problem::{NOT_FOUND, OVERLOADED, Problem};
@@ -42,6 +43,8 @@ const REFERRERS: HeaderValue = HeaderValue::from_static("same-origin");
 pub(crate) struct Asked {
     language: Option<String>,
     return_to: Option<String>,
+    /// What the operator's site says of who comes.
+    enqueue: Option<String>,
     plain: bool,
     preview: bool,
 }
@@ -54,6 +57,7 @@ impl Asked {
             match &*name {
                 "lang" => asked.language = Some(value.into_owned()),
                 "return_to" => asked.return_to = Some(value.into_owned()),
+                "enqueue" => asked.enqueue = Some(value.into_owned()),
                 "plain" => asked.plain = value == "1",
                 "preview" => asked.preview = value == "1",
                 _ => {}
@@ -68,7 +72,13 @@ impl Asked {
 }
 
 /// The page.
-pub(crate) async fn page(State(app): State<Arc<App>>, Segment(zone): Segment, uri: Uri, headers: HeaderMap) -> Response {
+pub(crate) async fn page(
+    State(app): State<Arc<App>>,
+    JoinAddress(from): JoinAddress,
+    Segment(zone): Segment,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     let mut asked = Asked::read(uri.query());
     let language = asked.language(&headers);
     let found = match Found::look(&app, &zone).await {
@@ -81,11 +91,15 @@ pub(crate) async fn page(State(app): State<Arc<App>>, Segment(zone): Segment, ur
     if !asked.plain && assets::WAIT.is_some() {
         return scripted(&app, &found, language, Purpose::Waiting, &headers).await;
     }
-    asked.return_to = asked.return_to.or_else(|| came_from(&headers, &found.front(language).path));
+    if let Some(before) = came_from(&headers, &found.front(language).path) {
+        asked.return_to = asked.return_to.or(before.return_to);
+        asked.enqueue = asked.enqueue.or(before.enqueue);
+    }
     // The page for everyone is sent from memory, however much is under way. This one joins and polls, so it is bounded as these are.
     let Some(_slot) = app.in_flight.take() else { return instead(&Problem::new(&OVERLOADED), language) };
-    let shown = plain::show(&app, &found, &asked, language, &headers);
-    match tokio::time::timeout(app.config.limits.request_timeout, shown).await {
+    let shown = plain::show(&app, &found, &asked, language, (&headers, from));
+    let limit = app.live().limits.request_timeout;
+    match tokio::time::timeout(limit, shown).await {
         Ok(response) => response,
         Err(_) => instead(&Problem::new(&OVERLOADED), language),
     }
@@ -179,11 +193,11 @@ fn instead(problem: &Problem, language: &'static str) -> Response {
     response
 }
 
-/// Where the page that sent somebody here was to lead. Its address is the same for everyone who runs scripts, so what stands in it cannot stand in the
+/// What the page that sent somebody here was asked for. Its address is the same for everyone who runs scripts, so what stands in it cannot stand in the
 /// link of those who run none.
-fn came_from(headers: &HeaderMap, path: &str) -> Option<String> {
+fn came_from(headers: &HeaderMap, path: &str) -> Option<Asked> {
     let referrer = url::Url::parse(headers.get(REFERER)?.to_str().ok()?).ok()?;
-    if referrer.path() == path { Asked::read(referrer.query()).return_to } else { None }
+    (referrer.path() == path).then(|| Asked::read(referrer.query()))
 }
 
 #[cfg(test)]
@@ -209,7 +223,7 @@ mod tests {
             ("nonsense", None),
         ] {
             let headers = HeaderMap::from_iter([(REFERER, HeaderValue::from_static(referrer))]);
-            assert_eq!(came_from(&headers, "/wait/Z").as_deref(), found, "{referrer}");
+            assert_eq!(came_from(&headers, "/wait/Z").and_then(|asked| asked.return_to).as_deref(), found, "{referrer}");
         }
     }
 }

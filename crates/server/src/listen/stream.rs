@@ -38,7 +38,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         let mut sent = 0;
         let result = loop {
             if sent == self.held.len() {
-                break Poll::Ready(Ok(()));
+                // A socket that encrypts may itself hold some of it.
+                break Pin::new(&mut self.socket).poll_flush(cx);
             }
             match Pin::new(&mut self.socket).poll_write(cx, &self.held[sent..]) {
                 Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

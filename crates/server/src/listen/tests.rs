@@ -14,6 +14,7 @@ fn limits() -> Limits {
         in_flight_max: 100,
         in_flight_per_zone_max: 100,
         streams_max: 10,
+        drain_delay: Duration::ZERO,
         drain: Duration::from_secs(5),
     }
 }
@@ -28,7 +29,7 @@ fn serving(router: Router, limits: Limits) -> Served {
     let listener = bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let address = listener.local_addr().expect("an address");
     let (stop, stopped) = watch::channel(false);
-    Served { address, stop, done: tokio::spawn(serve(listener, router, limits, stopped)) }
+    Served { address, stop, done: tokio::spawn(serve(listener, router, move || limits.clone(), None, stopped)) }
 }
 
 async fn send(address: SocketAddr, text: &str) -> TcpStream {

@@ -48,7 +48,25 @@ struct Place {
 #[derive(Debug, Default)]
 struct Inside {
     waiting: HashMap<(u32, TicketNumber), Told>,
-    entered: HashMap<ZoneId, VecDeque<Estimate>>,
+    entered: HashMap<ZoneId, Entered>,
+}
+
+/// Of one zone.
+#[derive(Debug, Default)]
+struct Entered {
+    latest: VecDeque<Estimate>,
+    sums: Sums,
+}
+
+/// Over all that counted, since the zone was first seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    /// Seconds that they were told.
+    pub(crate) told: u64,
+    /// Seconds that it took.
+    pub(crate) kept: u64,
+    /// How many they are.
+    pub(crate) people: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -102,15 +120,27 @@ impl Estimates {
         }
         let kept = u32::try_from(at.since_ms(told.at).max(0) / 1_000).unwrap_or(u32::MAX);
         let entered = inside.entered.entry(id.clone()).or_default();
-        if entered.len() == KEPT {
-            entered.pop_front();
+        entered.sums.told += u64::from(told.seconds);
+        entered.sums.kept += u64::from(kept);
+        entered.sums.people += 1;
+        if entered.latest.len() == KEPT {
+            entered.latest.pop_front();
         }
-        entered.push_back(Estimate { at, told: told.seconds, kept });
+        entered.latest.push_back(Estimate { at, told: told.seconds, kept });
     }
 
     /// A zone's samples, oldest first.
     pub(crate) fn of(&self, id: &ZoneId, zone: u32) -> Vec<Estimate> {
-        self.place(zone).inside.lock().entered.get(id).map_or_else(Vec::new, |entered| entered.iter().copied().collect())
+        self.place(zone).inside.lock().entered.get(id).map_or_else(Vec::new, |entered| entered.latest.iter().copied().collect())
+    }
+
+    /// Every zone's sums.
+    pub(crate) fn sums(&self) -> HashMap<ZoneId, Sums> {
+        let mut sums = HashMap::new();
+        for place in &self.0 {
+            sums.extend(place.inside.lock().entered.iter().map(|(id, entered)| (id.clone(), entered.sums)));
+        }
+        sums
     }
 
     /// Forgets zones that are no more.
@@ -150,6 +180,7 @@ mod tests {
         estimates.entered(&zone(), 1, ticket(0), Millis(62_900));
         estimates.entered(&zone(), 1, ticket(0), Millis(70_000));
         assert_eq!(estimates.of(&zone(), 1), [Estimate { at: Millis(62_900), told: 60, kept: 62 }], "once");
+        assert_eq!(estimates.sums(), HashMap::from([(zone(), Sums { told: 60, kept: 62, people: 1 })]));
         estimates.keep_only(|_| false);
         assert_eq!(estimates.of(&zone(), 1), []);
     }
@@ -169,6 +200,8 @@ mod tests {
         }
         let kept = estimates.of(&zone(), 3);
         assert_eq!(kept.len(), KEPT);
+        let sums = estimates.sums()[&zone()];
+        assert!(sums.people > KEPT as u64 && sums.told == sums.kept, "{sums:?}");
         assert!(kept.iter().all(|sample| sample.told == sample.kept), "{kept:?}");
         assert!(estimates.place(3).inside.lock().waiting.is_empty());
         // Everybody enters at once: the stride comes down with each that counts.

@@ -104,6 +104,7 @@ mod tests {
         let status = Status {
             state: State::Waiting,
             waiting,
+            present: waiting,
             entered_last_minute: 0,
             limit_per_minute: Some(60),
             estimated_seconds: None,
@@ -111,6 +112,9 @@ mod tests {
             entered_in_all,
             minute: Millis(minute),
             dropped_in_minute,
+            left_in_all: 0,
+            silent_in_all: 0,
+            unused_in_all: 0,
         };
         ZoneReport { settings: Arc::new(settings), status }
     }

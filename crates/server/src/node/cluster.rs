@@ -5,6 +5,7 @@ use crate::config::{ClusterConfig, Config};
 use crate::exit::{Failure, chain};
 use crate::preflight;
 use crate::secrets;
+use crate::secrets::tickets::TicketSecrets;
 use bunho_engine::cluster::redis::DeciderOptions;
 use bunho_engine::{Cluster, ClusterOptions};
 use bunho_journal::kafka::topic;
@@ -38,9 +39,9 @@ impl ClusterNode {
         let id = NodeId::of(&config.data)?;
         let ledger = Ledger::open(&config.ledger).await?;
         preflight::check_installation(&ledger).await?;
-        let ticket_secret = secrets::ticket_secret(&config.secrets)?;
+        let tickets = TicketSecrets::load(&config.secrets)?;
         // What another installation has is not looked into, and nothing is said or made before all of it will do.
-        let facts = facts(config, cluster, &ticket_secret).await?;
+        let facts = facts(config, cluster, tickets.names()).await?;
         for fact in &facts {
             fact.same_as(&ledger, ledger.agreed(fact.name).await?)?;
         }
@@ -66,7 +67,7 @@ impl ClusterNode {
             },
             kafka: cluster.kafka.clone(),
             in_flight_max: config.limits.in_flight_per_zone_max,
-            ticket_secret,
+            ticket_keys: tickets.keys(),
         };
         let engine = Cluster::join_cluster(options, ledger.clone()).await.map_err(|error| Failure::unavailable(chain(&error)))?;
         let group = format!("{}-{}", cluster.kafka.topic, GROUP);
@@ -129,7 +130,7 @@ impl Fact {
     }
 }
 
-async fn facts(config: &Config, cluster: &ClusterConfig, ticket_secret: &[u8; 32]) -> Result<[Fact; 4], Failure> {
+async fn facts(config: &Config, cluster: &ClusterConfig, ticket_names: &[u8; 32]) -> Result<[Fact; 4], Failure> {
     let kafka = topic::cluster_id(&cluster.kafka).await.map_err(|error| preflight::kafka_failure(cluster, &error))?;
     let secrets = config.secrets.display();
     let fact = |name, own: String, mend: &str| Fact { name, own, mend: mend.to_owned() };
@@ -143,7 +144,7 @@ async fn facts(config: &Config, cluster: &ClusterConfig, ticket_secret: &[u8; 32
         fact("redis prefix", cluster.redis_prefix.clone(), "set redis.prefix to what the other nodes have"),
         fact(
             "ticket key",
-            secrets::fingerprint(ticket_secret),
+            secrets::tickets::fingerprint(ticket_names),
             &format!("copy keys/ from another node to {secrets}, or share one folder: cluster.secrets_dir"),
         ),
     ])

@@ -108,7 +108,7 @@ impl EmbeddedNode {
             ack: config.ack,
             in_flight_max: config.limits.in_flight_per_zone_max,
             journal_backlog_bytes_max: config.journal_backlog_bytes_max,
-            ticket_secret: secrets::ticket_secret(&config.secrets)?,
+            ticket_keys: secrets::tickets::TicketSecrets::load(&config.secrets)?.keys(),
             time,
         };
         let engine = recovery.wanting(ledger.wanted()).start(journal.clone(), ledger.projected(), options);
@@ -181,7 +181,7 @@ fn check_complete(config: &Config, journal: &Journal, accepted: Accepted) -> Res
     if !is_there && !accepted.missing_ledger {
         return Err(ledger_is_missing(&config.ledger, journal));
     }
-    secrets::check_present(&config.secrets)
+    secrets::tickets::check_present(&config.secrets)
 }
 
 /// How far the system's clock may be behind the latest time known here. Less is made up for by running slower for a while; more is

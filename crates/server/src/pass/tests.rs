@@ -1,10 +1,10 @@
 use super::*;
 use bunho_domain::event::TicketNumber;
-use bunho_domain::time::Millis;
 use ed25519_dalek::Signer;
 
 const AT: i64 = 1_800_000_000;
-const SUBJECT: Subject = Subject { zone: 3, ticket: TicketNumber { epoch: 2, seq: 41 } };
+const SUBJECT: Subject = Subject { zone: 3, ticket: TicketNumber { epoch: 2, seq: 41 }, bound_to: None };
+const PASS: PassId = PassId { zone_number: SUBJECT.zone, ticket: SUBJECT.ticket };
 const ADMISSION: Admission = Admission { at: Millis(AT * 1_000 + 250), expires_at: Millis((AT + 600) * 1_000) };
 
 struct Desk {
@@ -46,8 +46,8 @@ fn a_pass_is_a_function_of_its_admission() {
     let desk = desk();
     let pass = desk.pass();
     assert_eq!(pass, desk.pass());
-    assert_eq!(desk.passes.verify(&pass, "SALE", AT + 1), Ok(Holder { zone_number: 3, epoch: 2 }));
-    assert_eq!(desk.passes.verify(&pass, "SALE", AT + 599), Ok(Holder { zone_number: 3, epoch: 2 }));
+    assert_eq!(desk.passes.verify(&pass, "SALE", AT + 1), Ok(Holder { pass: PASS, bound_to: None }));
+    assert_eq!(desk.passes.verify(&pass, "SALE", AT + 599), Ok(Holder { pass: PASS, bound_to: None }));
     assert_eq!(desk.passes.verify(&pass, "OTHER", AT), Err(PassRefusal::OtherZone));
 }
 
@@ -117,12 +117,19 @@ fn keys_change_while_passes_live() {
     assert_eq!(again.kids(), desk.passes.kids(), "a restart finds the same keys, the newest last");
     assert_eq!(again.sign(&desk.zone, SUBJECT, ADMISSION), new);
 
-    let drop_key = |kid: &str| desk.passes.drop_key(kid).unwrap_or_else(|failure| panic!("{failure:?}"));
+    let drop_key = |kid: &str| desk.passes.drop_key(kid, Millis(AT * 1_000)).unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(drop_key(&second), Err(KeyRefusal::Signing));
     assert_eq!(drop_key("nothing"), Err(KeyRefusal::Unknown));
     assert_eq!(drop_key(&first[0]), Ok(()));
     assert_eq!(desk.passes.verify(&old, "SALE", AT), Err(PassRefusal::Invalid));
     assert!(desk.passes.verify(&new, "SALE", AT).is_ok());
+
+    // Another process that shares the folder knows of a key as soon as it has looked.
+    let third = desk.passes.rotate().unwrap_or_else(|failure| panic!("{failure:?}"));
+    let newest = desk.pass();
+    assert_eq!(again.verify(&newest, "SALE", AT), Err(PassRefusal::Invalid));
+    again.look_again();
+    assert!(again.verify(&newest, "SALE", AT).is_ok() && again.jwks().contains(&third));
 }
 
 #[test]
@@ -132,4 +139,43 @@ fn key_files_are_their_owners_alone() {
     let path = key_path(&desk.data.path().join("keys"), &desk.passes.kids()[0]);
     let mode = std::fs::metadata(path).expect("the file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_new_key_is_shown_before_it_signs() {
+    let Desk { passes, zone, data: _data } = desk();
+    let passes = passes.publishing_for(Duration::from_secs(60));
+    let second = passes.rotate().unwrap_or_else(|failure| panic!("{failure:?}"));
+    let made_at = passes.shown(Millis(0))[1].made_at.expect("it is in its name");
+    let signed_by = |at: Millis| {
+        let pass = passes.sign(&zone, SUBJECT, Admission { at, expires_at: at.plus_ms(600_000) });
+        decode_header(&pass).expect("a header").kid.expect("a kid")
+    };
+    assert!(passes.jwks().contains(&second));
+    assert_ne!(signed_by(made_at), second);
+    assert_ne!(signed_by(made_at.plus_ms(59_999)), second);
+    assert_eq!(signed_by(made_at.plus_ms(60_000)), second);
+    // Who was admitted before asks again and gets the pass of then, whatever the time is now.
+    assert_ne!(signed_by(made_at.plus_ms(59_999)), second);
+    let first = passes.kids().remove(0);
+    let drop_key = |now| passes.drop_key(&first, now).unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!(drop_key(made_at.plus_ms(59_999)), Err(KeyRefusal::Signing));
+    assert_eq!(drop_key(made_at.plus_ms(60_000)), Ok(()));
+    assert_eq!(signed_by(made_at), second, "nothing else is left");
+}
+
+#[test]
+fn a_bound_pass_says_to_whom() {
+    let desk = desk();
+    let bound_to = Some(KeyHash::of("kim"));
+    let pass = desk.passes.sign(&desk.zone, Subject { bound_to, ..SUBJECT }, ADMISSION);
+    assert_eq!(desk.passes.verify(&pass, "SALE", AT + 1), Ok(Holder { pass: PASS, bound_to }));
+    let claims: serde_json::Value =
+        serde_json::from_slice(&BASE64.decode(pass.split('.').nth(1).expect("claims")).expect("base64")).expect("JSON");
+    assert_eq!(claims["ckh"], KeyHash::of("kim").text());
+    // What cannot be read binds to nobody, and so opens nothing.
+    for odd in ["", "kim", "////////////////////////"] {
+        let pass = desk.forged(|_| {}, |claims| claims["ckh"] = odd.into());
+        assert_eq!(desk.passes.verify(&pass, "SALE", AT), Err(PassRefusal::Invalid), "{odd:?}");
+    }
 }

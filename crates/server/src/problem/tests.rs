@@ -69,6 +69,7 @@ fn every_refusal_has_its_answer() {
         | Refusal::Closed
         | Refusal::PassRequired
         | Refusal::PassInvalid
+        | Refusal::PassUsed
         | Refusal::Forbidden
         | Refusal::LimitReached { .. }
         | Refusal::QuantityInvalid { .. }
@@ -89,6 +90,7 @@ fn every_refusal_has_its_answer() {
         (Refusal::Closed, 409, "closed", json!({})),
         (Refusal::PassRequired, 403, "pass_required", json!({})),
         (Refusal::PassInvalid, 403, "pass_invalid", json!({})),
+        (Refusal::PassUsed, 403, "pass_used", json!({})),
         (Refusal::Forbidden, 403, "forbidden", json!({})),
         (Refusal::LimitReached { claims: vec![claim] }, 409, "limit_reached", json!({"claims": [claim.to_string()]})),
         (Refusal::QuantityInvalid { min: 1, max: 4 }, 400, "quantity_invalid", json!({"min": 1, "max": 4})),
@@ -103,6 +105,7 @@ fn every_refusal_has_its_answer() {
         (Refusal::InUse, 409, "in_use", json!({})),
     ] {
         listed(&refusal);
+        assert_eq!(bunho_engine::Refusals::code(&refusal), code, "as it is counted");
         check(refusal.into(), status, code, extra);
     }
 }

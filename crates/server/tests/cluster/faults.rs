@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use strike::Grounds;
-use strike::Strike::{self, AtPoints, ComeAndGo, FlushRedis, Kill, LoseRedis, PromoteStale, Stop};
+use strike::Strike::{self, AtPoints, ComeAndGo, FlushRedis, Kill, LoseRedis, PromoteStale, Roll, Stop};
 use strike::Target::{AllBrokers, Broker, Database, Node, Primary};
 
 /// One fault.
@@ -66,6 +66,7 @@ const fn fault(name: &'static str, strike: Strike, on: On, lasts: u64, serves: S
 /// In seconds. A Redis node counts as failed after 5, a broker after 6, a node's work is taken over after 15.
 const FAULTS: &[Fault] = &[
     fault("a node is killed", Kill(Node), On::Postgres, 3, Serves::Throughout, When::Always),
+    fault("nodes are upgraded one after the other", Roll, On::Postgres, 60, Serves::Throughout, When::Always),
     fault("all of Redis is emptied", FlushRedis, On::Postgres, 0, Serves::Later, When::Always),
     fault("a Redis primary is killed", Kill(Primary), On::Postgres, 14, Serves::Later, When::Always),
     fault("nodes are killed at every point of a claim's way", AtPoints(&[Crowd]), On::Postgres, 0, Serves::Throughout, When::Always),

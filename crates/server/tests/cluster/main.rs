@@ -2,8 +2,12 @@
 //!
 //! * `moving`: from one node to a cluster.
 //! * The experiments that the product comes from, and histories of concurrent clients, on every shape and every ledger that crates/server/tests/it does not have.
+//! * People who are forgotten, and copies of a database that is brought back: `persons.rs`.
 //! * Two nodes of one installation: `nodes.rs`. What a start refuses: `refusals.rs`. What Redis has lost: `recovery.rs`.
+//! * Keys that are changed while people wait: `rotation.rs`.
+//! * `metrics`: what a node says of Redis and Kafka, and says without them.
 //! * `faults`: what fails under a crowd, one after another.
+//! * `watch`: real Prometheus and Alertmanager, with the rules, cards and dashboards that are delivered.
 //!
 //! Each test has a database, a topic and keys in Redis of its own; the components are shared and started once: see `components.rs`. On a
 //! cluster two nodes answer by turns.
@@ -16,10 +20,20 @@ mod faults;
 #[path = "../it/harness.rs"]
 #[expect(dead_code, reason = "the tests of the embedded shape use more of it")]
 mod harness;
+mod metrics;
 mod moving;
 mod nodes;
+mod persons;
+#[path = "../it/webhooks/receiver.rs"]
+#[expect(dead_code, reason = "the tests of the embedded shape use more of it")]
+mod receiver;
 mod recovery;
 mod refusals;
+mod rotation;
+#[path = "../it/scrape.rs"]
+mod scrape;
+mod watch;
+mod webhooks;
 
 /// The experiments, where `server` starts what they run on.
 macro_rules! seeds_on {

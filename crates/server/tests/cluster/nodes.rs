@@ -4,6 +4,7 @@ use crate::components::{self, environment};
 use crate::harness::{ADMIN_KEY, Server, launch, read, until};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -227,4 +228,94 @@ async fn a_new_line_moves_at_once_on_every_node() {
             assert_eq!(read(entered).await.1["canEnter"], true, "{id}");
         }
     }
+}
+
+fn solve(challenge: &str, bits: u32) -> String {
+    let zeros = |text: &String| {
+        let digest = Sha256::digest(format!("{challenge}{text}"));
+        u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]).leading_zeros()
+    };
+    (0_u32..).map(|n| n.to_string()).find(|text| zeros(text) >= bits).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_door_is_the_same_on_every_node_and_outlives_all_of_them() {
+    let mut server = components::cluster("mariadb").await;
+    let urls = server.urls();
+    let post = async |node: usize, path: &str, body: &Value| {
+        read(server.client.post(format!("{}{path}", urls[node % urls.len()])).json(body).send().await.unwrap()).await
+    };
+    server.put_zone("GATE", json!({"entry_limit_per_minute": null, "challenge_bits": 8, "pass_bound": true})).await;
+    let nameless = json!({"zoneId": "GATE", "key": "kim"});
+    until("every node knows the door", KNOWN_WITHIN, async || {
+        post(0, "/traffic/wait", &nameless).await.0 == StatusCode::FORBIDDEN
+            && post(1, "/traffic/wait", &nameless).await.0 == StatusCode::FORBIDDEN
+    })
+    .await;
+    // What one node asks for, another takes, and the place is one.
+    let (_, asked) = post(0, "/traffic/wait", &nameless).await;
+    let challenge = asked["challenge"].as_str().unwrap();
+    let body = json!({"zoneId": "GATE", "key": "kim", "challenge": challenge, "solution": solve(challenge, 8)});
+    let (status, there) = post(1, "/traffic/wait", &body).await;
+    assert_eq!(status, StatusCode::OK, "{there}");
+    let (status, here) = post(0, "/traffic/wait", &body).await;
+    assert_eq!((status, &here["token"], &here["pass"]), (StatusCode::OK, &there["token"], &there["pass"]), "{here}");
+    // The ticket says whose it is to whichever node is polled, and so does the pass.
+    let (status, polled) = post(0, "/traffic/entry", &json!({"zoneId": "GATE", "token": there["token"]})).await;
+    assert_eq!((status, &polled["pass"]), (StatusCode::OK, &there["pass"]), "{polled}");
+    for url in &urls {
+        for (key, opens) in [("kim", StatusCode::NO_CONTENT), ("lee", StatusCode::FORBIDDEN)] {
+            let verify = server.client.get(format!("{url}/verify?zone=GATE")).header("bunho-client-key", key);
+            let status = verify.header("bunho-pass", there["pass"].as_str().unwrap()).send().await.unwrap().status();
+            assert_eq!(status, opens, "{key}");
+        }
+    }
+    // Carried by Redis, by the topic and by SQL.
+    server.until_projected().await;
+    assert_eq!(server.sql("select challenge_bits, enqueue, pass_bound from zones where id = 'GATE'"), "8|open|1");
+    server.kill();
+    server.restart().await;
+    let (_, zone) = server.admin(Method::GET, "zones/GATE", Value::Null).await;
+    assert_eq!((&zone["challenge_bits"], &zone["pass_bound"]), (&json!(8), &json!(true)), "{zone}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pass_takes_one_claim_at_every_node_and_stays_used_when_redis_is_made_anew() {
+    let mut server = components::cluster("postgres").await;
+    server.put_zone("GATE", json!({"entry_limit_per_minute": null})).await;
+    server.put_offer("drop", json!({"kind": "goods", "quantity": 99, "zone": "GATE", "pass_once": true})).await;
+    let joined = async || {
+        let (status, joined) = server.join("GATE").await;
+        (status, joined["pass"].as_str().unwrap_or_default().to_owned())
+    };
+    until("every node knows the zone", KNOWN_WITHIN, async || joined().await.0 == StatusCode::OK && joined().await.0 == StatusCode::OK)
+        .await;
+    let ((_, pass), (_, unused)) = (joined().await, joined().await);
+    let show = |server: &Server, user: u32, pass: &str| {
+        let request = server.request(Method::POST, "/v1/offers/drop/claims").header("x-bunho-user", format!("u{user}"));
+        let request = request.header("bunho-pass", pass).json(&json!({"quantity": 1}));
+        async { read(request.send().await.unwrap()).await }
+    };
+    until("every node knows the offer", KNOWN_WITHIN, async || {
+        show(&server, 0, "").await.0 == StatusCode::FORBIDDEN && show(&server, 0, "").await.0 == StatusCode::FORBIDDEN
+    })
+    .await;
+    let answers = futures_util::future::join_all((0..50).map(|user| show(&server, user, &pass))).await;
+    let (taken, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|(status, _)| *status == StatusCode::CREATED);
+    assert_eq!((taken.len(), refused.len()), (1, 49), "{refused:?}");
+    assert!(refused.iter().all(|(_, body)| body["code"] == "pass_used"), "{refused:?}");
+    server.until_projected().await;
+    assert_eq!(server.sql("select pass_once from offers where id = 'drop'"), "1");
+    server.kill();
+    let rebuilt = server.run("rebuild");
+    assert!(rebuilt.status.success(), "{rebuilt:?}");
+    server.restart().await;
+    for (pass, code) in [(&*pass, "pass_used"), (&*unused, "")] {
+        // Whichever node is asked first.
+        let (_, answer) = show(&server, 100, pass).await;
+        assert_eq!(answer["code"].as_str().unwrap_or_default(), code, "{answer}");
+    }
+    let (_, answer) = show(&server, 101, &unused).await;
+    assert_eq!(answer["code"], "pass_used", "{answer}");
+    assert_eq!(server.offer("drop").await["held"], 2);
 }

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
+pub const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// What is added to the system's clock.
-struct SystemClock {
+pub struct SystemClock {
     dir: TempDir,
 }
 
 impl SystemClock {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { dir: TempDir::new().unwrap() }
     }
 
@@ -27,17 +27,17 @@ impl SystemClock {
         self.dir.path().join("clock")
     }
 
-    fn set(&self, ms: i64) {
+    pub fn set(&self, ms: i64) {
         // Renamed, so that no reader sees half of it.
         std::fs::write(self.dir.path().join("new"), ms.to_string()).unwrap();
         std::fs::rename(self.dir.path().join("new"), self.path()).unwrap();
     }
 
-    fn environment(&self) -> [(&'static str, String); 1] {
+    pub fn environment(&self) -> [(&'static str, String); 1] {
         [("BUNHO_TEST_CLOCK_FILE", self.path().to_str().unwrap().into())]
     }
 
-    async fn server(&self) -> Server {
+    pub async fn server(&self) -> Server {
         let [(name, path)] = self.environment();
         Server::start_with(&[(name, &path)], &[]).await
     }

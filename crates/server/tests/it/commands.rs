@@ -79,6 +79,54 @@ fn the_first_start_prints_and_keeps_an_admin_key() {
     process.wait().unwrap();
 }
 
+/// Members of a system's group may read its journal; the key is not for all of them.
+#[test]
+fn the_system_s_journal_is_told_where_the_admin_key_is_and_not_what_it_is() {
+    let dir = TempDir::new().unwrap();
+    let mut command = bunho_in(dir.path());
+    command.env("JOURNAL_STREAM", "9:12345");
+    let mut started = launch(command);
+    started.process.kill().unwrap();
+    started.process.wait().unwrap();
+    let kept = std::fs::read_to_string(dir.path().join("admin.key")).unwrap();
+    assert!(started.lines.iter().any(|line| line.contains("admin.key")), "{:#?}", started.lines);
+    assert!(!started.lines.iter().any(|line| line.contains(kept.trim())), "{:#?}", started.lines);
+}
+
+#[test]
+fn the_configurations_that_are_shipped_are_good() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for (file, says) in [
+        ("deploy/package/bunho.toml", "/var/lib/bunho"),
+        ("deploy/kubernetes/embedded/bunho.toml", "drain_delay_seconds = 5"),
+        ("deploy/kubernetes/cluster/bunho.toml", "drain_delay_seconds = 10"),
+    ] {
+        let mut command = bunho(&["config", "--print", "--config"]);
+        let printed = command.arg(root.join(file)).env("BUNHO_LEDGER__URL", "postgres://db/bunho").output().unwrap();
+        assert!(printed.status.success() && text(&printed).contains(says), "{file}: {}", text(&printed));
+    }
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command_and_completions_for_shells() {
+    let dir = TempDir::new().unwrap();
+    let written = bunho(&["manual"]).arg(dir.path().join("new")).output().unwrap();
+    assert!(written.status.success(), "{}", text(&written));
+    for (file, says) in [
+        ("bunho.1", "bunho\\-serve(1)"),
+        ("bunho-serve.1", "\\-\\-listen"),
+        ("bunho-key-new.1", "\\-\\-role"),
+        ("bunho.bash", "reconcile"),
+        ("_bunho", "#compdef bunho"),
+        ("bunho.fish", "complete -c bunho"),
+    ] {
+        let page = std::fs::read_to_string(dir.path().join("new").join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(page.contains(says), "{file} does not say {says}:\n{page}");
+    }
+    let refused = bunho(&["manual", "/proc/bunho"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(65), "{}", text(&refused));
+}
+
 fn bunho_in(path: &std::path::Path) -> Command {
     let mut command = bunho(&["serve", "--listen", "127.0.0.1:0", "--data"]);
     command.arg(path);
@@ -95,6 +143,9 @@ async fn doctor_reconcile_and_rebuild_on_a_stopped_folder() {
     let data = server.data().to_str().unwrap().to_string();
     let running = bunho(&["reconcile", "--data", &data]).output().unwrap();
     assert_eq!(running.status.code(), Some(65), "a folder in use is refused: {}", text(&running));
+    let elsewhere = server.data().join("elsewhere");
+    let nothing = bunho(&["reconcile", "--data", elsewhere.to_str().unwrap()]).output().unwrap();
+    assert!(nothing.status.code() == Some(65) && text(&nothing).contains("--url") && !elsewhere.exists(), "{}", text(&nothing));
     let doctor = bunho(&["doctor", "--data", &data]).output().unwrap();
     assert!(doctor.status.success() && text(&doctor).contains("ok    ledger"), "{}", text(&doctor));
     server.kill();

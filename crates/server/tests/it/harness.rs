@@ -102,6 +102,8 @@ impl Server {
     fn command(&self, verb: &str, folder: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
         command.arg(verb).arg("--data").arg(self.dir.path().join(folder)).stdin(Stdio::null());
+        // Keys are changed and dropped within seconds here.
+        command.env("BUNHO_PASS__KEY_PUBLISH_SECONDS", "0");
         command.env("BUNHO_ADMIN_KEY", ADMIN_KEY).env("BUNHO_LOG__LEVEL", "error").envs(self.environment.iter().map(|(a, b)| (a, b)));
         command
     }

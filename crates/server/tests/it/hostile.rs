@@ -11,7 +11,7 @@
 //! ```
 
 mod attacks;
-mod client;
+pub(crate) mod client;
 
 use crate::harness::{Server, until};
 use attacks::Kind;
@@ -339,7 +339,7 @@ impl Process {
     }
 }
 
-fn resident(pid: u32) -> u64 {
+pub(crate) fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10

@@ -54,6 +54,7 @@ async fn only_whole_tokens_of_the_issuer_name_a_user() {
         ("no audience", json!({"sub": "u1", "iss": "shop", "exp": later}), None),
         ("no end", json!({"sub": "u1", "iss": "shop", "aud": "bunho"}), None),
         ("no user", json!({"iss": "shop", "aud": "bunho", "exp": later}), None),
+        ("a pseudonym", edited("sub", json!("forgotten-0123456789abcdef0123456789abcdef")), None),
         ("a user that is none", edited("sub", json!("a\nb")), None),
     ] {
         let token = issuer.token(&Header::new(Algorithm::EdDSA), &claims);

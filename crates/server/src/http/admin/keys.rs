@@ -9,6 +9,7 @@ use crate::http::params::Segment;
 use crate::http::time::Rfc3339;
 use crate::problem::{Answered, FieldError, LAST_ADMIN_KEY, NOT_FOUND, Problem};
 use crate::secrets::new_key;
+use crate::tls::Required;
 use axum::extract::State;
 use axum::http::StatusCode;
 use bunho_domain::limits::NAME_CHARS_MAX;
@@ -27,6 +28,14 @@ pub(crate) struct KeyBody {
     role: String,
     /// What it is for.
     name: String,
+    /// Until when it counts; null: until it is revoked.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Rfc3339>,
+    /// Which client certificate must come with it, of a service: `sha256:` and its digits, or a name of it as `dns:shop.internal`, `uri:…` or
+    /// `email:…`.
+    #[serde(default)]
+    certificate: Option<String>,
 }
 
 /// A key that was just made.
@@ -37,6 +46,11 @@ pub(crate) struct MadeKey<'a> {
     name: &'a str,
     /// The key itself, shown this once.
     key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<&'a str>,
 }
 
 /// A key, without the key.
@@ -47,6 +61,9 @@ pub(crate) struct KeyView<'a> {
     name: &'a str,
     #[schema(value_type = String, format = DateTime)]
     created_at: Rfc3339,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Rfc3339>,
+    certificate: Option<&'a str>,
 }
 
 /// Every key.
@@ -59,7 +76,14 @@ pub(crate) struct KeyList<'a> {
 #[utoipa::path(get, path = "/admin/api/keys", tag = "admin", responses((status = 200, body = KeyList)))]
 pub(crate) async fn list(State(app): State<Arc<App>>, _: Admin) -> Answered {
     let rows = app.ledger.keys().await?;
-    let view = rows.iter().map(|row| KeyView { id: &row.id, role: &row.role, name: &row.name, created_at: Rfc3339(row.created_at) });
+    let view = rows.iter().map(|row| KeyView {
+        id: &row.id,
+        role: &row.role,
+        name: &row.name,
+        created_at: Rfc3339(row.created_at),
+        expires_at: row.expires_at.map(Rfc3339),
+        certificate: row.certificate.as_deref(),
+    });
     Ok(ok(&KeyList { keys: view.collect() }))
 }
 
@@ -78,19 +102,37 @@ pub(crate) async fn make(State(app): State<Arc<App>>, Admin(admin): Admin, body:
             reason: format!("must be 1 to {NAME_CHARS_MAX} characters without control characters").into(),
         });
     }
+    if wanted.expires_at.is_some_and(|at| at.0 <= now()) {
+        errors.push(FieldError { field: "expires_at".into(), reason: "must be later than now".into() });
+    }
+    let certificate = wanted.certificate.as_deref().map(Required::parse);
+    if certificate == Some(None) {
+        errors.push(FieldError {
+            field: "certificate".into(),
+            reason: "must be sha256: and 64 digits, or a name as dns:, uri: or email:".into(),
+        });
+    }
+    if certificate.is_some() && role.is_some_and(|role| role != Role::Service) {
+        errors.push(FieldError { field: "certificate".into(), reason: "is for keys of services".into() });
+    }
+    let certificate = certificate.flatten();
     let Some(role) = role.filter(|_| errors.is_empty()) else { return Err(Problem::invalid(errors)) };
     let key = new_key().map_err(|failure| Problem::failure(&failure))?;
     let hash = key_hash(&key);
     // Public, and as good as unique: the first bytes of a hash of random bits.
     let id = format!("key-{}", &hash[..12]);
-    let audit = admin.audit("key.new", &*id, trail(None, Value::Null, json!({"id": id, "role": role.word(), "name": wanted.name})));
+    let audit = admin.audit("key.new", &*id, trail(None, Value::Null, json!({
+            "id": id, "role": role.word(), "name": wanted.name, "expires_at": wanted.expires_at, "certificate": certificate.as_ref().map(Required::as_str)
+        })));
     to_the_end(async move {
         let _changing = app.keys.changing.lock().await;
-        let new = NewKey { id: &id, role: role.word(), name: &wanted.name, key_hash: &hash };
+        let (expires_at, certificate) = (wanted.expires_at, certificate.as_ref().map(Required::as_str));
+        let (role, name) = (role.word(), &*wanted.name);
+        let new = NewKey { id: &id, role, name, key_hash: &hash, expires_at: expires_at.map(|at| at.0), certificate };
         app.ledger.insert_key(&new, now(), &audit).await.map_err(|error| Problem::unwritten(&error))?;
         crash_point!("admin::key_made");
         app.keys.reload(&app.ledger).await?;
-        Ok(answer(StatusCode::CREATED, &MadeKey { id: &id, role: role.word(), name: &wanted.name, key: &key }))
+        Ok(answer(StatusCode::CREATED, &MadeKey { id: &id, role, name, key: &key, expires_at, certificate }))
     })
     .await
 }

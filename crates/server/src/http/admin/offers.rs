@@ -49,6 +49,8 @@ pub(crate) struct OfferBody {
     #[schema(value_type = Option<String>, format = DateTime)]
     closes_at: Option<Rfc3339>,
     zone: Option<String>,
+    /// A pass of the zone takes one claim of this offer, ever, also where that is given back or expires. Wants `zone`, and no `standby`.
+    pass_once: Option<bool>,
     grants: Option<String>,
     grant_only: Option<bool>,
     standby: Option<bool>,
@@ -93,6 +95,7 @@ pub(crate) struct OfferSettingsView<'a> {
     #[schema(value_type = Option<String>, format = DateTime)]
     closes_at: Option<Rfc3339>,
     zone: Option<&'a str>,
+    pass_once: bool,
     grants: Option<&'a str>,
     grant_only: bool,
     standby: bool,
@@ -236,6 +239,7 @@ fn audited(settings: &OfferSettings) -> Value {
         "opens_at": settings.opens_at.map(Rfc3339),
         "closes_at": settings.closes_at.map(Rfc3339),
         "zone": settings.zone.as_ref().map(ZoneId::as_str),
+        "pass_once": settings.pass_once,
         "grants": settings.grants.as_ref().map(OfferId::as_str),
         "grant_only": settings.grant_only,
         "standby": settings.standby,
@@ -273,6 +277,7 @@ impl OfferBody {
             opens_at: self.opens_at.map(|at| at.0),
             closes_at: self.closes_at.map(|at| at.0),
             zone: self.zone.map(|text| ZoneId::parse(&text).map_err(|error| Problem::field("zone", error.to_string()))).transpose()?,
+            pass_once: self.pass_once.unwrap_or(defaults.pass_once),
             grants: self
                 .grants
                 .map(|text| OfferId::parse(&text).map_err(|error| Problem::field("grants", error.to_string())))
@@ -306,6 +311,7 @@ pub(super) fn view<'a>(settings: &'a OfferSettings, stock: &Stock) -> OfferSetti
         opens_at: settings.opens_at.map(Rfc3339),
         closes_at: settings.closes_at.map(Rfc3339),
         zone: settings.zone.as_ref().map(ZoneId::as_str),
+        pass_once: settings.pass_once,
         grants: settings.grants.as_ref().map(OfferId::as_str),
         grant_only: settings.grant_only,
         standby: settings.standby,

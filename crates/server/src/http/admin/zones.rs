@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bunho_domain::event::ZoneMinute;
 use bunho_domain::ids::{OfferId, ZoneId};
+use bunho_domain::line::door::{Door, Enqueue};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::time::Millis;
 use bunho_engine::{EngineError, ZoneReport};
@@ -65,6 +66,14 @@ pub(crate) struct ZoneBody {
     pass_ttl_seconds: Option<Number<u32>>,
     offer: Option<String>,
     message: Option<String>,
+    /// Zero bits of the work that a join must show; 0: none.
+    #[schema(value_type = Option<u32>)]
+    challenge_bits: Option<Number<u32>>,
+    /// `open`, or `token`: who joins needs a token of the operator's own site.
+    #[schema(value_type = Option<String>)]
+    enqueue: Option<String>,
+    /// Whether tickets and passes name the key that their holder joined with.
+    pass_bound: Option<bool>,
 }
 
 /// A zone with its numbers.
@@ -90,6 +99,9 @@ pub(crate) struct ZoneView<'a> {
     pass_ttl_seconds: u32,
     offer: Option<&'a str>,
     message: Option<&'a str>,
+    challenge_bits: u32,
+    enqueue: &'static str,
+    pass_bound: bool,
     /// Raised by every edit; also the `ETag`.
     revision: u32,
     /// Raised by every reset.
@@ -170,6 +182,9 @@ pub(crate) async fn put(
     let paused = wanted.paused;
     let settings = wanted.settings(&id)?;
     settings.check().map_err(Problem::settings)?;
+    if settings.door.enqueue == Enqueue::Token && !app.doorkeeper.load().knows_tokens() {
+        return Err(Problem::field("enqueue", "needs [join.token] in the server's settings: nobody could join"));
+    }
     let before = settings_of(&app, &id).await?;
     let kept_pause = before.as_ref().map_or(settings.paused, |before| before.paused);
     let after = ZoneSettings { paused: kept_pause, ..settings.clone() };
@@ -227,7 +242,7 @@ pub(crate) async fn reset(State(app): State<Arc<App>>, Admin(admin): Admin, Segm
 
 /// A zone's history by the minute; at most a week.
 #[utoipa::path(get, path = "/admin/api/zones/{id}/minutes", tag = "admin", params(("id" = String, Path), MinutesParams),
-    responses((status = 200, body = MinuteList)))]
+    responses((status = 200, content((MinuteList = "application/json"), (String = "text/csv")))))]
 pub(crate) async fn minutes(
     State(app): State<Arc<App>>,
     _: Viewer,
@@ -317,6 +332,9 @@ fn audited(settings: &ZoneSettings) -> Value {
         "pass_ttl_seconds": settings.pass_ttl_seconds,
         "offer": settings.offer.as_ref().map(OfferId::as_str),
         "message": settings.message.as_deref(),
+        "challenge_bits": settings.door.challenge_bits,
+        "enqueue": enqueue_word(settings.door.enqueue),
+        "pass_bound": settings.door.pass_bound,
     })
 }
 
@@ -354,7 +372,23 @@ impl ZoneBody {
         settings.offer =
             self.offer.map(|text| OfferId::parse(&text).map_err(|error| Problem::field("offer", error.to_string()))).transpose()?;
         settings.message = self.message.map(Into::into);
+        settings.door = Door {
+            challenge_bits: self.challenge_bits.map_or(0, |bits| bits.0),
+            enqueue: match self.enqueue.as_deref() {
+                None | Some("open") => Enqueue::Open,
+                Some("token") => Enqueue::Token,
+                Some(_) => return Err(Problem::field("enqueue", "must be open or token")),
+            },
+            pass_bound: self.pass_bound.unwrap_or(false),
+        };
         Ok(settings)
+    }
+}
+
+const fn enqueue_word(whom: Enqueue) -> &'static str {
+    match whom {
+        Enqueue::Open => "open",
+        Enqueue::Token => "token",
     }
 }
 
@@ -379,6 +413,9 @@ pub(super) fn view(report: &ZoneReport) -> ZoneView<'_> {
         pass_ttl_seconds: settings.pass_ttl_seconds,
         offer: settings.offer.as_ref().map(OfferId::as_str),
         message: settings.message.as_deref(),
+        challenge_bits: settings.door.challenge_bits,
+        enqueue: enqueue_word(settings.door.enqueue),
+        pass_bound: settings.door.pass_bound,
         revision: settings.revision,
         epoch: settings.epoch,
         state: state_word(status.state),

@@ -7,21 +7,28 @@ use super::return_to::{Destination, allowed};
 use super::{Asked, own_page};
 use crate::app::App;
 use crate::auth::{cookie, secure};
+use crate::door::Shown;
 use crate::http::json::FormBody;
-use crate::http::traffic::state_word;
-use crate::problem::{OVERLOADED, Problem, TICKET_GONE, TICKET_INVALID, seconds_up};
+use crate::http::traffic::{join, state_word};
+use crate::problem::{
+    CHALLENGE_REQUIRED, ENQUEUE_TOKEN_INVALID, ENQUEUE_TOKEN_REQUIRED, OVERLOADED, Problem, TICKET_GONE, TICKET_INVALID, TOO_FAST,
+    seconds_up,
+};
 use axum::http::header::{LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Admission, Answer, Place};
 use bunho_engine::{EngineError, Entry};
+use std::net::IpAddr;
 use url::form_urlencoded;
 
 /// Asks browsers to load a page again; what all of them know, and what no document should.
 const REFRESH: HeaderName = HeaderName::from_static("refresh");
 /// The cookie that a ticket is kept in, by the page's path; the script reads and writes it too.
 const TICKET_COOKIE: &str = "bunho_ticket";
+/// The cookie that the key of a browser is kept in.
+const KEY_COOKIE: &str = "bunho_key";
 /// How long a browser keeps a ticket. The line decides what it is worth.
 const TICKET_SECONDS: i64 = 24 * 3_600;
 /// Shortest time between two loads: each reads a whole page.
@@ -30,26 +37,38 @@ const REFRESH_SECONDS_MIN: u32 = 2;
 const BUSY_SECONDS: u32 = 5;
 
 /// Joins or polls, and shows how it stands.
-pub(super) async fn show(app: &App, found: &Found, asked: &Asked, language: &'static str, headers: &HeaderMap) -> Response {
+pub(super) async fn show(
+    app: &App,
+    found: &Found,
+    asked: &Asked,
+    language: &'static str,
+    (headers, from): (&HeaderMap, Option<IpAddr>),
+) -> Response {
     let visit = Visit { app, found, asked, language, headers };
     let ticket = cookie(headers, TICKET_COOKIE).unwrap_or_default();
+    // Where the door wants a name, this browser's. The script's page has one of its own.
+    let door = found.settings.door;
+    let key = (door.pass_bound || door.challenge_bits > 0).then(|| visit.key());
+    let shown = Shown { key: key.as_deref(), enqueue_token: asked.enqueue.as_deref(), from, ..Shown::default() };
     // Pages are served however much is under way; a place in the line is not.
     let answered = match app.in_flight.take() {
-        Some(_slot) if ticket.is_empty() => app.engine.join(&found.id, None).await,
-        Some(_slot) => app.engine.poll(&found.id, ticket).await,
-        None => return visit.busy(&Problem::new(&OVERLOADED), BUSY_SECONDS),
+        Some(_slot) if ticket.is_empty() => join(app, &found.id, shown).await,
+        Some(_slot) => app.engine.poll(&found.id, ticket).await.map_err(Problem::from),
+        None => Err(Problem::new(&OVERLOADED)),
     };
-    match answered {
+    let response = match answered {
         Ok(entry) => visit.answered(&entry, entry.token.as_deref().unwrap_or(ticket)),
-        Err(EngineError::TooFast { retry_ms }) => visit.busy(&EngineError::TooFast { retry_ms }.into(), seconds_up(retry_ms)),
-        Err(error) => {
-            let problem = Problem::from(error);
-            if *problem.kind() == TICKET_GONE || *problem.kind() == TICKET_INVALID {
-                visit.gone(ticket)
-            } else {
-                visit.busy(&problem, BUSY_SECONDS)
-            }
-        }
+        Err(problem) => match problem.kind() {
+            &TICKET_GONE | &TICKET_INVALID => visit.gone(ticket),
+            // Work is for scripts to do, and whom nobody vouches for cannot mend that here.
+            &CHALLENGE_REQUIRED => visit.refused("script", &problem),
+            &ENQUEUE_TOKEN_REQUIRED | &ENQUEUE_TOKEN_INVALID => visit.refused("members", &problem),
+            _ => visit.busy(&problem, problem.retry_after_seconds().filter(|_| *problem.kind() == TOO_FAST).unwrap_or(BUSY_SECONDS)),
+        },
+    };
+    match key.filter(|_| door.pass_bound) {
+        Some(key) => visit.with_cookie(response, &format!("{KEY_COOKIE}={key}; Path=/; SameSite=Lax; Max-Age={TICKET_SECONDS}")),
+        None => response,
     }
 }
 
@@ -131,6 +150,18 @@ impl Visit<'_> {
         self.page(&Filled { state, button: Some(("again", ticket)), ..self.blank() }, StatusCode::OK)
     }
 
+    /// The door stays shut, and says why.
+    fn refused(self, state: &str, problem: &Problem) -> Response {
+        self.page(&Filled { state, ..self.blank() }, problem.status())
+    }
+
+    /// The key of this browser, or a new one. Of the script's page it has 32 digits too.
+    fn key(self) -> String {
+        let is_ours = |key: &&str| key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let (one, two) = (self.app.engine.nonce(), self.app.engine.nonce());
+        cookie(self.headers, KEY_COOKIE).filter(is_ours).map_or_else(|| format!("{one:016x}{two:016x}"), str::to_owned)
+    }
+
     /// Cannot be said now; asks again by itself.
     fn busy(self, problem: &Problem, seconds: u32) -> Response {
         let filled = Filled { state: "recovering", renews: true, ..self.blank() };
@@ -147,6 +178,9 @@ impl Visit<'_> {
         query.append_pair("plain", "1");
         if let Some(return_to) = &self.asked.return_to {
             query.append_pair("return_to", return_to);
+        }
+        if let Some(enqueue) = &self.asked.enqueue {
+            query.append_pair("enqueue", enqueue);
         }
         if let Some(language) = &self.asked.language {
             query.append_pair("lang", language);

@@ -25,6 +25,8 @@ pub enum Strike {
     PromoteStale,
     /// Another node joins and leaves, and joins and is killed.
     ComeAndGo,
+    /// An upgrade: one node after the other is told to stop and started anew, one while clients still come to it, one after a balancer has sent them elsewhere.
+    Roll,
     /// Other nodes join, and each is killed at one of the named points that this leads to.
     AtPoints(&'static [Reach]),
 }
@@ -113,6 +115,7 @@ impl Stage<'_> {
                 }
             }
             Strike::AtPoints(reaches) => self.kill_at_points(reaches, load, random).await,
+            Strike::Roll => self.roll(lasts, load).await,
             Strike::LoseRedis => self.lose_redis(lasts).await,
             Strike::PromoteStale => self.promote_stale(lasts).await,
             Strike::ComeAndGo => {
@@ -127,6 +130,22 @@ impl Stage<'_> {
                 }
             }
         }
+    }
+
+    /// The new release of a node has the old one's folder and, here, another port.
+    async fn roll(&mut self, lasts: Duration, load: &Load) {
+        let first = self.server.url.clone();
+        assert_eq!(self.server.stop(), 0, "it ends in order");
+        self.server.try_launch().expect("the new release starts");
+        load.now_at(self.server.urls());
+        self.until_all_say_so(lasts).await;
+        load.now_at(vec![self.server.url.clone()]);
+        assert_ne!(first, self.server.url);
+        // Requests that are on their way to it are answered.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        self.server.end_last(Signal::TERM);
+        self.server.add_node().await;
+        load.now_at(self.server.urls());
     }
 
     /// Every node says that it is ready.

@@ -1,4 +1,5 @@
-//! Every named point of the sources but those of the cluster (crates/server/tests/cluster/faults/points.rs), and what leads there. A test holds this table to the sources, so no point is forgotten;
+//! Every named point of the sources but those of the cluster (crates/server/tests/cluster/faults/points.rs), of forgetting (crates/server/tests/it/forget.rs) and of webhooks
+//! (webhooks/kills.rs), and what leads there. A test holds this table to the sources, so no point is forgotten;
 //! a full run strikes each of them.
 
 use crate::harness::points_of_the_sources;
@@ -112,6 +113,7 @@ pub const POINTS: &[Point] = &[
     point("projector::zones", &[Crowd], 6),
     point("projector::tickets", &[Crowd], 6),
     point("projector::pruned", &[Crowd], 6),
+    point("projector::webhooks", &[Crowd], 6),
     point("projector::applied", &[Crowd], 6),
     point("projector::committed", &[Crowd], 6),
     point("projector::entered", &[Crowd], 6),
@@ -184,7 +186,7 @@ pub const POINTS: &[Point] = &[
 #[test]
 fn every_point_of_the_sources_is_in_the_table() {
     let mut sources = points_of_the_sources();
-    sources.retain(|name| !name.starts_with("cluster::"));
+    sources.retain(|name| !["cluster::", "forget::", "retention::", "webhooks::"].iter().any(|others| name.starts_with(others)));
     let table: BTreeSet<String> = POINTS.iter().map(|point| point.name.to_string()).collect();
     assert_eq!(table.len(), POINTS.len(), "no point is there twice");
     assert_eq!(table, sources, "the table and the sources name the same points");

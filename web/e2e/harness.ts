@@ -40,7 +40,8 @@ export class Server {
   static async start(options: ServerOptions = {}): Promise<Server> {
     const data = options.data ?? mkdtempSync(join(tmpdir(), "bunho-pages-"));
     const args = ["serve", "--data", data, "--listen", `127.0.0.1:${options.port ?? 0}`, ...(options.demo ? ["--demo"] : [])];
-    const env = { ...process.env, BUNHO_ADMIN_KEY: ADMIN_KEY, ...options.env };
+    // Keys of passes are changed within seconds here.
+    const env = { ...process.env, BUNHO_ADMIN_KEY: ADMIN_KEY, BUNHO_PASS__KEY_PUBLISH_SECONDS: "0", ...options.env };
     const child = spawn(program(), args, { env, stdio: ["ignore", "pipe", "pipe"] });
     const said: string[] = [];
     let administration: string | undefined;

@@ -7,7 +7,7 @@ import { state, zone } from "./wait-world.ts";
 
 /** What a phone gets in its first ten packets. */
 const FIRST_VIEW_BYTES_MAX = 14_336;
-const STATES = ["joining", "waiting", "next", "not_open", "paused", "closed", "sold_out", "recovering", "gone", "left", "in", "unknown", "offline", "trouble"];
+const STATES = ["joining", "waiting", "next", "not_open", "paused", "closed", "sold_out", "recovering", "gone", "left", "in", "unknown", "proving", "members", "offline", "trouble"];
 
 let server: Server;
 let id: string;

@@ -12,6 +12,7 @@ export {
   type Admitted,
   type CallOptions,
   type Entry,
+  type JoinOptions,
   type LineState,
   type Place,
   type WaitOptions,
@@ -36,4 +37,5 @@ export {
   type Stock,
   type Taken,
 } from "./offers.ts";
+export { solve } from "./work.ts";
 export { stock } from "./stock.ts";

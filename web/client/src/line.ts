@@ -1,7 +1,8 @@
 // The waiting line: a place in it, and waiting until one is let in.
 import { once, type Server } from "./http.ts";
 import { backOffMs, pollMs, sleep } from "./pace.ts";
-import { mayPass, type NoAnswer, type Problem } from "./problem.ts";
+import { mayPass, Problem, type NoAnswer } from "./problem.ts";
+import { solve } from "./work.ts";
 
 export type LineState = "waiting" | "not_open" | "paused" | "closed" | "sold_out" | "recovering";
 
@@ -45,9 +46,31 @@ export interface CallOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Joins the line of a zone, or enters at once. The same `key` gives the same place, however often. */
-export async function join(server: Server, zone: string, key?: string, options: CallOptions = {}): Promise<Entry> {
-  return (await once<Entry>(server, "POST", "/traffic/wait", { ...options, body: { zoneId: zone, clientAgent: "WEB", key } })).body;
+export interface JoinOptions extends CallOptions {
+  /** For zones that only known people join: what your own site has signed. */
+  enqueueToken?: string | undefined;
+  /** The zone asks for work, which takes 2^bits hashes on average and is done before this resolves. */
+  onWork?: ((bits: number) => void) | undefined;
+}
+
+/** Challenges that are answered before one gives up: each answer may come too late. */
+const CHALLENGES_MOST = 3;
+
+/** Joins the line of a zone, or enters at once; does the work that it asks for. The same `key` gives the same place, however often; random if absent. */
+export async function join(server: Server, zone: string, key: string = randomKey(), options: JoinOptions = {}): Promise<Entry> {
+  const { signal, enqueueToken, onWork } = options;
+  let shown: { challenge?: string; solution?: string } = {};
+  for (let asked = 1; ; asked += 1) {
+    try {
+      return (await once<Entry>(server, "POST", "/traffic/wait", { signal, body: { zoneId: zone, clientAgent: "WEB", key, enqueueToken, ...shown } })).body;
+    } catch (error) {
+      if (!(error instanceof Problem && error.code === "challenge_required") || asked > CHALLENGES_MOST) throw error;
+      const challenge = String(error.fields["challenge"]);
+      const bits = Number(error.fields["bits"]);
+      onWork?.(bits);
+      shown = { challenge, solution: await solve(challenge, bits, signal) };
+    }
+  }
 }
 
 /** Asks how a ticket stands. */
@@ -60,7 +83,7 @@ export async function leave(server: Server, zone: string, ticket: string): Promi
   await once(server, "POST", "/traffic/leave", { body: { zoneId: zone, token: ticket }, keepalive: true });
 }
 
-export interface WaitOptions extends CallOptions {
+export interface WaitOptions extends JoinOptions {
   /** A stable key of one's own (a user, a device): whoever joins with it twice has one place. Random if absent. */
   key?: string;
   /** A ticket from before, to go on with. */

@@ -69,6 +69,7 @@ test.each([
   [400, "quantity_invalid"],
   [401, "unauthenticated"],
   [403, "pass_required"],
+  [403, "pass_used"],
   [404, "unknown_offer"],
   [409, "sold_out"],
   [409, "limit_reached"],

@@ -14,6 +14,7 @@ import { Now } from "./pages/now.tsx";
 import { OfferPage } from "./pages/offer.tsx";
 import { SignIn } from "./pages/signin.tsx";
 import { System } from "./pages/system.tsx";
+import { WebhookPage, Webhooks } from "./pages/webhooks.tsx";
 import { ZonePage } from "./pages/zone.tsx";
 import { Empty, Heading, Skeleton, Words } from "./parts/basic.tsx";
 import { Boundary } from "./parts/boundary.tsx";
@@ -84,6 +85,7 @@ const WAYS = [
   ["now", "nav.now", "#/"],
   ["claims", "nav.claims", "#/claims"],
   ["audit", "nav.audit", "#/audit"],
+  ["webhooks", "nav.webhooks", "#/webhooks"],
   ["system", "nav.system", "#/system"],
   ["access", "nav.access", "#/access"],
 ] as const;
@@ -194,6 +196,8 @@ function Page() {
       return id === "offer" ? <NewOffer /> : <NewZone />;
     case "claims":
       return id === "" ? <Claims /> : <ClaimPage key={id} id={id} />;
+    case "webhooks":
+      return id === "" ? <Webhooks /> : <WebhookPage key={id} id={id} />;
     case "audit":
       return <Audit />;
     case "system":

@@ -12,6 +12,8 @@ import "./style.css";
 
 const { zone } = data;
 const query = new URLSearchParams(location.search);
+/** What the operator's site says of who comes. */
+const enqueueToken = query.get("enqueue") ?? undefined;
 const clock = new ServerClock();
 const server: Server = {
   fetch: async (input, init) => {
@@ -49,7 +51,7 @@ async function ask(): Promise<void> {
   asking = true;
   try {
     const token = kept.token;
-    took(token === undefined ? await join(server, zone, kept.key) : await poll(server, zone, token));
+    took(token === undefined ? await join(server, zone, kept.key, { enqueueToken, onWork: () => show("proving") }) : await poll(server, zone, token));
   } catch (error) {
     failed(error);
   } finally {
@@ -91,6 +93,7 @@ function failed(error: unknown): void {
   if (error instanceof Problem) {
     if (error.status === 410 || error.status === 401) { lost(); return; }
     if (error.status === 404) { end("unknown"); return; }
+    if (error.code.startsWith("enqueue_token")) { end("members"); return; }
     // Another tab asked just before; or it was too eager after a reload.
     if (error.status === 429) { schedule(error.retryAfterMs ?? 1_000); return; }
   }
@@ -144,6 +147,8 @@ function enter(entry: Admitted): void {
   if (ended) return;
   const seconds = (Date.parse(entry.passExpiresAt) - clock.now()) / 1000;
   setCookie("bunho_pass", entry.pass, seconds, "/");
+  // A pass that is bound to this browser's key is worth nothing without it.
+  if (isBound(entry.pass)) setCookie("bunho_key", kept.key, seconds, "/");
   const target = destination(query.get("return_to"), data.returnTo, location.href);
   if (target) {
     // Cookies reach neither another origin nor a browser that blocks them.
@@ -154,6 +159,14 @@ function enter(entry: Admitted): void {
   }
   end("in");
   if (target) location.replace(target);
+}
+
+function isBound(pass: string): boolean {
+  try {
+    return atob((pass.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/")).includes('"ckh":');
+  } catch {
+    return false;
+  }
 }
 
 /** The last stretch is told at once instead of being asked for. Whatever is in the way of that, polling goes on. */

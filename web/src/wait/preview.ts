@@ -61,7 +61,7 @@ function sample(state: Shown | "offline" | "trouble", message: string | null): v
     remaining: shown === "sold_out" ? 0 : 420,
   };
   link.href = "#";
-  show(place.state, ["gone", "left", "in", "unknown", "joining"].includes(shown) ? undefined : place, 0.62);
+  show(place.state, ["gone", "left", "in", "unknown", "joining", "proving", "members"].includes(shown) ? undefined : place, 0.62);
   if (shown === "not_open") showCountdown(600_000);
   trouble(shown === state ? null : (state as "offline" | "trouble"));
 }

@@ -2,7 +2,7 @@
 import type { Place } from "@bunho/client";
 import { countdown } from "./clock.ts";
 
-export type Shown = Place["state"] | "joining" | "next" | "gone" | "left" | "in" | "unknown";
+export type Shown = Place["state"] | "joining" | "next" | "gone" | "left" | "in" | "unknown" | "proving" | "members";
 
 export interface Data {
   zone: string;

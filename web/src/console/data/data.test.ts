@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { conflicts, differences, merged, same } from "./diff.ts";
-import { OFFER_FIELDS, read, typed, ZONE_FIELDS } from "./fields.ts";
+import { OFFER_FIELDS, read, typed, usual, ZONE_FIELDS } from "./fields.ts";
 import { href, parse } from "./route.ts";
 import type { AuditEntry } from "./types.ts";
 import { undoOf } from "./undo.ts";
@@ -41,8 +41,14 @@ describe("what is typed", () => {
   const zone = {
     app: "default", name: "Z", entry_limit_per_minute: 600, window_seconds: 60, slot_seconds: 6, abandon_after_seconds: 60, resume_grace_seconds: 120, poll_interval_ms: 3_000,
     poll_interval_max_ms: 20_000, opens_at: "2026-05-01T01:00:00.123Z", closes_at: null, active_limit: null, session_seconds: 600, pass_ttl_seconds: 600, offer: null, message: null,
+    challenge_bits: 0, enqueue: "open", pass_bound: false,
   };
   const fields = typed(ZONE_FIELDS, zone);
+  test("a new zone is open to everybody, by the server's own words", () => {
+    const fresh = Object.fromEntries(ZONE_FIELDS.map((field) => [field.name, usual(field)]));
+    const { settings, wrong } = read(ZONE_FIELDS, fresh, { ...typed(ZONE_FIELDS, fresh), name: "Z", app: "default" });
+    expect([wrong, settings]).toMatchObject([{}, { challenge_bits: 0, enqueue: "open", pass_bound: false }]);
+  });
   test("nothing typed is nothing changed, to the millisecond", () => expect(read(ZONE_FIELDS, zone, fields)).toEqual({ settings: zone, wrong: {} }));
   test.each([
     ["entry_limit_per_minute", "12,000", 12_000],

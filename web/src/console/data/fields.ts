@@ -3,7 +3,7 @@
 import { fromLocalInput, toLocalInput } from "../format.ts";
 import type { OfferSettings, ZoneSettings } from "./types.ts";
 
-export type Unit = "people" | "seconds" | "ms" | "units" | "price";
+export type Unit = "people" | "seconds" | "ms" | "bits" | "units" | "price";
 
 export type Field<Name extends string = string> = { name: Name; group: string } & (
   | { kind: "number"; unit: Unit; least: number; most: number; nullable: boolean; usual: number | null }
@@ -11,6 +11,7 @@ export type Field<Name extends string = string> = { name: Name; group: string } 
   | { kind: "text"; most: number; long: boolean; nullable: boolean }
   | { kind: "id"; of: "zones" | "offers" | "apps"; nullable: boolean }
   | { kind: "switch"; usual: boolean }
+  /** The first choice is the usual one. */
   | { kind: "choice"; choices: readonly string[] }
 );
 
@@ -37,6 +38,9 @@ export const ZONE_FIELDS: readonly ZoneField[] = [
   { name: "offer", group: "about", kind: "id", of: "offers", nullable: true },
   { name: "session_seconds", group: "inside", ...number("seconds", 1, DAYS_30, 600) },
   { name: "pass_ttl_seconds", group: "inside", ...number("seconds", 1, DAYS_30, 600) },
+  { name: "challenge_bits", group: "door", ...number("bits", 0, 24, 0) },
+  { name: "enqueue", group: "door", kind: "choice", choices: ["open", "token"] },
+  { name: "pass_bound", group: "door", kind: "switch", usual: false },
   { name: "slot_seconds", group: "fine", ...number("seconds", 1, 60, 6) },
   { name: "window_seconds", group: "fine", ...number("seconds", 1, 60, 60) },
   { name: "abandon_after_seconds", group: "fine", ...number("seconds", 1, 3_600, 60) },
@@ -59,11 +63,18 @@ export const OFFER_FIELDS: readonly OfferField[] = [
   { name: "hold_seconds", group: "limits", ...number("seconds", 0, DAYS_30, 300) },
   { name: "confirm_by", group: "limits", kind: "choice", choices: ["service", "user"] },
   { name: "zone", group: "ties", kind: "id", of: "zones", nullable: true },
+  { name: "pass_once", group: "ties", kind: "switch", usual: false },
   { name: "grants", group: "ties", kind: "id", of: "offers", nullable: true },
   { name: "grant_only", group: "ties", kind: "switch", usual: false },
   { name: "standby", group: "standby", kind: "switch", usual: false },
   { name: "standby_hold_seconds", group: "standby", ...number("seconds", 0, DAYS_30, 300) },
 ];
+
+/** What the server takes where nothing is said; null where that is nothing. */
+export function usual(field: Field): number | string | boolean | null {
+  if (field.kind === "number" || field.kind === "switch") return field.usual;
+  return field.kind === "choice" ? (field.choices[0] ?? null) : null;
+}
 
 /** What stands in the inputs, as typed. */
 export type Typed = Record<string, string | boolean>;

@@ -33,6 +33,9 @@ export interface ZoneSettings {
   pass_ttl_seconds: number;
   offer: string | null;
   message: string | null;
+  challenge_bits: number;
+  enqueue: "open" | "token";
+  pass_bound: boolean;
 }
 
 export interface Zone extends ZoneSettings {
@@ -76,6 +79,7 @@ export interface OfferSettings {
   opens_at: string | null;
   closes_at: string | null;
   zone: string | null;
+  pass_once: boolean;
   grants: string | null;
   grant_only: boolean;
   standby: boolean;
@@ -195,6 +199,36 @@ export interface KeyRow {
   role: Role | "service";
   name: string;
   created_at: string;
+}
+
+export interface Webhook {
+  id: string;
+  name: string;
+  url: string;
+  events: string[];
+  offer: string | null;
+  app: string | null;
+  enabled: boolean;
+  disabled_reason: string | null;
+  previous_secret_until: string | null;
+  revision: number;
+  pending: number;
+  dead: number;
+  delivered: number;
+  failures: number;
+  last_attempt_at: string | null;
+  last_status: number | null;
+  last_error: string | null;
+}
+
+export interface Delivery {
+  delivery: number;
+  event: string;
+  type: string;
+  at: string;
+  attempts: number;
+  next_attempt_at: string | null;
+  last_error: string | null;
 }
 
 /** The look of a zone's waiting page. */

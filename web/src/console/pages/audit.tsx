@@ -73,6 +73,7 @@ function target(entry: AuditEntry): string | null {
   const kind = entry.action.split(".")[0];
   if (kind === "zone") return href(["zones", entry.target]);
   if (kind === "offer") return href(["offers", entry.target]);
+  if (kind === "webhook") return href(["webhooks", entry.target]);
   return kind === "claim" ? href(["claims", entry.target]) : null;
 }
 

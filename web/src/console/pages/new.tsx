@@ -1,7 +1,7 @@
 // Making a zone or an offer: an id and the few things that matter; everything else has a default and can be changed later.
 import { useId, useState } from "preact/hooks";
 import { admin, path, Refused, type FieldProblem } from "../data/api.ts";
-import { OFFER_FIELDS, read, typed, ZONE_FIELDS, type Field, type Typed } from "../data/fields.ts";
+import { OFFER_FIELDS, read, typed, usual, ZONE_FIELDS, type Field, type Typed } from "../data/fields.ts";
 import { useIds } from "../data/ids.ts";
 import { go, href } from "../data/route.ts";
 import { may } from "../data/session.ts";
@@ -16,7 +16,7 @@ import { paceSentence, type Sentence } from "../words/zone.ts";
 const ID = /^[A-Za-z0-9_.:-]{1,64}$/;
 
 export function NewZone() {
-  const start: Partial<ZoneSettings> = Object.fromEntries(ZONE_FIELDS.map((field) => [field.name, field.kind === "number" ? field.usual : null]));
+  const start: Partial<ZoneSettings> = Object.fromEntries(ZONE_FIELDS.map((field) => [field.name, usual(field)]));
   return (
     <Making
       of="zone"
@@ -33,7 +33,7 @@ export function NewOffer() {
     <Making
       of="offer"
       fields={OFFER_FIELDS}
-      start={{ ...kindDefaults("goods"), kind: "goods", app: "default", name: "", quantity: 100, unit_price: 0, grant_only: false, standby: false, confirm_by: "service", min_per_claim: 1 }}
+      start={{ ...kindDefaults("goods"), kind: "goods", app: "default", name: "", quantity: 100, unit_price: 0, pass_once: false, grant_only: false, standby: false, confirm_by: "service", min_per_claim: 1 }}
       said={(settings) => {
         const offer = settings as unknown as OfferSettings;
         const said: Sentence[] = [{ text: t("new.offer_sum", { n: offer.quantity, limit: offer.per_user_limit === null ? "∞" : count(offer.per_user_limit) }), grave: false }];

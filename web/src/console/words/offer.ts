@@ -59,6 +59,7 @@ export function offerWords(before: OfferSettings, after: OfferSettings, stock: S
   if (changed("hold_seconds")) said.push(plain(after.hold_seconds === 0 ? t("words.no_hold") : t("words.hold", { span: span(after.hold_seconds) })));
   if (changed("confirm_by")) said.push(after.confirm_by === "user" ? grave(t("words.confirm_user")) : plain(t("words.confirm_service")));
   if (changed("zone")) said.push(after.zone === null ? grave(t("words.no_zone")) : plain(t("words.zone", { zone: after.zone })));
+  if (changed("pass_once")) said.push(after.pass_once ? grave(t("words.pass_once")) : plain(t("words.pass_often")));
   if (changed("grants")) said.push(plain(after.grants === null ? t("words.no_grants") : t("words.grants", { offer: after.grants })));
   if (changed("grant_only")) said.push(plain(t(after.grant_only ? "words.grant_only" : "words.grant_free")));
   if (changed("standby")) {

@@ -22,6 +22,9 @@ const ZONE: ZoneSettings = {
   pass_ttl_seconds: 600,
   offer: null,
   message: null,
+  challenge_bits: 0,
+  enqueue: "open",
+  pass_bound: false,
 };
 const CROWD: ZoneNow = { waiting: 12_400, active: 40, paused: false, state: "waiting", entered_last_minute: 300 };
 const at = (hours: number, minutes: number) => new Date(2026, 4, 1, hours, minutes).toISOString();
@@ -62,7 +65,7 @@ describe("what a zone's change will do", () => {
     expect(texts({})).toEqual([]);
     const others: Partial<ZoneSettings> = {
       app: "shop", name: "Pay", entry_limit_per_minute: 1, window_seconds: 30, slot_seconds: 5, abandon_after_seconds: 30, resume_grace_seconds: 10, poll_interval_ms: 1_000,
-      poll_interval_max_ms: 9_000, opens_at: at(12, 0), closes_at: at(13, 0), active_limit: 5, session_seconds: 60, pass_ttl_seconds: 60, offer: "coupon", message: "Hello",
+      poll_interval_max_ms: 9_000, opens_at: at(12, 0), closes_at: at(13, 0), active_limit: 5, session_seconds: 60, pass_ttl_seconds: 60, offer: "coupon", message: "Hello", challenge_bits: 18, enqueue: "token", pass_bound: true,
     };
     expect(Object.keys(others).sort()).toEqual(Object.keys(ZONE).sort());
     for (const [name, value] of Object.entries(others)) expect(texts({ [name]: value }), name).not.toEqual([]);
@@ -88,7 +91,7 @@ describe("what a zone's change will do", () => {
 const STOCK: Stock = { remaining: 20, held: 8, confirmed: 972, standby: 0, version: 1, state: "open" };
 const OFFER: OfferSettings = {
   app: "default", name: "Shoes", kind: "goods", quantity: 1_000, per_user_limit: 2, min_per_claim: 1, max_per_claim: 2, hold_seconds: 300, unit_price: 0, opens_at: null, closes_at: null,
-  zone: null, grants: null, grant_only: false, standby: true, standby_hold_seconds: 300, confirm_by: "service",
+  zone: null, pass_once: false, grants: null, grant_only: false, standby: true, standby_hold_seconds: 300, confirm_by: "service",
 };
 
 describe("what an offer's change will do", () => {
@@ -115,7 +118,7 @@ describe("what an offer's change will do", () => {
   test("every setting that changes says something", () => {
     const others: OfferSettings = {
       app: "shop", name: "Boots", kind: "booking", quantity: 2_000, per_user_limit: null, min_per_claim: 2, max_per_claim: 3, hold_seconds: 0, unit_price: 5, opens_at: at(11, 0), closes_at: at(12, 0),
-      zone: "Z", grants: "G", grant_only: true, standby: false, standby_hold_seconds: 5, confirm_by: "user",
+      zone: "Z", pass_once: true, grants: "G", grant_only: true, standby: false, standby_hold_seconds: 5, confirm_by: "user",
     };
     for (const [name, value] of Object.entries(others)) expect(offerWords(OFFER, { ...OFFER, [name]: value as never }, STOCK, NOW), name).not.toEqual([]);
     expect(offerWords(OFFER, OFFER, STOCK, NOW)).toEqual([]);

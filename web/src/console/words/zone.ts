@@ -76,6 +76,11 @@ export function zoneWords(before: ZoneSettings, after: ZoneSettings, zone: ZoneN
     said.push(plain(t("words.abandon", { after: span(after.abandon_after_seconds), grace: span(after.resume_grace_seconds) })));
   }
   if (changed("poll_interval_ms") || changed("poll_interval_max_ms")) said.push(pollWords(after, zone));
+  if (changed("challenge_bits")) {
+    said.push(after.challenge_bits === 0 ? plain(t("words.no_work")) : grave(t("words.work", { n: 2 ** after.challenge_bits })));
+  }
+  if (changed("enqueue")) said.push(after.enqueue === "token" ? grave(t("words.known_only")) : plain(t("words.everybody")));
+  if (changed("pass_bound")) said.push(plain(t(after.pass_bound ? "words.bound" : "words.unbound")));
   if (changed("name")) said.push(plain(t("words.name", { name: after.name })));
   if (changed("app")) said.push(plain(t("words.app", { app: after.app })));
   if (zone.paused && said.length > 0) said.push(plain(t("words.still_paused")));

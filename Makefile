@@ -5,15 +5,22 @@
 #   make bench  speed beside the null endpoint of the same run, into docs/benchmarks.md
 # one plays the load tools of the source documents for a short time, which is part of make test:
 #   make loadtest
-# one breaks everything that a cluster stands on, piece by piece, under a crowd, which takes some twelve minutes (`make test` has three faults of it):
+# one makes a release of what is checked out, into target/release-files, and one tries its Debian package and its image on a machine of their own (root):
+#   make release
+#   make package-test
+# one plays an opening day on a machine of its own (root): package, rehearsal, crowd, kill, alert, dashboards, upgrade, books:
+#   make day
+# one breaks everything that a cluster stands on, piece by piece, under a crowd, which takes some fourteen minutes (`make test` has seven of its faults):
 #   make test-faults
+# one lives with a server for two hours, kills it, edits it, and looks whether memory stays flat and the books equal, into docs/reliability.md:
+#   make soak
 # and two are for the cluster shape, all of it on this machine's loopback:
 #   make cluster        Redis Cluster, Kafka, a database (LEDGER=postgres|mysql) and two nodes behind nginx on http://127.0.0.1:8080
 #   make cluster-stop   stops exactly these processes and leaves their data; scripts/cluster/cluster.sh remove removes them
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: run build web test setup format lint shell docs deny unit pages loadtest test-faults bench cluster cluster-stop
+.PHONY: run build web test setup format lint shell watch docs deny lint-deploy unit pages loadtest prove soak test-faults bench release package-test day cluster cluster-stop
 
 run: build
 	./target/release/bunho serve --demo
@@ -31,7 +38,7 @@ web/node_modules/.package-lock.json: web/package.json web/package-lock.json web/
 	scripts/setup.sh node
 	cd web && npm ci --silent
 
-test: setup web format shell lint docs deny unit pages loadtest
+test: setup web format shell watch lint docs deny lint-deploy unit pages loadtest prove
 
 setup:
 	scripts/setup.sh
@@ -48,6 +55,10 @@ shell:
 	shellcheck --external-sources scripts/*.sh scripts/cluster/*.sh .ci/run
 	scripts/compose_settings.sh
 
+# Rules, alerts and cards of deploy/, by the tools of Prometheus and Alertmanager.
+watch:
+	scripts/watch.sh
+
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --document-private-items --locked --quiet
 
@@ -57,6 +68,10 @@ deny:
 	cargo fetch --locked
 	cargo deny --offline --locked check licenses bans sources
 	scripts/advisories.sh
+
+# The unit, the image's file and the manifests, each by its own tool.
+lint-deploy: web/node_modules/.package-lock.json
+	scripts/lint_deploy.sh
 
 unit:
 	cargo test --workspace --all-features --locked
@@ -74,6 +89,16 @@ loadtest:
 	if [ -n "$${BUNHO_TEST_K6:-}" ] || command -v k6 >/dev/null || [ -x target/loadtest/bin/k6 ]; then scripts/loadtest.sh k6 smoke; \
 	else echo "k6 is not here; scripts/loadtest.sh install k6 compiles it, and the next run plays it"; fi
 
+# A short soak and others' tools against the API, beside each other; `make soak` is the long one.
+prove:
+	cargo build --workspace --all-features --locked --bin bunho --bin bunho-load
+	./target/debug/bunho-load soak --server ./target/debug/bunho --minutes 1.1 --rate 200 --out target/soak-short > target/soak-short.txt & soak=$$!; api=0 kept=0; \
+	BUNHO_PROGRAM=$$PWD/target/debug/bunho scripts/apitest.sh quick || api=$$?; wait $$soak || kept=$$?; cat target/soak-short.txt; exit $$((api + kept))
+
+soak:
+	cargo build --release --locked --bin bunho --bin bunho-load
+	./target/release/bunho-load soak --server ./target/release/bunho --out target/soak --into docs/reliability.md --pictures docs/pictures
+
 test-faults:
 	scripts/setup.sh cluster
 	BUNHO_TEST_FAULTS=all cargo test -p bunho-server --all-features --locked --test cluster faults:: -- --nocapture
@@ -81,6 +106,21 @@ test-faults:
 bench:
 	cargo build --release --locked --bin bunho --bin bunho-load
 	./target/release/bunho-load bench --server ./target/release/bunho --write docs/benchmarks.md
+
+release:
+	scripts/release.sh tools
+	scripts/release.sh
+
+package-test: build
+	scripts/package_test.sh tools
+	scripts/package_test.sh
+	scripts/image_test.sh
+
+# An opening day on a machine of its own, from the package to the books. As root.
+day: build
+	scripts/package_test.sh tools
+	scripts/alertmanager.sh
+	scripts/day.sh
 
 cluster:
 	scripts/setup.sh cluster

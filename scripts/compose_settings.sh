@@ -30,4 +30,5 @@ fi
 if docker compose version >/dev/null 2>&1; then
   docker compose -f deploy/compose.yaml config --quiet
   docker compose -f deploy/compose.yaml -f deploy/compose.mysql.yaml config --quiet
+  BUNHO_GRAFANA_PASSWORD=any docker compose -f deploy/compose.yaml -f deploy/compose.watch.yaml config --quiet
 fi

@@ -51,7 +51,8 @@ install_jmeter() {
   (
     flock -w 600 8
     [ ! -d "$jmeter_home" ] || exit 0
-    rm -rf "$new"
+    # With Maven's marks of an earlier time nothing would be unpacked.
+    rm -rf "$new" "${pom%/*}/target/dependency-maven-plugin-markers"
     mkdir -p "$new/lib/ext"
     echo "fetching JMeter's jars into $jmeter_home, once"
     { mvn -q -B -f "$pom" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$new/lib" &&

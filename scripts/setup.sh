@@ -33,12 +33,19 @@ has_postgres || { need+=(postgresql); services+=(postgresql); }
 { has mariadbd && has mariadb-install-db; } || { need+=(mariadb-server); services+=(mariadb); }
 if [ "${1:-}" != cluster ]; then
   has sqlite3 || need+=(sqlite3)                                         # the SQL of the README is tried with the real shell
+  has openssl || need+=(openssl)                                         # connections are tried by a client that is not ours
   has shellcheck || need+=(shellcheck)                                   # the scripts are checked like the rest
   has chromium || need+=(chromium)                                       # pages are tried in a real browser
   fc-list 2>/dev/null | grep -q 'Noto Sans CJK' || need+=(fonts-noto-cjk fontconfig) # in which Korean has letters
   has haproxy || { need+=(haproxy); services+=(haproxy); }               # deploy/kit is run with every proxy that can be had here
   has caddy || { need+=(caddy); services+=(caddy); }
+  has systemd-analyze || need+=(systemd)                                 # looks the unit of the package over
+  python3 -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv) # tools of scripts/lint_deploy.sh
+  python3 -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv)   # scripts/apitest.sh: schemathesis, and probes in Python
+  has openssl || need+=(openssl)
   has php || need+=(php-cli)                                             # deploy/verify
+  has promtool || { need+=(prometheus); services+=(prometheus); }        # deploy/prometheus, whose alerts are fired; reads /metrics
+  has python3 || need+=(python3)                                         # the example of docs/webhooks.md
 fi
 
 if ((${#need[@]})); then
@@ -58,6 +65,8 @@ scripts/cluster/kafka.sh fetch
 
 [ "${1:-}" != cluster ] || exit 0
 scripts/loadtest.sh install jmeter
+scripts/alertmanager.sh
+scripts/apitest.sh install
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 has cargo-deny || cargo install --locked --quiet cargo-deny@0.20.2

@@ -1,6 +1,7 @@
 //! What outlives a process: the journal's disk, the ledger's file and the clock; and the process that is started on them.
 
 use bunho_domain::ids::ClaimId;
+use bunho_domain::ticket::TicketKeys;
 use bunho_engine::{Ack, Embedded, Engine, Options, Recovery, TimeSource};
 use bunho_journal::Journal;
 use bunho_journal::simulated::{Committer, Crash, Disk};
@@ -106,7 +107,7 @@ impl Machine {
             ack: self.ack,
             in_flight_max: 10_000,
             journal_backlog_bytes_max: 64 << 20,
-            ticket_secret: [7; 32],
+            ticket_keys: TicketKeys::one(&[7; 32]),
             time: TimeSource::Manual(self.clock.clone()),
         };
         let embedded = recovery.start(journal.clone(), ledger.projected(), options);

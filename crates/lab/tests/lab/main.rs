@@ -61,14 +61,25 @@ async fn what_is_answered_before_kafka_has_it_dies_with_the_process() {
     assert!(awaited.lost == 0 && awaited.killed.is_some() && awaited.units > 1_500, "{awaited:?}");
 }
 
+/// So many runs without a death between the two writes are not to be expected in a lifetime.
+const RUNS_MAX: usize = 6;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_dies_between_two_writes_leaves_stock_that_was_sold() {
     let mut lab =
         Lab::new(&["--users", "60", "--attempts", "300", "--quantity", "30", "--tasks", "8", "--deaths", "3", "--ports-from", "23000"]);
     for victim in [Victim::Process, Victim::Redis] {
-        // Nearly all of an attempt's time is between the two.
-        let cell = lab.run(Strategy::LockWriteThrough, DatabaseName::Postgres, Some(victim), 20).await;
-        assert!(cell.oversold > 0 && cell.course.deaths == 3, "{cell:?}");
+        let mut oversold = 0;
+        // Nearly all of an attempt's time is between the two, and three die at moments of which any may be outside all the same.
+        for _ in 0..RUNS_MAX {
+            let cell = lab.run(Strategy::LockWriteThrough, DatabaseName::Postgres, Some(victim), 20).await;
+            assert_eq!(cell.course.deaths, 3);
+            oversold += cell.oversold;
+            if oversold > 0 {
+                break;
+            }
+        }
+        assert!(oversold > 0, "{RUNS_MAX} runs in which three died sold no more than there was");
     }
 }
 

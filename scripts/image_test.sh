@@ -7,33 +7,15 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 program=$(realpath "${1:-target/release/bunho}")
-[ "$(id -u)" = 0 ] || { echo "image_test.sh makes a container, which only root may" >&2; exit 77; }
-command -v systemd-nspawn >/dev/null || { echo "systemd-nspawn is missing; scripts/package_test.sh tools installs it" >&2; exit 69; }
-work=target/package-test
-mkdir -p "$work"
-work=$(realpath "$work")
-base=$work/base image=$work/image log=$work/image.log
-
-fail() { echo "FAILED: $*" >&2; tail -20 "$log" >&2; exit 1; }
-until_true() {
-  local what=$1 limit=$((SECONDS + $2))
-  shift 2
-  until "$@" >/dev/null 2>&1; do
-    [ "$SECONDS" -lt "$limit" ] || fail "waited in vain until $what"
-    sleep 0.2
-  done
-}
+. scripts/machine.sh image-test
+image=$machine
+tell_more() { tail -20 "$log"; }
 # One instruction of the last stage, its lines joined.
 instruction() { sed -n '/^FROM debian/,$p' deploy/Dockerfile | sed -e :more -e '/\\$/N; s/\\\n//; t more' | sed -n "s/^$1 //p"; }
 words() { python3 -c 'import json, sys; print("\n".join(json.loads(sys.argv[1])))' "$1"; }
 
-if [ ! -e "$base/usr/lib/systemd/systemd" ]; then
-  rm -rf "$base"
-  debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,curl bookworm "$base" >"$work/debootstrap.log" ||
-    { tail -3 "$work/debootstrap.log" >&2; exit 69; }
-fi
-rm -rf "$image" "$work/data"
-cp -a "$base" "$image"
+rm -rf "$work/data"
+fresh_debian "$image"
 strip --strip-unneeded -o "$image/usr/local/bin/bunho" "$program"
 chroot "$image" sh -ec "$(instruction RUN | grep useradd)"
 # A new volume has the owner and mode of the folder of the image that it lies over.

@@ -2,6 +2,7 @@
 # A machine of its own for a test: Debian 12 with systemd as process 1 in a container of systemd-nspawn, fresh for every run. For `source` by scripts that set -euo pipefail:
 #
 #   . scripts/machine.sh NAME    the machine's name, and that of its folder target/NAME
+#   fresh_debian FOLDER         Debian 12's files, from nothing or from an earlier run's
 #   pack PROGRAM|FILE.deb        $machine/old.deb, and a newer one with the same in it, $machine/new.deb
 #   boot [OPTION…]               begins it; it ends with the script
 #   install_package              as an operator does, until it is ready
@@ -22,9 +23,10 @@ leader='' nspawn=''
 say() { printf '%4d s  %s\n' $((SECONDS - started)) "$*"; }
 fail() {
   say "FAILED: $*" >&2
-  inside journalctl --no-pager --unit bunho --lines 30 >&2 || true
+  tell_more >&2 || true
   exit 1
 }
+tell_more() { inside journalctl --no-pager --unit bunho --lines 30; }
 # until_true WHAT LIMIT COMMAND…: waits until the command succeeds.
 until_true() {
   local what=$1 limit=$((SECONDS + $2))
@@ -35,16 +37,21 @@ until_true() {
   done
 }
 
-pack() {
-  local given
-  given=$(realpath "$1")
+fresh_debian() {
   if [ ! -e "$base/usr/lib/systemd/systemd" ]; then
     rm -rf "$base"
     debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,curl bookworm "$base" >"$work/debootstrap.log" ||
       { tail -3 "$work/debootstrap.log" >&2; exit 69; }
   fi
-  rm -rf "$machine" "$work/newer"
-  cp -a "$base" "$machine"
+  rm -rf "$1"
+  cp -a "$base" "$1"
+}
+
+pack() {
+  local given
+  given=$(realpath "$1")
+  fresh_debian "$machine"
+  rm -rf "$work/newer"
   if [[ $given == *.deb ]]; then
     cp "$given" "$machine/old.deb"
   else

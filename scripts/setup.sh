@@ -40,9 +40,7 @@ if [ "${1:-}" != cluster ]; then
   has haproxy || { need+=(haproxy); services+=(haproxy); }               # deploy/kit is run with every proxy that can be had here
   has caddy || { need+=(caddy); services+=(caddy); }
   has systemd-analyze || need+=(systemd)                                 # looks the unit of the package over
-  python3 -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv) # tools of scripts/lint_deploy.sh
-  python3 -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv)   # scripts/apitest.sh: schemathesis, and probes in Python
-  has openssl || need+=(openssl)
+  python3 -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv) # tools of scripts/lint_deploy.sh; schemathesis and probes of scripts/apitest.sh
   has php || need+=(php-cli)                                             # deploy/verify
   has promtool || { need+=(prometheus); services+=(prometheus); }        # deploy/prometheus, whose alerts are fired; reads /metrics
   has python3 || need+=(python3)                                         # the example of docs/webhooks.md

@@ -21,7 +21,7 @@ static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
         runtime.block_on(async {
             let limits = config.limits.clone();
             let (_node, app, stop) = app(config).await;
-            let listener = listen::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+            let listener = listen::bind("127.0.0.1:0".parse().expect("an address"), limits.backlog).expect("a port");
             say.send(listener.local_addr().expect("an address")).expect("somebody waits");
             let stopped: watch::Receiver<bool> = stop.subscribe();
             listen::serve(listener, router::public(app, None), move || limits.clone(), None, stopped).await;

@@ -117,6 +117,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Time for an answer.
     pub request_timeout: Duration,
+    /// Connections that the kernel keeps until they are accepted.
+    pub backlog: u16,
     /// Open connections.
     pub connections_max: usize,
     /// Requests under way.
@@ -378,6 +380,7 @@ fn limits(server: &ServerSettings) -> Result<Limits, Refused> {
         header_timeout: ms("server.header_timeout_ms", server.header_timeout_ms)?,
         body_timeout: ms("server.body_timeout_ms", server.body_timeout_ms)?,
         request_timeout: ms("server.request_timeout_ms", server.request_timeout_ms)?,
+        backlog: in_range("server.backlog", server.backlog.into(), 1, u16::MAX.into())? as u16,
         connections_max: count("server.connections_max", server.connections_max)?,
         in_flight_max: count("server.in_flight_max", server.in_flight_max)?,
         in_flight_per_zone_max: in_range("server.in_flight_per_zone_max", server.in_flight_per_zone_max.into(), 1, 10_000_000)? as u32,

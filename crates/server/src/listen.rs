@@ -38,9 +38,6 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-/// Connections that the kernel completes before we accept them: as many as `net.core.somaxconn` allows (4,096 by default), which caps this, so an operator who
-/// raises it is heard. A crowd that comes in one instant then waits here and is not reset.
-pub(crate) const BACKLOG: i32 = 65_535;
 /// hyper refuses a head larger than its buffer without a body. With twice the room, most heads that are too large reach us,
 /// and are told so.
 const HEAD_ROOM: usize = 2;
@@ -76,17 +73,18 @@ pub(crate) fn connections_evicted() -> u64 {
     EVICTED.load(Ordering::Relaxed)
 }
 
-/// Binds an address.
+/// Binds an address. The kernel completes as many connections as `backlog` says, and `net.core.somaxconn` allows, before they are accepted: a crowd that
+/// comes in one instant waits there and is not reset.
 ///
 /// # Errors
 /// What the system says.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind(address: SocketAddr, backlog: u16) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted server takes its port back while old connections are still winding down.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(backlog.into())?;
     TcpListener::from_std(socket.into())
 }
 
@@ -101,7 +99,7 @@ pub async fn serve(
     tls: Option<Arc<Tls>>,
     shutdown: watch::Receiver<bool>,
 ) {
-    let watched = kernel::watch(&listener);
+    let watched = kernel::watch(&listener, limits().backlog);
     let mut connections = Connections::default();
     let mut stop = shutdown;
     loop {

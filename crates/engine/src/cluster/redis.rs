@@ -203,7 +203,8 @@ impl Decider {
     }
 
     /// What was counted on the way to Redis.
-    pub(super) fn figures(&self) -> &LinkFigures {
+    #[must_use]
+    pub fn figures(&self) -> &LinkFigures {
         &self.link.figures
     }
 

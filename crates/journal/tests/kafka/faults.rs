@@ -4,8 +4,9 @@ use crate::{LONG, broker, read_all, settings, small, written};
 use bunho_journal::kafka::{Connection, ProduceError, Producer, ProducerOptions, TopicSettings, topic};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_broker_loses_nothing_that_was_acknowledged_and_doubles_nothing() {
@@ -39,21 +40,18 @@ async fn of_three_brokers_one_may_be_killed() {
 async fn kill_while_producing(broker: &'static broker::Broker, connection: &Connection, kills: &'static [u16]) {
     let options = ProducerOptions { delivery_timeout: Duration::from_secs(180), ..ProducerOptions::USUAL };
     let producer = Arc::new(Producer::new(connection.clone(), options).unwrap());
-    let (go, acked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    let (go, acked) = (Arc::new(AtomicBool::new(true)), watch::Sender::new(0));
     let writers: Vec<_> = (0..4).map(|writer| tokio::spawn(write(producer.clone(), writer, go.clone(), acked.clone()))).collect();
     for &number in kills {
-        let now = acked.load(Ordering::Relaxed);
-        wait_for(&acked, now + 400).await;
+        more_of(&acked).await;
         tokio::task::spawn_blocking(move || broker.kill(number)).await.unwrap();
         if broker.is_one_of_several() {
             // The others go on without it.
-            let now = acked.load(Ordering::Relaxed);
-            wait_for(&acked, now + 400).await;
+            more_of(&acked).await;
         }
         tokio::task::spawn_blocking(move || broker.start_again(number)).await.unwrap();
     }
-    let now = acked.load(Ordering::Relaxed);
-    wait_for(&acked, now + 400).await;
+    more_of(&acked).await;
     go.store(false, Ordering::Relaxed);
     let mut answers = HashMap::new();
     for writer in writers {
@@ -72,7 +70,7 @@ async fn kill_while_producing(broker: &'static broker::Broker, connection: &Conn
 type Answers = HashMap<(u32, u32), Result<(), ProduceError>>;
 
 /// Eight messages on their way at a time, until told to stop.
-async fn write(producer: Arc<Producer>, writer: u32, go: Arc<AtomicBool>, acked: Arc<AtomicUsize>) -> Answers {
+async fn write(producer: Arc<Producer>, writer: u32, go: Arc<AtomicBool>, acked: watch::Sender<usize>) -> Answers {
     let mut answers = HashMap::new();
     for round in 0.. {
         if !go.load(Ordering::Relaxed) {
@@ -84,19 +82,19 @@ async fn write(producer: Arc<Producer>, writer: u32, go: Arc<AtomicBool>, acked:
             .collect();
         for (seq, answer) in sent {
             let answer = answer.await.map(drop);
-            acked.fetch_add(usize::from(answer.is_ok()), Ordering::Relaxed);
+            acked.send_modify(|acked| *acked += usize::from(answer.is_ok()));
             answers.insert((writer, seq), answer);
         }
     }
     answers
 }
 
-async fn wait_for(count: &AtomicUsize, at_least: usize) {
-    let end = Instant::now() + LONG;
-    while count.load(Ordering::Relaxed) < at_least {
-        assert!(Instant::now() < end, "{} of {at_least}", count.load(Ordering::Relaxed));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+/// Until a few hundred more are acknowledged.
+async fn more_of(acked: &watch::Sender<usize>) {
+    let enough = *acked.borrow() + 400;
+    let mut seen = acked.subscribe();
+    let reached = tokio::time::timeout(LONG, seen.wait_for(|acked| *acked >= enough)).await.is_ok();
+    assert!(reached, "{} of {enough}", *acked.borrow());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -41,28 +41,18 @@ pub struct RowsForgotten {
     pub messages: u64,
 }
 
-/// Where a text is in another: in MySQL and SQLite by one name, in PostgreSQL by another.
-const AUDITED: Text = Text {
-    postgres: "SELECT id, detail FROM audit_log WHERE strpos(detail, ?) > 0",
-    ..Text::same("SELECT id, detail FROM audit_log WHERE instr(detail, ?) > 0")
-};
-const PARKED: Text = Text {
-    postgres: "SELECT count(*) FROM parked_events WHERE resolved_at IS NULL AND strpos(payload, ?) > 0",
-    ..Text::same("SELECT count(*) FROM parked_events WHERE resolved_at IS NULL AND instr(payload, ?) > 0")
-};
-const UNPARK: Text = Text {
-    postgres: "DELETE FROM parked_events WHERE resolved_at IS NOT NULL AND strpos(payload, ?) > 0",
-    ..Text::same("DELETE FROM parked_events WHERE resolved_at IS NOT NULL AND instr(payload, ?) > 0")
-};
-
-const WAITING: Text = Text {
-    postgres: "SELECT count(*) FROM webhook_deliveries WHERE dead = 0 AND strpos(body, ?) > 0",
-    ..Text::same("SELECT count(*) FROM webhook_deliveries WHERE dead = 0 AND instr(body, ?) > 0")
-};
-const GIVEN_UP: Text = Text {
-    postgres: "DELETE FROM webhook_deliveries WHERE dead = 1 AND strpos(body, ?) > 0",
-    ..Text::same("DELETE FROM webhook_deliveries WHERE dead = 1 AND instr(body, ?) > 0")
-};
+/// A statement over the rows in one of whose columns the bound text stands: MySQL and SQLite have one name for the place of a text in another, PostgreSQL
+/// has another.
+macro_rules! rows_with {
+    ($before:literal, $column:literal) => {
+        Text { postgres: concat!($before, "strpos(", $column, ", ?) > 0"), ..Text::same(concat!($before, "instr(", $column, ", ?) > 0")) }
+    };
+}
+const AUDITED: Text = rows_with!("SELECT id, detail FROM audit_log WHERE ", "detail");
+const PARKED: Text = rows_with!("SELECT count(*) FROM parked_events WHERE resolved_at IS NULL AND ", "payload");
+const UNPARK: Text = rows_with!("DELETE FROM parked_events WHERE resolved_at IS NOT NULL AND ", "payload");
+const WAITING: Text = rows_with!("SELECT count(*) FROM webhook_deliveries WHERE dead = 0 AND ", "body");
+const GIVEN_UP: Text = rows_with!("DELETE FROM webhook_deliveries WHERE dead = 1 AND ", "body");
 
 /// What stands in the audit log in a forgotten person's place.
 const FORGOTTEN: &str = "(forgotten)";

@@ -7,8 +7,7 @@ use crate::auth::keys::Keys;
 use crate::auth::sessions::Sessions;
 use crate::auth::users::UserTokens;
 use crate::cli::Place;
-use crate::config::Settings;
-use crate::config::{Config, Shape, Users};
+use crate::config::{Config, Limits, Settings, Shape, Users};
 use crate::demo::Demo;
 use crate::door::Doorkeeper;
 use crate::exit::{Failure, chain};
@@ -127,9 +126,9 @@ async fn serve_node(config: &Config, node: &Node, checked: Checked) -> Result<Ex
     tokio::spawn(read_again(hangups, Reload::new(place, listen, settings, app.clone())));
     let shop = with_demo.then(|| Demo::open(app.clone())).transpose().map_err(Failure::internal)?;
     let mut signals = Signals::listen()?;
-    let public = bind(config.listen).await?;
+    let public = bind(config.listen, &config.limits).await?;
     let admin = match config.admin_listen {
-        Some(address) => Some(bind(address).await?),
+        Some(address) => Some(bind(address, &config.limits).await?),
         None => None,
     };
     crash_point!("serve::bound");
@@ -328,8 +327,8 @@ pub(crate) async fn caught_up(engine: &Engine) -> Result<(), EngineError> {
 /// Of some five seconds each.
 const CATCH_UP_TRIES: u32 = 6;
 
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
-    let bound = listen::bind(address).and_then(|listener| listener.local_addr().map(|local| (listener, local)));
+async fn bind(address: SocketAddr, limits: &Limits) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = listen::bind(address, limits.backlog).and_then(|listener| listener.local_addr().map(|local| (listener, local)));
     bound.map_err(|error| {
         Failure::unavailable(format_args!(
             "{address} cannot be bound: {error}\n  mend: stop what listens there, or choose another with --listen"

@@ -70,6 +70,8 @@ pub struct ServerSettings {
     pub body_timeout_ms: u64,
     /// An answer that is not there after this is `indeterminate` (writes) or `overloaded` (reads).
     pub request_timeout_ms: u64,
+    /// Connections that the kernel keeps until they are accepted; `net.core.somaxconn` caps it.
+    pub backlog: u32,
     /// Open connections; more are closed at once.
     pub connections_max: usize,
     /// Requests under way in all.
@@ -344,6 +346,8 @@ impl Default for ServerSettings {
             header_timeout_ms: 5_000,
             body_timeout_ms: 5_000,
             request_timeout_ms: 10_000,
+            // The most the kernel takes, so that an operator who raises net.core.somaxconn is heard.
+            backlog: 65_535,
             // Below the 20,000 open files that many systems allow at most; each connection is one.
             connections_max: 16_384,
             in_flight_max: 20_000,

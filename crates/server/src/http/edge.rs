@@ -73,7 +73,7 @@ where
             let id = request_id(request.headers_mut(), &app.request_ids);
             let parent = Parent::of(request.headers());
             let recorded = app.tracer.as_ref().and_then(|tracer| {
-                let decides = parent.is_some() && is_our_proxys(&request, &app);
+                let decides = parent.is_some() && came_through_a_trusted_proxy(&request, &app);
                 Some((tracer.clone(), tracer.begin(parent, decides)?))
             });
             let trace = parent.map(|parent| parent.trace).or(recorded.as_ref().map(|(_, recorded)| recorded.trace));
@@ -96,8 +96,8 @@ where
     }
 }
 
-/// Whether a request comes from a proxy of ours.
-fn is_our_proxys(request: &Request, app: &App) -> bool {
+/// Whether one of `auth.trusted_proxies` sent it.
+fn came_through_a_trusted_proxy(request: &Request, app: &App) -> bool {
     let live = app.live();
     request.extensions().get::<Peer>().is_some_and(|Peer(peer)| live.trusted_proxies.iter().any(|network| network.contains(peer.ip())))
 }

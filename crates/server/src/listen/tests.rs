@@ -10,6 +10,7 @@ fn limits() -> Limits {
         header_timeout: Duration::from_millis(200),
         body_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(5),
+        backlog: 128,
         connections_max: 1_000,
         in_flight_max: 100,
         in_flight_per_zone_max: 100,
@@ -26,7 +27,7 @@ struct Served {
 }
 
 fn serving(router: Router, limits: Limits) -> Served {
-    let listener = bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let listener = bind("127.0.0.1:0".parse().expect("an address"), limits.backlog).expect("a port");
     let address = listener.local_addr().expect("an address");
     let (stop, stopped) = watch::channel(false);
     Served { address, stop, done: tokio::spawn(serve(listener, router, move || limits.clone(), None, stopped)) }

@@ -9,7 +9,6 @@
 
 use super::names::{self, Name};
 use super::sheet::Sheet;
-use crate::listen::BACKLOG;
 use parking_lot::Mutex;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -42,12 +41,12 @@ pub(crate) struct Socket {
     backlog: u32,
 }
 
-/// Shows the accept queue of a socket for as long as what this returns is held. None: this system does not tell.
-pub(crate) fn watch(listener: &TcpListener) -> Option<Arc<Socket>> {
+/// Shows the accept queue of a socket that asked for `backlog`, for as long as what this returns is held. None: this system does not tell.
+pub(crate) fn watch(listener: &TcpListener, backlog: u16) -> Option<Arc<Socket>> {
     let link = fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).ok()?;
     let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned();
     let most: u32 = fs::read_to_string(SOMAXCONN).ok()?.trim().parse().ok()?;
-    let socket = Arc::new(Socket { address: listener.local_addr().ok()?, inode, backlog: most.min(BACKLOG.unsigned_abs()) });
+    let socket = Arc::new(Socket { address: listener.local_addr().ok()?, inode, backlog: most.min(backlog.into()) });
     let mut listening = LISTENING.lock();
     listening.retain(|socket| socket.strong_count() > 0);
     listening.push(Arc::downgrade(&socket));
@@ -134,9 +133,9 @@ mod tests {
     #[tokio::test]
     async fn a_queue_is_as_long_as_nobody_accepts() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
-            let listener = crate::listen::bind(address.parse().expect("an address")).expect("a socket");
+            let listener = crate::listen::bind(address.parse().expect("an address"), 8).expect("a socket");
             let address = listener.local_addr().expect("its address");
-            let watched = watch(&listener).expect("it is told");
+            let watched = watch(&listener, 8).expect("it is told");
             let clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).expect("a connection")).collect();
             assert_eq!(watched.queue(), Some(3));
             let accepted = listener.accept().await.expect("one of them");

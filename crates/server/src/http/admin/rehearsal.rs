@@ -8,7 +8,7 @@ use crate::exit::Failure;
 use crate::http::json::ok;
 use crate::http::time::Rfc3339;
 use crate::problem::{Answered, Problem};
-use crate::{listen, machine, preflight};
+use crate::{machine, preflight};
 use axum::extract::State;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -109,7 +109,7 @@ pub(crate) async fn run(State(app): State<Arc<App>>, _: Operator) -> Answered {
         in_flight_max: limits.in_flight_max as u64,
         in_flight_per_zone_max: limits.in_flight_per_zone_max.into(),
         body_bytes_max: limits.body_bytes_max as u64,
-        backlog: listen::BACKLOG.unsigned_abs().into(),
+        backlog: limits.backlog.into(),
         somaxconn: machine::sysctl("net.core.somaxconn"),
         syn_backlog: machine::sysctl("net.ipv4.tcp_max_syn_backlog"),
         syn_cookies: machine::sysctl("net.ipv4.tcp_syncookies"),

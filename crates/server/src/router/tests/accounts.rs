@@ -3,9 +3,6 @@
 use super::*;
 use crate::auth::totp;
 use crate::http::time::unix_seconds;
-use bunho_domain::claim::Status;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 const PASSWORD: &str = "correct horse 배터리";
 

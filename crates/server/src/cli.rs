@@ -2,7 +2,7 @@
 
 use crate::commands::rehearse::Rehearsal;
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Bunho: the open engine for first-come, first-served events.
 #[derive(Debug, Parser)]
@@ -50,12 +50,9 @@ pub enum Command {
         /// Where and how.
         #[command(flatten)]
         place: Place,
-        /// Ask a running server instead of opening the data folder of a stopped one
-        #[arg(long, value_name = "URL")]
-        url: Option<String>,
-        /// Admin key for --url
-        #[arg(long, env = "BUNHO_ADMIN_KEY", hide_env_values = true)]
-        key: Option<String>,
+        /// Whom to ask.
+        #[command(flatten)]
+        running: Running,
         /// Write the engine's claims over the ledger's where they differ (the exit code tells what was found)
         #[arg(long)]
         repair: bool,
@@ -93,12 +90,9 @@ pub enum Command {
         /// The folder to make; it will hold secrets
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
-        /// Address of the server that serves from the data folder; without it the folder must not be served from
-        #[arg(long, value_name = "URL")]
-        url: Option<String>,
-        /// Admin key for --url [default: the one in DIR/admin.key]
-        #[arg(long, env = "BUNHO_ADMIN_KEY", hide_env_values = true)]
-        key: Option<String>,
+        /// Whom to ask.
+        #[command(flatten)]
+        running: Running,
     },
     /// Make a data folder of what `bunho backup` wrote. What was decided after the backup is lost
     Restore {
@@ -117,12 +111,9 @@ pub enum Command {
         /// Ids of users; or - for standard input, one a line
         #[arg(required = true, value_name = "USER")]
         users: Vec<String>,
-        /// Ask a running server instead of opening the data folder of a stopped one
-        #[arg(long, value_name = "URL")]
-        url: Option<String>,
-        /// Admin key for --url
-        #[arg(long, env = "BUNHO_ADMIN_KEY", hide_env_values = true)]
-        key: Option<String>,
+        /// Whom to ask.
+        #[command(flatten)]
+        running: Running,
         /// Print the report as JSON
         #[arg(long)]
         json: bool,
@@ -204,6 +195,27 @@ pub struct Place {
     pub data: Option<PathBuf>,
 }
 
+impl Place {
+    /// The data folder of the command line, or the usual one.
+    pub(crate) fn data_folder(&self) -> &Path {
+        self.data.as_deref().unwrap_or(Path::new("./bunho-data"))
+    }
+}
+
+/// A running server, if one serves from the data folder.
+#[derive(Args, Clone, Debug)]
+pub struct Running {
+    /// Ask the server at this address; without it the data folder must not be served from
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Admin key for --url [default: the one in DIR/admin.key]
+    #[arg(long, env = "BUNHO_ADMIN_KEY", hide_env_values = true)]
+    pub key: Option<String>,
+    /// Authorities (PEM) of the server's certificate, where they are not public ones
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
 /// A running server.
 #[derive(Args, Clone, Debug)]
 pub struct Server {
@@ -216,6 +228,9 @@ pub struct Server {
     /// Data folder whose admin.key is used where --key is not given
     #[arg(long, default_value = "./bunho-data", global = true, value_name = "DIR")]
     pub data: PathBuf,
+    /// Authorities (PEM) of its certificate, where they are not public ones
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 /// `bunho key …`
@@ -291,7 +306,15 @@ pub enum ZoneCommand {
         /// Its id.
         id: String,
     },
-    /// Create or replace a zone: bunho zone put SALE '{"entry_limit_per_minute": 600}'
+    /// Change some settings of a zone, and none of the others: bunho zone set SALE entry_limit_per_minute=300
+    Set {
+        /// Its id.
+        id: String,
+        /// Each a setting and what it is from now on: JSON, or a text as it stands.
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Create a zone, or replace all of its settings (what is not named is the default): bunho zone put SALE '{"entry_limit_per_minute": 600}'
     Put {
         /// Its id.
         id: String,
@@ -330,7 +353,15 @@ pub enum OfferCommand {
         /// Its id.
         id: String,
     },
-    /// Create or replace an offer: bunho offer put drop '{"kind": "coupon", "quantity": 1000}'
+    /// Change some settings of an offer, and none of the others: bunho offer set drop closes_at=2026-12-24T18:00:00Z
+    Set {
+        /// Its id.
+        id: String,
+        /// Each a setting and what it is from now on: JSON, or a text as it stands.
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Create an offer, or replace all of its settings (what is not named is the default): bunho offer put drop '{"kind": "coupon", "quantity": 1000}'
     Put {
         /// Its id.
         id: String,

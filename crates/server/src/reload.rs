@@ -8,12 +8,13 @@ use crate::auth::users::UserTokens;
 use crate::cli::Place;
 use crate::commands;
 use crate::config::live::Change;
-use crate::config::{Config, JwtSettings, Refused, Settings, Users};
+use crate::config::{Config, Refused, Settings, Users};
 use crate::exit::Failure;
 use crate::secrets::tickets::TicketSecrets;
 use crate::telemetry::log;
 use crate::tls::{Looked, Stamp, Tls};
 use parking_lot::Mutex;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -85,36 +86,53 @@ impl Reload {
     }
 }
 
-/// The keys of users' tokens, where they are in a file, or where to have them has changed. A set that was fetched stays.
+/// The keys of users' tokens, where they are in a file, or where to have them has changed. A set that was fetched stays until the next token comes.
 fn read_tokens(app: &App, old: &Settings, new: &Config) -> Result<Option<UserTokens>, Refused> {
     let Users::Jwt(settings) = &new.users else { return Ok(None) };
-    if app.user_tokens.load().is_none() || (settings.jwks_url.is_some() && *settings == old.auth.jwt) {
+    let Some(tokens) = app.user_tokens.load_full() else { return Ok(None) };
+    if settings.jwks_url.is_some() && *settings == old.auth.jwt {
+        tokens.doubt();
         return Ok(None);
     }
     UserTokens::load(settings).map(Some)
 }
 
 /// Follows the files of certificates and keys, until the server stops.
-pub(crate) async fn follow(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+pub(crate) async fn follow(reload: Arc<Reload>, mut stopped: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(LOOK_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let tokens = Arc::new(Mutex::new(TokenFiles::default()));
+    let seen = Arc::new(Mutex::new(Seen::default()));
     loop {
         tokio::select! {
             _ = interval.tick() => {}
             _ = stopped.wait_for(|stop| *stop) => return,
         }
-        let (app, tokens) = (app.clone(), tokens.clone());
+        let (reload, seen) = (reload.clone(), seen.clone());
         // A panic was logged where it happened; the next look is another one.
-        let _ = tokio::task::spawn_blocking(move || {
-            if let Some(tls) = &app.tls {
-                let _: Looked = tls.look_again();
-            }
-            look_at_tickets(&app);
-            app.passes.look_again();
-            tokens.lock().look(&app);
-        })
-        .await;
+        let _ = tokio::task::spawn_blocking(move || reload.look(&mut seen.lock())).await;
+    }
+}
+
+impl Reload {
+    fn look(&self, seen: &mut Seen) {
+        // What is read under settings that go out of force meanwhile must not be put over what came with the new ones.
+        let _settings = self.settings.lock();
+        let app = &self.app;
+        if let Some(tls) = &app.tls {
+            let _: Looked = tls.look_again();
+        }
+        look_at_tickets(app);
+        app.passes.look_again();
+        let live = app.live();
+        if let Users::Jwt(settings) = &live.users {
+            let take = || Ok(app.user_tokens.store(Some(Arc::new(UserTokens::load(settings)?))));
+            seen.users.look(settings.key_file.iter().chain(&settings.jwks_file), take, "keys of users' tokens");
+        }
+        if let Some(settings) = &live.join.token {
+            let take = || Ok(app.doorkeeper.store(Arc::new(app.doorkeeper.load().again(&live.join)?)));
+            let files = settings.secret_file.iter().chain(&settings.key_file).chain(&settings.jwks_file);
+            seen.site.look(files, take, "keys of the site's tokens");
+        }
     }
 }
 
@@ -137,36 +155,37 @@ pub(crate) fn look_at_tickets(app: &App) {
     }
 }
 
-/// Files with keys of users' tokens.
+/// Files with keys of tokens, as they were seen last.
 #[derive(Default)]
-struct TokenFiles {
-    settings: JwtSettings,
+struct Seen {
+    users: Files,
+    site: Files,
+}
+
+#[derive(Default)]
+struct Files {
     last: Option<Stamp>,
     tried: Option<Stamp>,
 }
 
-impl TokenFiles {
-    /// As certificates are: taken when two looks saw them alike.
-    fn look(&mut self, app: &App) {
-        let live = app.live();
-        let Users::Jwt(settings) = &live.users else { return };
-        let stamp = Stamp::of_files(settings.key_file.iter().chain(&settings.jwks_file));
-        if self.tried.is_none() || self.settings != *settings {
-            *self = Self { settings: settings.clone(), last: Some(stamp.clone()), tried: Some(stamp) };
+impl Files {
+    /// As certificates are: taken when two looks saw them alike. So they are once soon after the start, too: they may have changed since they were read then.
+    fn look<'a>(&mut self, files: impl Iterator<Item = &'a PathBuf>, take: impl FnOnce() -> Result<(), Refused>, what: &str) {
+        let mut files = files.peekable();
+        // Fetched, then.
+        if files.peek().is_none() {
             return;
         }
-        let rests = self.last.as_ref() == Some(&stamp);
-        self.last = Some(stamp.clone());
+        let stamp = Stamp::of_files(files);
+        let rests = self.last.replace(stamp.clone()).as_ref() == Some(&stamp);
         if !rests || self.tried.as_ref() == Some(&stamp) {
             return;
         }
-        self.tried = Some(stamp);
-        match UserTokens::load(settings) {
-            Ok(tokens) => {
-                app.user_tokens.store(Some(Arc::new(tokens)));
-                tracing::info!("the keys of users' tokens were read again");
-            }
-            Err(refused) => tracing::error!(problem = refused.problem, "the keys of users' tokens cannot be used; the old ones are"),
+        let is_first = self.tried.replace(stamp).is_none();
+        match take() {
+            Ok(()) if is_first => {}
+            Ok(()) => tracing::info!("the {what} were read again"),
+            Err(refused) => tracing::error!(problem = refused.problem, "the {what} cannot be used; the old ones are"),
         }
     }
 }

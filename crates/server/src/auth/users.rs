@@ -15,7 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A key set is fetched at most this often, however many unknown `kid`s come.
+/// A key set is fetched for unknown `kid`s at most this often, however many of them come; and again when it is so old, or a key that its issuer took out
+/// would count for ever.
 const FETCH_EVERY: Duration = Duration::from_secs(60);
 /// The same after a fetch that failed: without a set nobody gets in, so that must not last a minute.
 const FETCH_AGAIN: Duration = Duration::from_secs(5);
@@ -39,8 +40,10 @@ pub struct UserTokens {
 /// What is known of the issuer's keys. Shared with a fetch under way, which goes on when who asked for it hangs up.
 struct Keys {
     set: ArcSwap<Vec<Key>>,
-    /// Before this, nothing is fetched.
+    /// Before this, nothing is fetched for unknown `kid`s.
     next_fetch: Mutex<Option<Instant>>,
+    /// From then on the set is old.
+    old_at: Mutex<Option<Instant>>,
 }
 
 pub(crate) struct Key {
@@ -78,7 +81,7 @@ impl UserTokens {
             issuer: settings.issuer.clone().unwrap_or_default(),
             audience: settings.audience.clone(),
             jwks_url: settings.jwks_url.clone(),
-            keys: Arc::new(Keys { set: ArcSwap::from_pointee(keys), next_fetch: Mutex::new(None) }),
+            keys: Arc::new(Keys { set: ArcSwap::from_pointee(keys), next_fetch: Mutex::new(None), old_at: Mutex::new(None) }),
             fetching: tokio::sync::Mutex::new(()),
         })
     }
@@ -94,7 +97,9 @@ impl UserTokens {
             return None;
         }
         let kid = header.kid.as_deref();
-        if !self.keys.has(kid) {
+        if self.keys.has(kid) {
+            self.renew();
+        } else {
             self.fetch(kid).await;
         }
         let keys = self.keys.set.load();
@@ -132,11 +137,36 @@ impl UserTokens {
         keys.fetch_not_before(FETCH_EVERY);
         let _ = tokio::task::spawn_blocking(move || keys.fetch(&url)).await;
     }
+
+    /// Has an old set fetched again. Nobody waits for it: it counts for whoever comes next.
+    fn renew(&self) {
+        let Some(url) = self.jwks_url.clone() else { return };
+        if self.keys.becomes_old() {
+            let keys = self.keys.clone();
+            tokio::task::spawn_blocking(move || keys.fetch(&url));
+        }
+    }
+
+    /// The next token has the set fetched again, however young it is.
+    pub(crate) fn doubt(&self) {
+        *self.keys.old_at.lock() = None;
+    }
 }
 
 impl Keys {
     fn has(&self, kid: Option<&str>) -> bool {
         self.set.load().iter().any(|key| key.matches(kid))
+    }
+
+    /// Whether the set is old; then, once for everybody who asks meanwhile.
+    fn becomes_old(&self) -> bool {
+        let now = Instant::now();
+        let mut old_at = self.old_at.lock();
+        let is_old = old_at.is_none_or(|at| at <= now);
+        if is_old {
+            *old_at = Some(now + FETCH_EVERY);
+        }
+        is_old
     }
 
     fn fetch_not_before(&self, pause: Duration) {
@@ -145,10 +175,14 @@ impl Keys {
 
     fn fetch(&self, url: &str) {
         match fetch_set(url) {
-            Ok(set) => self.set.store(Arc::new(set)),
+            Ok(set) => {
+                self.set.store(Arc::new(set));
+                *self.old_at.lock() = Some(Instant::now() + FETCH_EVERY);
+            }
             Err(problem) => {
-                tracing::warn!(problem, "the key set of users' tokens cannot be had; unknown keys stay unknown");
+                tracing::warn!(problem, "the key set of users' tokens cannot be had; the one that was had last is used");
                 self.fetch_not_before(FETCH_AGAIN);
+                *self.old_at.lock() = Some(Instant::now() + FETCH_AGAIN);
             }
         }
     }

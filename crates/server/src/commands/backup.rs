@@ -1,8 +1,8 @@
 //! `bunho backup`: an embedded installation into a folder of its own, also while it is served from.
 
-use super::remote;
+use super::remote::Remote;
 use crate::backup::{Facts, Making, Manifest};
-use crate::cli::Place;
+use crate::cli::{Place, Running};
 use crate::config::{Config, Shape};
 use crate::exit::Failure;
 use crate::http::time::Rfc3339;
@@ -23,7 +23,7 @@ struct Wanted {
 ///
 /// # Errors
 /// The folder cannot be used, the server does not answer, or the backup cannot be written.
-pub fn run(place: &Place, to: &Path, url: Option<&str>, key: Option<String>) -> Result<ExitCode, Failure> {
+pub fn run(place: &Place, to: &Path, running: &Running) -> Result<ExitCode, Failure> {
     super::log_warnings();
     let config = super::checked(place)?;
     if !matches!(config.shape, Shape::Embedded) {
@@ -39,8 +39,8 @@ pub fn run(place: &Place, to: &Path, url: Option<&str>, key: Option<String>) -> 
     };
     let began = Instant::now();
     let made_at = Rfc3339(super::key::now()).to_string();
-    let wanted = match url {
-        Some(url) => ask(&config, url, key)?,
+    let wanted = match Remote::of(running, &config.data)? {
+        Some(server) => ask(&server)?,
         None => catch_up(&config)?,
     };
     let mut making = Making::begin(to)?;
@@ -48,7 +48,7 @@ pub fn run(place: &Place, to: &Path, url: Option<&str>, key: Option<String>) -> 
         copy::copy(ledger, &making.ledger()).await.map_err(|error| not_copied(&error))?;
         Ok(copy::inspect(&making.ledger()).await?)
     })?;
-    check(&copied, &wanted, url)?;
+    check(&copied, &wanted, running.url.as_deref())?;
     making.take_ledger()?;
     making.take_secrets(&config.data, &config.secrets)?;
     let Copied { offset, schema, claims, .. } = copied;
@@ -65,11 +65,10 @@ fn not_copied(error: &bunho_ledger::LedgerError) -> Failure {
 }
 
 /// Asks the server that has the folder to let its ledger take what was decided.
-fn ask(config: &Config, url: &str, key: Option<String>) -> Result<Wanted, Failure> {
-    let key = remote::key(key, &config.data)?;
-    let answer = remote::call(url, &key, "POST", "backup", Some(json!({})))?;
+fn ask(server: &Remote) -> Result<Wanted, Failure> {
+    let answer = server.call("POST", "backup", Some(json!({})))?;
     let (Some(offset), Some(installation)) = (answer["offset"].as_u64(), answer["installation"].as_str()) else {
-        return Err(Failure::unavailable(format_args!("{url} gave an answer that cannot be read: {answer}")));
+        return Err(Failure::unavailable(format_args!("{} gave an answer that cannot be read: {answer}", server.url())));
     };
     Ok(Wanted { offset, installation: installation.to_owned() })
 }

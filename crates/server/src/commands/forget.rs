@@ -1,7 +1,7 @@
 //! `bunho forget`: people who are to be forgotten, in a running server or a stopped folder.
 
-use super::remote;
-use crate::cli::Place;
+use super::remote::Remote;
+use crate::cli::{Place, Running};
 use crate::config::Shape;
 use crate::exit::{Failure, chain};
 use crate::forget::{self, Stores, USERS_MAX};
@@ -19,15 +19,13 @@ const TIMEOUT: Duration = Duration::from_secs(3_600);
 ///
 /// # Errors
 /// A user cannot be one; the server does not answer, or the folder cannot be used.
-pub fn run(place: &Place, users: &[String], url: Option<&str>, key: Option<String>, as_json: bool) -> Result<ExitCode, Failure> {
+pub fn run(place: &Place, users: &[String], running: &Running, as_json: bool) -> Result<ExitCode, Failure> {
     super::log_warnings();
     let users = named(users)?;
-    let report = match url {
-        Some(url) => {
-            let data = place.data.clone().unwrap_or_else(|| "./bunho-data".into());
-            let key = remote::key(key, &data)?;
+    let report = match Remote::of(running, place.data_folder())? {
+        Some(server) => {
             let users: Vec<&str> = users.iter().map(UserId::as_str).collect();
-            remote::call_for(TIMEOUT, url, &key, "POST", "forget", Some(json!({ "users": users })))?
+            server.call_for(TIMEOUT, "POST", "forget", Some(json!({ "users": users })))?
         }
         None => here(place, &users)?,
     };

@@ -1,7 +1,7 @@
 //! `bunho reconcile`: engine against ledger, claim by claim, in constant memory.
 
-use super::remote;
-use crate::cli::Place;
+use super::remote::Remote;
+use crate::cli::{Place, Running};
 use crate::config::Shape;
 use crate::exit::{Failure, chain};
 use crate::node::{Node, prepare};
@@ -13,11 +13,14 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-/// Opens the folder of a stopped server, lets the ledger take what the journal has, and compares.
+/// Asks a running server; or opens the folder of a stopped one, lets the ledger take what the journal has, and compares.
 ///
 /// # Errors
-/// The folder is in use or cannot be read.
-pub fn run(place: &Place, repair: bool, as_json: bool) -> Result<ExitCode, Failure> {
+/// The server does not answer, or refuses the key; the folder is in use or cannot be read.
+pub fn run(place: &Place, running: &Running, repair: bool, as_json: bool) -> Result<ExitCode, Failure> {
+    if let Some(server) = Remote::of(running, place.data_folder())? {
+        return print(&server.call("POST", &format!("reconcile?repair={repair}"), Some(json!({})))?, as_json);
+    }
     super::log_warnings();
     let config = super::checked(place)?;
     // An empty folder would be made, and be equal.
@@ -36,16 +39,6 @@ pub fn run(place: &Place, repair: bool, as_json: bool) -> Result<ExitCode, Failu
         Ok(report)
     })?;
     print(&report, as_json)
-}
-
-/// Asks a running server.
-///
-/// # Errors
-/// It does not answer, or the key is refused.
-pub fn ask(place: &Place, url: &str, key: Option<String>, repair: bool, as_json: bool) -> Result<ExitCode, Failure> {
-    let data = place.data.clone().unwrap_or_else(|| "./bunho-data".into());
-    let key = remote::key(key, &data)?;
-    print(&remote::call(url, &key, "POST", &format!("reconcile?repair={repair}"), Some(json!({})))?, as_json)
 }
 
 /// What is to be done about differences.

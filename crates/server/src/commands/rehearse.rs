@@ -8,7 +8,7 @@ mod forecast;
 mod load;
 mod page;
 
-use super::remote;
+use super::remote::{self, Remote};
 use crate::cli::Server;
 use crate::exit::Failure;
 use crate::http::admin::rehearsal::Facts;
@@ -81,9 +81,8 @@ struct Report {
 pub fn run(server: &Server, asked: &Rehearsal) -> Result<ExitCode, Failure> {
     let at = time(&asked.at, &Zoned::now())?;
     check(asked)?;
-    let key = remote::key(server.key.clone(), &server.data)?;
-    let admin = server.url.trim_end_matches('/').to_owned();
-    let call = |method: &str, path: &str| remote::call(&admin, &key, method, path, None);
+    let remote = Remote::new(server)?;
+    let call = |method: &str, path: &str| remote.call(method, path, None);
     let zone = call("GET", &format!("zones/{}", asked.zone))?;
     if !asked.disturb {
         nobody_waits(&call("GET", "zones")?)?;
@@ -98,14 +97,15 @@ pub fn run(server: &Server, asked: &Rehearsal) -> Result<ExitCode, Failure> {
     say("the machine");
     let facts: Facts = serde_json::from_value(call("POST", "rehearsal")?).map_err(|error| {
         Failure::unavailable(format_args!(
-            "{admin} is another version of Bunho than this program: {error}\n  mend: use the program that serves"
+            "{} is another version of Bunho than this program: {error}\n  mend: use the program that serves",
+            remote.url()
         ))
     })?;
     let now = Timestamp::now();
     let load = Load {
-        public: asked.public.as_deref().unwrap_or(&admin).trim_end_matches('/').to_owned(),
-        admin: admin.clone(),
-        key: key.clone(),
+        public: asked.public.as_deref().unwrap_or(remote.url()).trim_end_matches('/').to_owned(),
+        remote: &remote,
+        tls: remote::tls(server.ca.as_deref())?,
         seconds: asked.measure,
         connections: asked.connections,
         name: format!("rehearsal-{}", now.strftime("%Y%m%dT%H%M%S")),

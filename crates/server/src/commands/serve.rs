@@ -95,7 +95,9 @@ async fn serve_node(config: &Config, node: &Node, checked: Checked) -> Result<Ex
         demo::add(&engine).await?;
     }
     let (stop, stopped) = watch::channel(false);
+    // The engine read them as well, when it was opened: who made a key since then has told nobody but the folder.
     let tickets = TicketSecrets::load(&config.secrets)?;
+    engine.set_ticket_keys(tickets.keys());
     let webhooks = Arc::new(Webhooks::new(config, node.ledger().clone())?);
     let app = App::new(Parts {
         sessions: Sessions::load(tickets.names(), node.ledger()).await?,
@@ -120,10 +122,11 @@ async fn serve_node(config: &Config, node: &Node, checked: Checked) -> Result<Ex
     if let Record::Kafka { .. } = node.record() {
         tokio::spawn(follow_keys(app.clone(), stopped.clone()));
     }
-    tokio::spawn(reload::follow(app.clone(), stopped.clone()));
     let forgetting = tokio::spawn(retention::follow(app.clone(), stopped.clone()));
     let Started { place, listen, settings } = started;
-    tokio::spawn(read_again(hangups, Reload::new(place, listen, settings, app.clone())));
+    let reload = Arc::new(Reload::new(place, listen, settings, app.clone()));
+    tokio::spawn(reload::follow(reload.clone(), stopped.clone()));
+    tokio::spawn(read_again(hangups, reload));
     let shop = with_demo.then(|| Demo::open(app.clone())).transpose().map_err(Failure::internal)?;
     let mut signals = Signals::listen()?;
     let public = bind(config.listen, &config.limits).await?;
@@ -194,8 +197,7 @@ fn scheme(tls: Option<&Arc<Tls>>) -> &'static str {
 }
 
 /// Reads the configuration again whenever somebody asks for it, however the server fares.
-async fn read_again(mut hangups: Signal, reload: Reload) {
-    let reload = Arc::new(reload);
+async fn read_again(mut hangups: Signal, reload: Arc<Reload>) {
     while hangups.recv().await.is_some() {
         let reload = reload.clone();
         // A panic was logged where it happened; the next signal is another one.

@@ -207,7 +207,48 @@ async fn a_key_made_on_the_command_line_works_while_the_server_runs() {
     assert_eq!(put.send().await.unwrap().status(), StatusCode::FORBIDDEN);
     let listed = bunho(&["key", "list", "--data"]).arg(server.data()).output().unwrap();
     assert!(text(&listed).contains("desk") && !text(&listed).contains(key));
-    let _ = ADMIN_KEY;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_named_stays_when_a_setting_is_changed() {
+    let server = Server::start().await;
+    let run = |arguments: &[&str]| {
+        let output = bunho(arguments).args(["--url", &server.url, "--key", ADMIN_KEY]).output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    let without = |text: &str, names: &[&str]| {
+        let mut value: Value = serde_json::from_str(text).unwrap();
+        names.iter().for_each(|name| assert!(value.as_object_mut().unwrap().remove(*name).is_some(), "{name}"));
+        value
+    };
+    let zone = r#"{"entry_limit_per_minute": 600, "app": "shop", "message": "Soon", "challenge_bits": 8, "pass_bound": true, "closes_at": "2100-01-01T00:00:00Z"}"#;
+    let offer = r#"{"kind": "goods", "quantity": 5, "hold_seconds": 60, "name": "Shoe", "closes_at": "2100-01-01T00:00:00Z"}"#;
+    for (kind, body, changes) in [
+        ("zone", zone, &[("entry_limit_per_minute", json!(30)), ("message", json!("In a minute")), ("closes_at", json!(null))][..]),
+        ("offer", offer, &[("name", json!("Boot")), ("hold_seconds", json!(90))]),
+    ] {
+        let (code, before) = run(&[kind, "put", "it", body]);
+        assert_eq!(code, Some(0), "{before}");
+        let pairs: Vec<String> = changes
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+            .collect();
+        let (code, after) = run(&[&[kind, "set", "it"], &pairs.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+        assert_eq!(code, Some(0), "{after}");
+        // The stock has the offer's version.
+        let mut changed = if kind == "offer" { vec!["revision", "stock"] } else { vec!["revision"] };
+        changed.extend(changes.iter().map(|(name, _)| *name));
+        assert_eq!(without(&before, &changed), without(&after, &changed), "{kind}");
+        let shown: Value = serde_json::from_str(&after).unwrap();
+        changes.iter().for_each(|(name, value)| assert_eq!(&shown[*name], value, "{after}"));
+        // A name that there is not, one that is shown and cannot be set, a value that cannot be, no value at all.
+        for (wrong, says) in [("nonsense=1", "nonsense"), ("revision=9", "revision"), ("app=a b", "app"), ("name", "NAME=VALUE")] {
+            let (code, said) = run(&[kind, "set", "it", wrong]);
+            assert!(code == Some(64) && said.contains(says), "{kind} {wrong}: {said}");
+        }
+        assert_eq!(run(&[kind, "get", "it"]).1, after, "what is refused changes nothing");
+        assert_eq!(run(&[kind, "set", "there-is-none", "name=x"]).0, Some(64));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

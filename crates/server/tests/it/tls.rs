@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -181,6 +182,30 @@ async fn a_new_certificate_is_taken_and_a_bad_one_is_not() {
     assert_eq!(shown(&server, &authority).await, third.der());
     asking.await.unwrap();
     assert_eq!(server.request(Method::GET, "/healthz").send().await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_believes_whom_it_is_told_to() {
+    let server = serving(&Authority::new(), "", &[]).await;
+    let (own, others, none) = (server.path().join("clients.pem"), server.path().join("others.pem"), server.path().join("key.pem"));
+    std::fs::write(&others, Authority::new().pem()).unwrap();
+    let ask = |command: &[&str], ca: Option<&Path>| {
+        let mut asked = Command::new(env!("CARGO_BIN_EXE_bunho"));
+        asked.args(command).args(["--url", &server.started.url, "--key", ADMIN_KEY]).args(ca.iter().flat_map(|ca| [Path::new("--ca"), ca]));
+        let output = asked.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for command in [&["zone", "list"][..], &["reconcile"]] {
+        for ca in [None, Some(others.as_path())] {
+            let (code, said) = ask(command, ca);
+            assert!(code == Some(69) && said.contains("--ca"), "{command:?} {ca:?}: {said}");
+        }
+        assert_eq!(ask(command, Some(&own)), (Some(0), String::new()), "{command:?}");
+    }
+    for (ca, why) in [(Path::new("/nowhere.pem"), "No such file"), (&none, "has no certificate")] {
+        let (code, said) = ask(&["zone", "list"], Some(ca));
+        assert!(code == Some(64) && said.contains(why) && said.contains("mend:"), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

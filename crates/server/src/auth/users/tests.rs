@@ -1,10 +1,13 @@
 use super::*;
 use crate::http::time::unix_seconds;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{EncodePrivateKey, EncodePublicKey};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
 
 struct Issuer {
     key: SigningKey,
@@ -82,4 +85,55 @@ fn key_files_are_checked_when_they_are_read() {
     // A shared secret is no public key, also where it stands in a set.
     assert!(key_set(r#"{"keys":[{"kty":"oct","kid":"1","k":"c2VjcmV0","alg":"HS256"}]}"#).is_err());
     assert!(key_set(r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"AAAA"}]}"#).is_err(), "half a key");
+}
+
+/// Serves the key set that it holds, to one after the other.
+fn serve(set: Arc<Mutex<String>>) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/jwks.json", listener.local_addr().expect("its address"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let body = set.lock().clone();
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_set_at_a_url_is_fetched_for_new_keys_and_again_when_it_is_old() {
+    let issuers = [[1; 32], [2; 32]].map(|secret| Issuer { key: SigningKey::from_bytes(&secret), ..issuer() });
+    let set_of = |number: usize| {
+        let x = BASE64_URL_SAFE_NO_PAD.encode(issuers[number].key.verifying_key().as_bytes());
+        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": number.to_string(), "x": x}]}).to_string()
+    };
+    let token_of = |number: usize| {
+        let header = Header { kid: Some(number.to_string()), ..Header::new(Algorithm::EdDSA) };
+        issuers[number].token(&header, &json!({"sub": "u1", "iss": "shop", "exp": unix_seconds() + 600}))
+    };
+    let set = Arc::new(Mutex::new(set_of(0)));
+    let settings = JwtSettings { issuer: Some("shop".into()), jwks_url: Some(serve(set.clone())), ..JwtSettings::default() };
+    let tokens = UserTokens::load(&settings).expect("it is fetched later");
+    assert!(tokens.verify(&token_of(0)).await.is_some(), "the first one has it fetched");
+    assert!(tokens.verify(&token_of(1)).await.is_none());
+    // The issuer takes the first key out, as it does with one that was lost.
+    *set.lock() = set_of(1);
+    assert!(tokens.verify(&token_of(0)).await.is_some() && tokens.verify(&token_of(1)).await.is_none(), "what is young is believed");
+    tokens.doubt();
+    assert!(tokens.verify(&token_of(0)).await.is_some(), "nobody waits for it");
+    while tokens.verify(&token_of(0)).await.is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert!(tokens.verify(&token_of(1)).await.is_some());
+    // What cannot be had leaves what was had last.
+    "no set".clone_into(&mut set.lock());
+    tokens.doubt();
+    assert!(tokens.verify(&token_of(1)).await.is_some());
+    while tokens.keys.next_fetch.lock().is_none_or(|at| at > Instant::now() + FETCH_AGAIN) {
+        tokio::task::yield_now().await;
+    }
+    assert!(tokens.verify(&token_of(1)).await.is_some());
 }

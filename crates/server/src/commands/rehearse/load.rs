@@ -4,13 +4,15 @@
 //! Everything happens in a zone and an offer of its own, made for it and removed after it. Claims are released, so nothing is sold; their rows stay in the ledger
 //! under the name of the rehearsal. Its app is one that no webhook is told of.
 
-use super::super::remote;
+use super::super::remote::Remote;
 use crate::exit::Failure;
 use bunho_ledger::REHEARSAL_APP;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use ureq::Agent;
 use ureq::http::Request;
+use ureq::tls::TlsConfig;
 
 /// Tickets that poll by turns. Each may be polled again after a third of its period, so many are needed for a quick one.
 const TICKETS: usize = 20_000;
@@ -24,12 +26,13 @@ const LANGUAGES: [&str; 2] = ["en", "ko"];
 const UNITS: u32 = 10_000_000;
 
 /// Where, as whom, and how hard.
-pub(super) struct Load {
+pub(super) struct Load<'a> {
     /// For administration and metrics.
-    pub(super) admin: String,
+    pub(super) remote: &'a Remote,
     /// For clients.
     pub(super) public: String,
-    pub(super) key: String,
+    /// Whom clients believe.
+    pub(super) tls: TlsConfig,
     pub(super) seconds: f64,
     pub(super) connections: usize,
     /// Names of the zone and the offer.
@@ -82,10 +85,10 @@ struct Call<'a> {
     most: usize,
 }
 
-impl Load {
+impl Load<'_> {
     /// Time that scripts have taken in all Redis primaries; none where there is none. It is asked for every few seconds, so short measurements are told little.
     fn redis_seconds(&self) -> Option<f64> {
-        let text = agent().get(&format!("{}/metrics", self.admin)).call().ok()?.body_mut().read_to_string().ok()?;
+        let text = self.agent().get(&format!("{}/metrics", self.remote.url())).call().ok()?.body_mut().read_to_string().ok()?;
         sum(&text, "bunho_redis_script_seconds_total")
     }
 
@@ -103,10 +106,10 @@ impl Load {
         let zone = json!({
             "name": "rehearsal", "app": REHEARSAL_APP, "entry_limit_per_minute": 0, "poll_interval_ms": 100, "poll_interval_max_ms": 100,
         });
-        remote::call(&self.admin, &self.key, "PUT", &format!("zones/{}", self.name), Some(zone))?;
+        self.remote.call("PUT", &format!("zones/{}", self.name), Some(zone))?;
         if claims {
             let offer = json!({"name": "rehearsal", "app": REHEARSAL_APP, "kind": "goods", "quantity": UNITS, "hold_seconds": 600});
-            remote::call(&self.admin, &self.key, "PUT", &format!("offers/{}", self.name), Some(offer))?;
+            self.remote.call("PUT", &format!("offers/{}", self.name), Some(offer))?;
         }
         Ok(())
     }
@@ -170,10 +173,9 @@ impl Load {
     }
 
     fn tidy(&self, claims: bool) -> Result<(), Failure> {
-        let reset = remote::call(&self.admin, &self.key, "POST", &format!("zones/{}/reset", self.name), Some(json!({})));
-        let zone = reset.and_then(|_| remote::call(&self.admin, &self.key, "DELETE", &format!("zones/{}", self.name), None));
-        let offer =
-            if claims { remote::call(&self.admin, &self.key, "DELETE", &format!("offers/{}", self.name), None) } else { Ok(Value::Null) };
+        let reset = self.remote.call("POST", &format!("zones/{}/reset", self.name), Some(json!({})));
+        let zone = reset.and_then(|_| self.remote.call("DELETE", &format!("zones/{}", self.name), None));
+        let offer = if claims { self.remote.call("DELETE", &format!("offers/{}", self.name), None) } else { Ok(Value::Null) };
         let left = |failure: Failure| {
             Failure::data(format_args!(
                 "{failure}\n  mend: the zone and the offer {} of this rehearsal are left; delete them in the console",
@@ -206,7 +208,7 @@ impl Load {
         let before = Counters::read(self)?;
         let began = Instant::now();
         let work = || {
-            let agent = agent();
+            let agent = self.agent();
             let (mut times, mut answers) = (Vec::new(), Vec::new());
             while began.elapsed() < time {
                 let number = next.fetch_add(1, Ordering::Relaxed);
@@ -260,10 +262,10 @@ impl Load {
     }
 
     /// The body of a good answer. What is refused is counted, and why is in the server's metrics.
-    fn once(&self, agent: &ureq::Agent, call: &Call<'_>, number: usize) -> Option<Vec<u8>> {
+    fn once(&self, agent: &Agent, call: &Call<'_>, number: usize) -> Option<Vec<u8>> {
         let mut request = Request::builder().method(call.method).uri(format!("{}{}", self.public, (call.path)(number)));
         if let Some(user) = (call.user)(number) {
-            request = request.header("authorization", format!("Bearer {}", self.key)).header("x-bunho-user", user);
+            request = request.header("authorization", format!("Bearer {}", self.remote.key())).header("x-bunho-user", user);
         }
         let body = (call.body)(number).map(|body| body.to_string());
         if body.is_some() {
@@ -274,12 +276,12 @@ impl Load {
         let body = answer.body_mut().read_to_vec().ok()?;
         good.then_some(body)
     }
-}
 
-/// A connection of its own, which asks for compressed pages as browsers do.
-fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).accept_encoding("br, gzip");
-    config.build().into()
+    /// Connections of its own, which ask for compressed pages as browsers do.
+    fn agent(&self) -> Agent {
+        let config = Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).accept_encoding("br, gzip");
+        config.tls_config(self.tls.clone()).build().into()
+    }
 }
 
 /// What the server has used so far.
@@ -290,8 +292,8 @@ struct Counters {
 }
 
 impl Counters {
-    fn read(load: &Load) -> Result<Self, Failure> {
-        let spent = remote::call(&load.admin, &load.key, "GET", "rehearsal", None)?;
+    fn read(load: &Load<'_>) -> Result<Self, Failure> {
+        let spent = load.remote.call("GET", "rehearsal", None)?;
         let processor = spent["processor_seconds"].as_f64().unwrap_or_default();
         Ok(Self { processor, redis: load.redis_seconds() })
     }

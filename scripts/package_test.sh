@@ -33,6 +33,9 @@ has "where the key is" /var/lib/bunho/admin.key "$messages"
 if grep -q "$(inside cat /var/lib/bunho/admin.key)" <<<"$messages"; then fail "the journal has the admin key"; fi
 inside systemd-analyze verify --man=no /lib/systemd/system/bunho.service || fail "systemd-analyze verify"
 inside systemd-analyze security --no-pager --threshold=20 bunho.service >"$work/security.txt" || fail "systemd-analyze security: $(tail -1 "$work/security.txt")"
+for page in $(sed -n 's/^Documentation=.*file:\/\///p' deploy/package/bunho.service) /usr/share/doc/bunho/{docs/runbook.md,bunho.example.toml,deploy/prometheus/prometheus.yml}; do
+  inside test -s "$page" || fail "$page is not there"
+done
 inside bash -n /usr/share/bash-completion/completions/bunho
 say "installed and serving; $(grep -o 'exposure level.*: [0-9.]* [A-Z]*' "$work/security.txt")"
 

@@ -1,6 +1,7 @@
-# Two commands do everything on a fresh Debian machine that has a Rust toolchain:
+# Two commands do everything on a fresh Debian machine that has a Rust toolchain (1.95 or newer), a C compiler, Node.js (20.19 or newer, with npm) and, for
+# `make test`, Go (1.25 or newer):
 #   make run    builds and serves the demo on http://127.0.0.1:8080
-#   make test   installs what it needs and runs every check
+#   make test   installs what else it needs and runs every check
 # one measures:
 #   make bench  speed beside the null endpoint of the same run, into docs/benchmarks.md
 # one plays the load tools of the source documents for a short time, which is part of make test:
@@ -118,8 +119,9 @@ package-test: build
 
 # An opening day on a machine of its own, from the package to the books. As root.
 day: build
+	cargo build --release --locked --bin bunho-load
+	scripts/setup.sh
 	scripts/package_test.sh tools
-	scripts/alertmanager.sh
 	scripts/day.sh
 
 cluster:

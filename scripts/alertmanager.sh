@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles Alertmanager and amtool into target/watch/bin, once: Debian 12 has 0.25, which does not know the workflows of Teams. The release's sources come
-# from Go's module proxy, which its checksum database vouches for; its pages are made by another tool chain and are left out, so this one has an API, no pages.
+# by `go mod download`; its pages are made by another tool chain and are left out, so this one has an API, no pages.
 # Tests and checks use it; to run one for others take the project's own release, as deploy/compose.watch.yaml does.
 set -euo pipefail
 cd "$(dirname "$0")/.."

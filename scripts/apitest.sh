@@ -3,7 +3,8 @@
 #
 #   scripts/apitest.sh                     everything, schemathesis for five minutes
 #   scripts/apitest.sh quick               the same, schemathesis for three quarters of a minute: a part of make test
-#   scripts/apitest.sh schemathesis|smuggling|headers|injection
+#   scripts/apitest.sh schemathesis [S]    for S seconds at most, 300 if left out
+#   scripts/apitest.sh smuggling|headers|injection
 #   scripts/apitest.sh injection URL       into PostgreSQL instead of SQLite: an empty database, psql
 #   scripts/apitest.sh install             the Python environment, and nothing else
 #
@@ -40,5 +41,5 @@ case "${1:-all}" in
   smuggling | headers) python3 "scripts/apitest/$1.py" ;;
   injection) shift && python3 scripts/apitest/injection.py "$@" ;;
   install) install ;;
-  *) sed -n '2,11p' "$0" >&2 && exit 64 ;;
+  *) sed -n '2,12p' "$0" >&2 && exit 64 ;;
 esac

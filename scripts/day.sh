@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # An opening day on a machine of its own, from the package to the books: a fresh Debian gets the package, a rehearsal, Prometheus and Alertmanager with
-# what deploy/ has, a line, crowds that buy, a process that is killed, its alert as a card for Teams, dashboards with every panel filled, an upgrade
-# under load, and at the end every ticket in its order, sold = stock, and ledger and engine equal.
+# what deploy/ has, a line, crowds that buy, a process that is killed, its alert as a card for Teams, every query of the dashboards that one node fills,
+# an upgrade under load, and at the end every ticket in its order, sold = stock, and ledger and engine equal.
 #
-#   scripts/package_test.sh tools; scripts/setup.sh     what it needs
+#   make day                                            builds and installs what it needs, and plays it
 #   scripts/day.sh [FILE]                               the program FILE (target/release/bunho) is packed, or the package FILE.deb taken. As root.
 #
-# Four minutes. bunho-load is taken from beside the program, or from target/release. What came is left in target/day: cards, rehearsal, logs.
+# Four minutes. It needs target/release/bunho-load (taken from beside the program where it is there), what scripts/setup.sh installs (Prometheus,
+# Alertmanager) and what scripts/package_test.sh tools installs. What came is left in target/day: cards, rehearsal, logs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +17,7 @@ load=$(dirname "$given")/bunho-load
 load=$(realpath "$load")
 alertmanager=$PWD/target/watch/bin/alertmanager
 for tool in "$load" "$alertmanager" "$(command -v prometheus || echo prometheus)"; do
-  [ -x "$tool" ] || { echo "$tool is missing; make build, scripts/setup.sh" >&2; exit 69; }
+  [ -x "$tool" ] || { echo "$tool is missing; 'make day' builds bunho-load and calls scripts/setup.sh, which installs the rest" >&2; exit 69; }
 done
 # shellcheck source=scripts/machine.sh
 . scripts/machine.sh day
@@ -51,6 +52,7 @@ key=$(inside cat /var/lib/bunho/admin.key)
 people=60
 admin -X PUT "$url/admin/api/zones/LINE" -d '{"entry_limit_per_minute":6,"window_seconds":10,"slot_seconds":1,"abandon_after_seconds":3600,"pass_ttl_seconds":3600,"session_seconds":3600}' >/dev/null
 admin -X PUT "$url/admin/api/offers/drop" -d '{"kind":"goods","quantity":500,"zone":"LINE"}' >/dev/null
+# 1, not ready, is a word on this machine, not on Bunho; the figures are told. Anything else is a failure.
 rehearsed=0
 inside bunho rehearse --data /var/lib/bunho --zone LINE --at 10:00 --people 2000 >"$work/rehearsal.txt" 2>&1 || rehearsed=$?
 [ "$rehearsed" -le 1 ] || fail "the rehearsal ended with $rehearsed: $(cat "$work/rehearsal.txt")"

@@ -33,6 +33,9 @@ has "where the key is" /var/lib/bunho/admin.key "$messages"
 if grep -q "$(inside cat /var/lib/bunho/admin.key)" <<<"$messages"; then fail "the journal has the admin key"; fi
 inside systemd-analyze verify --man=no /lib/systemd/system/bunho.service || fail "systemd-analyze verify"
 inside systemd-analyze security --no-pager --threshold=20 bunho.service >"$work/security.txt" || fail "systemd-analyze security: $(tail -1 "$work/security.txt")"
+for page in $(sed -n 's/^Documentation=.*file:\/\///p' deploy/package/bunho.service) /usr/share/doc/bunho/{docs/runbook.md,bunho.example.toml,deploy/prometheus/prometheus.yml}; do
+  inside test -s "$page" || fail "$page is not there"
+done
 inside bash -n /usr/share/bash-completion/completions/bunho
 say "installed and serving; $(grep -o 'exposure level.*: [0-9.]* [A-Z]*' "$work/security.txt")"
 
@@ -50,6 +53,15 @@ done
 has "the sixth waits" '"canEnter":false' "$ticket"
 token=$(field token <<<"$ticket")
 poll() { inside curl -fsS --json "{\"zoneId\":\"SALE\",\"token\":\"$token\"}" "$url/traffic/entry"; }
+# What docs/deploy.md (as the service) and docs/backup.md have a shell do beside it.
+echo BUNHO_ENGINE__ACK=engine >"$machine/etc/bunho/bunho.env"
+found=$(inside systemd-run --quiet --pipe --wait --collect --property=User=bunho --property=EnvironmentFile=-/etc/bunho/bunho.env \
+  bunho doctor --config /etc/bunho/bunho.toml </dev/null) || fail "doctor: $found"
+has "what stands in bunho.env" 'ack = engine' "$found"
+rm "$machine/etc/bunho/bunho.env"
+inside install -d -o bunho -g bunho -m 700 /backups
+inside runuser -u bunho -- bunho backup --to /backups/one --url "$url" --data /var/lib/bunho >"$work/backup.log" 2>&1 || fail "backup: $(cat "$work/backup.log")"
+inside runuser -u bunho -- bunho restore --from /backups/one --data /backups/restored >"$work/restore.log" 2>&1 || fail "restore: $(cat "$work/restore.log")"
 say "a crowd of 200 got 50 coupons, a sixth waits at a limit of five"
 
 inside systemctl reload bunho

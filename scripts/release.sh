@@ -31,7 +31,7 @@ stage=target/package files=${BUNHO_FILES:-target/release-files}
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 rm -rf "$stage" "$files"
-mkdir -p "$stage/manual" "$files"
+mkdir -p "$stage/manual" "$stage/doc" "$files"
 
 fast=${BUNHO_PROGRAM:+--fast} # larger, and not to be given to anybody
 if [ -z "${BUNHO_PROGRAM:-}" ]; then
@@ -55,6 +55,10 @@ glibc=$(objdump -T "$stage/bunho" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -1
 "$stage/bunho" manual "$stage/manual"
 scripts/licences.py write "$stage/LICENCES.txt"
 
+# The pages and what they link to, side by side as in the sources: for package and archive. What git does not know (secrets of deploy/alertmanager) is not in it.
+git ls-files -z -- ':(glob)*.md' bunho.example.toml docs deploy ':!deploy/package' loadtest web/client/README.md web/src/wait/strings |
+  tar --create --null --files-from=- | tar --extract --directory "$stage/doc"
+
 # Crates, by cargo's own resolution; it writes beside every manifest of the workspace, so all but the server's go away again.
 cargo cyclonedx --quiet --manifest-path crates/server/Cargo.toml --format json --spec-version 1.5 --target "$machine-unknown-linux-gnu" \
   --no-build-deps --override-filename release-sbom
@@ -75,7 +79,7 @@ archive=target/$name
 rm -rf "$archive"
 mkdir "$archive"
 cp -r "$stage/bunho" "$stage/manual" "$stage/LICENCES.txt" "$stage/bunho.cdx.json" "$stage/bunho-pages.cdx.json" \
-  bunho.example.toml deploy/package/bunho.toml deploy/package/bunho.service README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$archive/"
+  deploy/package/bunho.toml deploy/package/bunho.service "$stage/doc/." LICENSE-MIT LICENSE-APACHE "$archive/"
 tar --create --gzip --file "$files/$name.tar.gz" --directory target --sort=name --owner=0 --group=0 --numeric-owner \
   --mtime="@$SOURCE_DATE_EPOCH" "$name"
 rm -rf "$archive"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what `make test` and `make cluster` need and a Debian 12 machine with only a Rust toolchain lacks. Does nothing where all is there.
+# Installs what `make test` and `make cluster` need and a Debian 12 machine with only a Rust toolchain, Node.js and Go lacks. Does nothing where all is there.
 #
 #   scripts/setup.sh            all that tests and checks need
 #   scripts/setup.sh cluster    what make cluster needs

@@ -25,3 +25,6 @@ for severity in critical warning; do
   told=$("$amtool" config routes test --config.file=alertmanager/alertmanager.yml "severity=$severity" alertname=BunhoLineForming)
   [ "$told" = teams,slack,webhook ] || { echo "an alert of severity $severity goes to $told" >&2; exit 1; }
 done
+# What is critical is said again each half hour, to each of the three.
+again=$(grep -A2 'matchers: \[severity = critical\]' alertmanager/alertmanager.yml | grep -c 'repeat_interval: 30m')
+[ "$again" = 3 ] || { echo "$again of 3 receivers are told again each half hour of what is critical" >&2; exit 1; }

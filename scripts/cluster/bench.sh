@@ -36,7 +36,7 @@ claims() { # claims NAME TARGET CONNECTIONS
 {
   echo "# The cluster shape, measured"
   echo
-  echo "Written by \`make cluster && scripts/cluster/bench.sh\`; do not edit. Machine: $(nproc) cores ($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)), $(awk '/MemTotal/ { printf "%.0f GB", $2 / 1e6 }' /proc/meminfo), Linux $(uname -r)."
+  echo "Written by \`make cluster && scripts/cluster/bench.sh\`; do not edit. Machine: $(nproc) cores ($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)), $(awk '/MemTotal/ { printf "%.0f GB", $2 / 1e6 }' /proc/meminfo), Linux $(uname -r | cut -d. -f1,2)."
   echo "Nodes, Redis (3 + 3), Kafka (one broker), PostgreSQL and the generator share these cores: what is compared stands in one table, and its rows were measured one after another in one run."
   echo
   echo "## Durable claims (\`ack = journal\`), over HTTP"

@@ -72,7 +72,7 @@ pub struct ServerSettings {
     pub request_timeout_ms: u64,
     /// Connections that the kernel keeps until they are accepted; `net.core.somaxconn` caps it.
     pub backlog: u32,
-    /// Open connections; more are closed at once.
+    /// Open connections. For one more, an idle or half-sent one is closed; where all are busy, the newcomer is told 503.
     pub connections_max: usize,
     /// Requests under way in all.
     pub in_flight_max: usize,

@@ -74,7 +74,7 @@ pub(super) fn all(seen: &Seen<'_>) -> Vec<Check> {
 fn opening(seen: &Seen<'_>) -> Check {
     let zone = seen.zone;
     let text = |name: &str| zone[name].as_str();
-    let put = "put the zone with the right opens_at, in the console or by `bunho zone put`";
+    let put = "set its opens_at and closes_at right, in the console or by `bunho zone set ZONE opens_at=…`";
     if zone["paused"] == true {
         return check("zone opens", Fail, "it is paused", "resume it before the event: `bunho zone resume`");
     }

@@ -131,7 +131,7 @@ impl Event {
 
     fn backlog(&self, facts: &Facts, costs: &Costs) -> Room {
         let have = facts.somaxconn.unwrap_or(facts.backlog).min(facts.backlog) as f64 * f64::from(facts.nodes);
-        let mend = "raise net.core.somaxconn and net.ipv4.tcp_max_syn_backlog (docs/kernel.md), or keep connections in a proxy in front";
+        let mend = "raise net.core.somaxconn, server.backlog and net.ipv4.tcp_max_syn_backlog (docs/kernel.md), or keep connections in a proxy in front";
         // Whatever holds one answer in a thousand up for so long holds up the accepting as well.
         self.room("accept queue", mend, have, "connections that wait to be accepted", |people| self.arrivals(people) * costs.answer_p999)
     }

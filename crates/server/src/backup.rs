@@ -22,6 +22,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 /// The form that this release writes and reads.
 const FORM: u32 = 1;
@@ -190,12 +191,18 @@ impl Making {
 
     fn copy_secret(&mut self, from: &Path, name: String) -> Result<(), Failure> {
         let mut bytes = Vec::new();
-        let read = File::open(from).and_then(|file| file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes));
-        read.map_err(|error| Failure::data(format_args!("{} cannot be read: {error}", from.display())))?;
+        let mut read = || {
+            let file = File::open(from)?;
+            let changed_at = file.metadata()?.modified()?;
+            file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+            Ok(changed_at)
+        };
+        let changed_at =
+            read().map_err(|error: std::io::Error| Failure::data(format_args!("{} cannot be read: {error}", from.display())))?;
         if bytes.len() as u64 > SECRET_BYTES_MAX {
             return Err(Failure::data(format_args!("{} is too large to be a key\n  mend: take it out of the folder", from.display())));
         }
-        write_file(&self.partial.join(&name), &bytes)?;
+        write_file(&self.partial.join(&name), &bytes, Some(changed_at))?;
         self.note(name)
     }
 
@@ -215,7 +222,7 @@ impl Making {
         let unsealed = Manifest { bunho_backup: FORM, version, installation, offset, schema, claims, made_at, files, seal: String::new() };
         let manifest = Manifest { seal: seal(&unsealed)?, ..unsealed };
         let text = serde_json::to_string_pretty(&manifest).map_err(Failure::internal)?;
-        write_file(&self.partial.join(MANIFEST), text.as_bytes())?;
+        write_file(&self.partial.join(MANIFEST), text.as_bytes(), None)?;
         let place = || {
             fs::remove_file(self.partial.join(LOCK))?;
             sync_folder(&self.partial.join(KEYS))?;
@@ -271,7 +278,8 @@ pub fn check(folder: &Path) -> Result<Manifest, Failure> {
     Ok(manifest)
 }
 
-/// Copies the files of a backup into a data folder that has none of them. What was copied is compared with the manifest.
+/// Copies the files of a backup into a data folder that has none of them. What was copied is compared with the manifest. Files keep their times: that of the first
+/// secret of tickets is all that tells how old it is.
 ///
 /// # Errors
 /// Something cannot be read or written, or is not what it was.
@@ -281,7 +289,9 @@ pub fn place(folder: &Path, manifest: &Manifest, data: &Path) -> Result<(), Fail
         let (from, to) = (folder.join(&file.name), data.join(&file.name));
         let copy = || {
             let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to)?;
-            std::io::copy(&mut File::open(&from)?, &mut target)?;
+            let mut source = File::open(&from)?;
+            std::io::copy(&mut source, &mut target)?;
+            target.set_modified(source.metadata()?.modified()?)?;
             target.sync_all()
         };
         copy().map_err(|error| cannot_write(&to, &error))?;
@@ -328,10 +338,13 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+fn write_file(path: &Path, bytes: &[u8], changed_at: Option<SystemTime>) -> Result<(), Failure> {
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(bytes)?;
+        if let Some(changed_at) = changed_at {
+            file.set_modified(changed_at)?;
+        }
         file.sync_all()
     };
     write().map_err(|error: std::io::Error| cannot_write(path, &error))
@@ -382,10 +395,15 @@ mod tests {
 
     type Attack<'a> = &'a dyn Fn(&Path);
 
+    /// When a key was made, after 1970.
+    const LONG_AGO: std::time::Duration = std::time::Duration::from_secs(1_700_000_000);
+
     fn made(target: &Path) -> Manifest {
         let data = tempfile::tempdir().expect("a folder");
         make_folder(&data.path().join(KEYS)).expect("made");
         fs::write(data.path().join("keys/ticket.key"), b"secret").expect("written");
+        let key = File::options().write(true).open(data.path().join("keys/ticket.key")).expect("there");
+        key.set_modified(SystemTime::UNIX_EPOCH + LONG_AGO).expect("set");
         fs::write(data.path().join("keys/new.partial"), b"half").expect("written");
         fs::write(data.path().join("installation.id"), b"embedded-x").expect("written");
         let mut making = Making::begin(target).expect("begun");
@@ -403,6 +421,10 @@ mod tests {
         let manifest = made(&target);
         assert_eq!(manifest.files.iter().map(|file| &*file.name).collect::<Vec<_>>(), [LEDGER, "keys/ticket.key", "installation.id"]);
         assert_eq!(check(&target).expect("whole"), manifest);
+        let data = tempfile::tempdir().expect("a folder");
+        place(&target, &manifest, data.path()).expect("placed");
+        let changed_at = fs::metadata(data.path().join("keys/ticket.key")).expect("there").modified().expect("a time");
+        assert_eq!(changed_at, SystemTime::UNIX_EPOCH + LONG_AGO, "how old a key is outlives a restore");
         let attacks: [(&str, Attack<'_>); 6] = [
             ("not what was written", &|path| fs::write(path.join(LEDGER), b"rowz").expect("written")),
             ("not what was written", &|path| fs::write(path.join("keys/ticket.key"), b"secre").expect("written")),

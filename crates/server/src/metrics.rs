@@ -48,6 +48,8 @@ pub struct Metrics {
     joins: Outcomes,
     polls: Outcomes,
     shed: AtomicU64,
+    /// Of each route: requests that were answered well.
+    well: Mutex<HashMap<(&'static str, &'static str), Arc<AtomicU64>>>,
     /// Of the embedded shape: how long the ledger is behind. A cluster's engine looks at each partition.
     behind: Mutex<Behind>,
 }
@@ -64,6 +66,7 @@ pub(crate) struct RouteMetrics {
     labels: [Label; 2],
     seconds: Histogram,
     by_status: [OnceLock<Counter>; STATUSES.len()],
+    well: Arc<AtomicU64>,
 }
 
 /// One counter for each outcome.
@@ -83,7 +86,7 @@ impl Metrics {
         let entries = |call| Outcomes::new(&shared, ENTRIES.name, &["admitted", "waiting"], vec![Label::from_static_parts("call", call)]);
         let (joins, polls) = (entries("wait"), entries("entry"));
         let claims = Outcomes::new(&shared, CLAIMS.name, &["taken", "replayed"], Vec::new());
-        Self { claims, joins, polls, shared, shed: AtomicU64::new(0), behind: Mutex::default() }
+        Self { claims, joins, polls, shared, shed: AtomicU64::new(0), well: Mutex::default(), behind: Mutex::default() }
     }
 
     pub(crate) fn claims(&self) -> &Outcomes {
@@ -109,7 +112,13 @@ impl Metrics {
             labels,
             seconds,
             by_status: [const { OnceLock::new() }; STATUSES.len()],
+            well: self.well.lock().entry((method, route)).or_default().clone(),
         })
+    }
+
+    /// Requests of a route that were answered with 2xx since the start, on whichever address; 0 of what is no route.
+    pub(crate) fn answered_well(&self, method: &'static str, route: &'static str) -> u64 {
+        self.well.lock().get(&(method, route)).map_or(0, |well| well.load(Ordering::Relaxed))
     }
 
     /// Counts a request that was told to come again because too much is under way.
@@ -143,6 +152,9 @@ impl RouteMetrics {
         self.seconds.record(began.elapsed().as_secs_f64());
         let at = STATUSES.iter().position(|known| *known == status.as_u16()).unwrap_or(STATUSES.len() - 1);
         self.by_status[at].get_or_init(|| self.register(STATUSES[at])).increment(1);
+        if status.is_success() {
+            self.well.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn register(&self, status: u16) -> Counter {
@@ -196,6 +208,9 @@ mod tests {
         let route = metrics.route("GET", "/healthz");
         route.observe(StatusCode::OK, Instant::now());
         route.observe(StatusCode::IM_A_TEAPOT, Instant::now());
+        // The same route on another address.
+        metrics.route("GET", "/healthz").observe(StatusCode::NO_CONTENT, Instant::now());
+        assert_eq!((metrics.answered_well("GET", "/healthz"), metrics.answered_well("PUT", "/healthz")), (2, 0));
         metrics.claims().count("sold_out");
         metrics.polls().count("admitted");
         metrics.polls().count("nothing that exists");
@@ -203,7 +218,7 @@ mod tests {
         for line in [
             "bunho_http_requests_total{method=\"GET\",route=\"/healthz\",status=\"200\"} 1",
             "bunho_http_requests_total{method=\"GET\",route=\"/healthz\",status=\"other\"} 1",
-            "bunho_http_request_duration_seconds_count{method=\"GET\",route=\"/healthz\"} 2",
+            "bunho_http_request_duration_seconds_count{method=\"GET\",route=\"/healthz\"} 3",
             "bunho_claims_total{outcome=\"sold_out\"} 1",
             "bunho_claims_total{outcome=\"taken\"} 0",
             "bunho_entries_total{call=\"entry\",outcome=\"admitted\"} 1",

@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest pass that is looked at: ours have about 400 characters.
@@ -50,6 +51,8 @@ pub struct Passes {
     published_ms: i64,
     /// Held while keys are added, dropped or read again.
     changing: Mutex<()>,
+    /// They could not be read when they were last looked at, and that was said.
+    fails: AtomicBool,
 }
 
 /// The keys at one moment, oldest first; never empty.
@@ -141,7 +144,7 @@ impl Passes {
         let issuer = issuer.into();
         let validation = validation(&issuer);
         let keys = ArcSwap::from_pointee(KeySet::new(keys));
-        Ok(Self { folder, issuer, validation, keys, published_ms: 0, changing: Mutex::default() })
+        Ok(Self { folder, issuer, validation, keys, published_ms: 0, changing: Mutex::default(), fails: AtomicBool::new(false) })
     }
 
     /// Shows every further key for so long before it signs.
@@ -241,10 +244,17 @@ impl Passes {
     /// and no request does, however unknown the key that it names.
     pub(crate) fn look_again(&self) {
         let _changing = self.changing.lock();
-        match read_keys(&self.folder) {
-            Ok(keys) if !keys.is_empty() => self.keys.store(Arc::new(KeySet::new(keys))),
-            Ok(_) => tracing::error!(folder = %self.folder.display(), "the keys that sign passes are gone; those in memory are used"),
-            Err(failure) => tracing::error!(%failure, "the keys that sign passes cannot be read again; those in memory are used"),
+        let fails = match read_keys(&self.folder) {
+            Ok(keys) if !keys.is_empty() => {
+                self.keys.store(Arc::new(KeySet::new(keys)));
+                None
+            }
+            Ok(_) => Some("there are none any more".to_owned()),
+            Err(failure) => Some(failure.to_string()),
+        };
+        let failed_before = self.fails.swap(fails.is_some(), Ordering::Relaxed);
+        if let Some(failure) = fails.filter(|_| !failed_before) {
+            tracing::error!(failure, folder = %self.folder.display(), "the keys that sign passes cannot be read again; those in memory are used");
         }
     }
 

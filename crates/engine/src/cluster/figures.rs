@@ -27,7 +27,7 @@ pub(super) const STATE_SHOWN_FOR: Duration = Duration::from_secs(5);
 /// What a node knows of Redis, Kafka and itself.
 #[derive(Clone, Debug)]
 pub struct ClusterFigures {
-    /// Times that something was sent to Redis.
+    /// Times that something was sent to Redis: runs of commands, and questions.
     pub round_trips: u64,
     /// Microseconds until a run of commands was answered, or given up.
     pub run_us: SpreadRead,
@@ -102,6 +102,22 @@ impl Cluster {
         seen.collect()
     }
 
+    /// Time that all primaries together have spent in scripts, asked now: it takes three seconds at most. None: one of them did not say.
+    pub async fn script_time(&self) -> Option<Duration> {
+        let told = self.told_by_primaries().await;
+        told.into_iter().map(|(_, figures)| Some(Duration::from_micros(figures?.script_us))).sum()
+    }
+
+    /// What each primary says of itself, by address, if it does so in time.
+    async fn told_by_primaries(&self) -> Vec<(String, Option<PrimaryFigures>)> {
+        let decider = &self.decider;
+        let asked = decider.primaries().into_iter().map(|address| async move {
+            let figures = timeout(ANSWERED_WITHIN, decider.primary_figures(&address)).await;
+            (format!("{}:{}", address.0, address.1), figures.ok().flatten())
+        });
+        join_all(asked).await
+    }
+
     /// Asks primaries for their figures until `shutdown` says so.
     pub(super) async fn ask_primaries(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         let mut interval = tokio::time::interval(ASKED_EVERY);
@@ -111,18 +127,14 @@ impl Cluster {
                 _ = interval.tick() => {}
                 _ = shutdown.wait_for(|stop| *stop) => return,
             }
-            let decider = &self.decider;
-            let asked = decider.primaries().into_iter().map(|address| async move {
-                let figures = timeout(ANSWERED_WITHIN, decider.primary_figures(&address)).await;
-                (format!("{}:{}", address.0, address.1), figures.ok().flatten())
-            });
-            let answered = join_all(asked).await;
+            let answered = self.told_by_primaries().await;
             let mut primaries = self.figures.primaries.lock();
             // Whoever is no primary any more goes; whoever did not answer is shown no longer once that is too old.
             primaries.retain(|address, _| answered.iter().any(|(asked, _)| asked == address));
             for (address, figures) in answered {
                 if let Some(figures) = figures {
-                    primaries.insert(address, (Instant::now(), figures));
+                    let before = primaries.get(&address).map(|(_, before)| *before);
+                    primaries.insert(address, (Instant::now(), figures.after(before)));
                 }
             }
         }

@@ -24,45 +24,45 @@ impl Embedded {
     pub(crate) async fn claim(&self, offer: &OfferId, request: ClaimRequest<'_>) -> Decided<Taken> {
         let cell = self.offer_cell(offer)?;
         let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
-        self.decide(&cell, None, |offer, step| offer.claim(request, step)).await
+        self.decide(&cell, Asker::Client, |offer, step| offer.claim(request, step)).await
     }
 
     pub(crate) async fn confirm(&self, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
         let Some(cell) = self.cell_of(claim.offer_number()) else { return Ok(Err(Refusal::UnknownClaim)) };
         let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
-        self.decide(&cell, None, |offer, step| offer.confirm(actor, claim, step)).await
+        self.decide(&cell, Asker::Client, |offer, step| offer.confirm(actor, claim, step)).await
     }
 
     pub(crate) async fn release(&self, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
         let Some(cell) = self.cell_of(claim.offer_number()) else { return Ok(Err(Refusal::UnknownClaim)) };
         let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
-        self.decide(&cell, None, |offer, step| offer.release(actor, claim, step)).await
+        self.decide(&cell, Asker::Client, |offer, step| offer.release(actor, claim, step)).await
     }
 
     pub(crate) async fn take_back(&self, claim: ClaimId, restock: Restock, audit: Audit) -> Decided<Claim> {
         let Some(cell) = self.cell_of(claim.offer_number()) else { return Ok(Err(Refusal::UnknownClaim)) };
-        self.decide(&cell, Some(&audit), |offer, step| offer.take_back(claim, restock, step)).await
+        self.decide(&cell, Asker::Operator(&audit), |offer, step| offer.take_back(claim, restock, step)).await
     }
 
     pub(crate) async fn read_claim(&self, actor: Actor<'_>, claim: ClaimId) -> Decided<Claim> {
         let Some(cell) = self.cell_of(claim.offer_number()) else { return Ok(Err(Refusal::UnknownClaim)) };
-        self.decide(&cell, None, |offer, step| offer.claim_by_id(actor, claim, step)).await
+        self.decide(&cell, Asker::Client, |offer, step| offer.claim_by_id(actor, claim, step)).await
     }
 
     pub(crate) async fn join_standby(&self, offer: &OfferId, request: StandbyRequest<'_>) -> Decided<StandbyView> {
         let cell = self.offer_cell(offer)?;
         let _in_flight = InFlight::enter(&cell.in_flight, self.options.in_flight_max)?;
-        self.decide(&cell, None, |offer, step| offer.join_standby(request, step)).await
+        self.decide(&cell, Asker::Client, |offer, step| offer.join_standby(request, step)).await
     }
 
     pub(crate) async fn read_standby(&self, actor: Actor<'_>, standby: StandbyId) -> Decided<StandbyView> {
         let Some(cell) = self.cell_of(standby.offer_number()) else { return Ok(Err(Refusal::UnknownStandby)) };
-        self.decide(&cell, None, |offer, step| offer.standby_by_id(actor, standby, step)).await
+        self.decide(&cell, Asker::Client, |offer, step| offer.standby_by_id(actor, standby, step)).await
     }
 
     pub(crate) async fn leave_standby(&self, actor: Actor<'_>, standby: StandbyId) -> Decided<()> {
         let Some(cell) = self.cell_of(standby.offer_number()) else { return Ok(Err(Refusal::UnknownStandby)) };
-        self.decide(&cell, None, |offer, step| offer.leave_standby(actor, standby, step)).await
+        self.decide(&cell, Asker::Client, |offer, step| offer.leave_standby(actor, standby, step)).await
     }
 
     pub(crate) async fn offer(&self, offer: &OfferId) -> Result<(OfferSettings, Stock), EngineError> {
@@ -74,12 +74,12 @@ impl Embedded {
 
     pub(crate) async fn restock(&self, offer: &OfferId, delta: i64, audit: Audit) -> Decided<()> {
         let cell = self.offer_cell(offer)?;
-        self.decide(&cell, Some(&audit), |offer, step| offer.restock(delta, step)).await
+        self.decide(&cell, Asker::Operator(&audit), |offer, step| offer.restock(delta, step)).await
     }
 
     pub(crate) async fn close_offer(&self, offer: &OfferId, audit: Audit) -> Decided<()> {
         let cell = self.offer_cell(offer)?;
-        self.decide(&cell, Some(&audit), |offer, step| {
+        self.decide(&cell, Asker::Operator(&audit), |offer, step| {
             offer.close(step);
             Ok(())
         })
@@ -88,7 +88,7 @@ impl Embedded {
 
     pub(crate) async fn forget(&self, number: u32, request: ForgetRequest<'_>) -> Decided<Forgotten> {
         let cell = self.cell_of(number).ok_or(EngineError::UnknownOffer)?;
-        self.decide(&cell, None, |offer, step| offer.forget(request, step)).await
+        self.decide(&cell, Asker::Forgetting, |offer, step| offer.forget(request, step)).await
     }
 
     pub(crate) fn watch_stock(&self, offer: &OfferId) -> Result<watch::Receiver<Option<Stock>>, EngineError> {
@@ -127,12 +127,16 @@ impl Embedded {
     async fn decide<T>(
         &self,
         cell: &Arc<OfferCell>,
-        audit: Option<&Audit>,
+        asker: Asker<'_>,
         decision: impl FnOnce(&mut Offer, &mut Step<'_>) -> Result<T, Refusal>,
     ) -> Decided<T> {
+        let audit = match asker {
+            Asker::Operator(audit) => Some(audit),
+            Asker::Client | Asker::Forgetting => None,
+        };
         let (decided, commit) = self.locked(cell, audit, decision)?;
-        // What operators are refused says nothing of the crowd.
-        let decided = if audit.is_none() { cell.refused.counted(decided) } else { decided };
+        // What others are refused says nothing of the crowd.
+        let decided = if matches!(asker, Asker::Client) { cell.refused.counted(decided) } else { decided };
         let Some(commit) = commit else {
             // Nothing has touched it since the start. What the start replayed is durable, and may not be in the ledger yet.
             if self.options.ack == Ack::Ledger {
@@ -244,6 +248,17 @@ impl Embedded {
         cell.note_deadline(&guarded.offer);
         guarded.last = Some(commit);
     }
+}
+
+/// Who asks for a decision.
+#[derive(Clone, Copy)]
+enum Asker<'a> {
+    /// A client. What it is refused is counted.
+    Client,
+    /// An operator, whose deed is recorded with it.
+    Operator(&'a Audit),
+    /// An operator or retention, who has somebody forgotten: that is in no audit of an offer.
+    Forgetting,
 }
 
 /// A locked offer, the offer that it grants, and the instant at which nothing is due on either.

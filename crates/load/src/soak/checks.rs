@@ -9,18 +9,22 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::process::Command;
 
-/// Each counts what must not be, over all that the ledger has.
-const NEVER: &[(&str, &str)] = &[
+/// Each counts what must not be, over the offers that stand for `{OF}`. Asked of every season while its buyers have what they took: later all of it is taken back.
+const NEVER_TAKEN: &[(&str, &str)] = &[
     (
         "more taken than there is",
-        "select count(*) from offers o join (select offer_id, sum(quantity) taken from claims where status in ('held', 'confirmed') group by offer_id) t
-         on t.offer_id = o.id where t.taken > o.quantity",
+        "select count(*) from offers o join (select offer_id, sum(quantity) taken from claims where status in ('held', 'confirmed') and {OF}
+         group by offer_id) t on t.offer_id = o.id where t.taken > o.quantity",
     ),
     (
         "a user beyond the limit",
         "select count(*) from (select 1 from claims c join offers o on o.id = c.offer_id where o.per_user_limit is not null
-         and c.status in ('held', 'confirmed') group by c.offer_id, c.user_id having sum(c.quantity) > max(o.per_user_limit))",
+         and c.status in ('held', 'confirmed') and {OF} group by c.offer_id, c.user_id having sum(c.quantity) > max(o.per_user_limit))",
     ),
+];
+
+/// Each counts what must not be, over all that the ledger has: what stays to be seen when a season is over.
+const NEVER: &[(&str, &str)] = &[
     (
         "a key twice",
         "select count(*) from (select 1 from claims where idempotency_key is not null group by offer_id, user_id, idempotency_key having count(*) > 1)",
@@ -73,9 +77,11 @@ pub(super) fn offers(data: &Path, book: &mut Book, which: Which<'_>) -> Result<L
     if offers.is_empty() {
         return Ok(Looked::default());
     }
-    let rows = rows(data, Some(&offers))?;
+    let of = is_one_of(&offers);
+    let mut findings = never(data, NEVER_TAKEN, &of)?;
+    let rows = rows(data, &of)?;
     let none = BTreeMap::new();
-    let (mut looked, mut findings) = (Looked::default(), Vec::new());
+    let mut looked = Looked::default();
     for offer in &offers {
         let Some(told) = book.offers.get(offer) else { continue };
         let there = rows.get(offer.as_str()).unwrap_or(&none);
@@ -129,15 +135,10 @@ fn compare(offer: &str, told: &OfferBook, there: &BTreeMap<String, Row>, finding
 
 /// What must never be, and offers that were deleted: as they were.
 pub(super) fn everything(data: &Path, book: &mut Book) -> Result<Looked, String> {
-    for (what, statement) in NEVER {
-        let count = sql(data, statement)?;
-        if count.trim() != "0" {
-            book.find(format!("SQL has {what}: {}", count.trim()));
-        }
-    }
-    let rows = rows(data, None)?;
+    let mut findings = never(data, NEVER_TAKEN, ALL)?;
+    findings.extend(never(data, NEVER, ALL)?);
+    let rows = rows(data, ALL)?;
     let none = BTreeMap::new();
-    let mut findings = Vec::new();
     for (offer, before) in &book.closed {
         let now = closed(rows.get(offer.as_str()).unwrap_or(&none));
         if now != *before {
@@ -164,12 +165,29 @@ fn closed(rows: &BTreeMap<String, Row>) -> Closed {
     Closed { claims: rows.len() as u64, digest: rows.values().fold(0, |sum, row| sum ^ row.digest) }
 }
 
-fn rows(data: &Path, offers: Option<&[String]>) -> Result<HashMap<String, BTreeMap<String, Row>>, String> {
-    let of = offers.map_or_else(String::new, |offers| {
-        let names: Vec<String> = offers.iter().map(|offer| format!("'{offer}'")).collect();
-        format!(" where offer_id in ({})", names.join(","))
-    });
-    let select = format!("select offer_id, id, user_id, quantity, status, version, coalesce(idempotency_key, '') from claims{of}");
+/// What was counted that must not be, of the offers that `of` chooses.
+fn never(data: &Path, statements: &[(&str, &str)], of: &str) -> Result<Vec<String>, String> {
+    let mut findings = Vec::new();
+    for (what, statement) in statements {
+        let count = sql(data, &statement.replace("{OF}", of))?;
+        if count.trim() != "0" {
+            findings.push(format!("SQL has {what}: {}", count.trim()));
+        }
+    }
+    Ok(findings)
+}
+
+/// Chooses all offers.
+const ALL: &str = "true";
+
+/// Chooses these offers.
+fn is_one_of(offers: &[String]) -> String {
+    let names: Vec<String> = offers.iter().map(|offer| format!("'{offer}'")).collect();
+    format!("offer_id in ({})", names.join(","))
+}
+
+fn rows(data: &Path, of: &str) -> Result<HashMap<String, BTreeMap<String, Row>>, String> {
+    let select = format!("select offer_id, id, user_id, quantity, status, version, coalesce(idempotency_key, '') from claims where {of}");
     let text = sql(data, &select)?;
     let mut rows: HashMap<String, BTreeMap<String, Row>> = HashMap::new();
     for line in text.lines() {
@@ -232,6 +250,46 @@ mod tests {
             ]
             .into(),
         }
+    }
+
+    /// A ledger as far as a check reads it: a season with two units, one for each, of which these claims were made.
+    fn ledger(claims: &[(&str, &str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut made = "create table offers (id, quantity, per_user_limit);
+            create table claims (offer_id, id, user_id, quantity, status, version, idempotency_key, hold_expires_at, updated_at);
+            create table claim_events (claim_id, version);
+            insert into offers values ('s0', 2, 1), ('s1', 2, 1);"
+            .to_owned();
+        for (id, user, status) in claims {
+            made += &format!("insert into claims values ('s0', '{id}', '{user}', 1, '{status}', 1, null, null, '');");
+            made += &format!("insert into claim_events values ('{id}', 1);");
+        }
+        let done = Command::new("sqlite3").arg(folder.path().join("ledger.db")).arg(made).status().expect("sqlite3");
+        assert!(done.success());
+        folder
+    }
+
+    #[test]
+    fn a_season_with_too_much_taken_is_found_while_it_has_it() {
+        let check = |claims: &[(&str, &str, &str)], wanted: &[&str]| {
+            let folder = ledger(claims);
+            let season = ["s0".to_owned(), "s1".to_owned()];
+            let open = || Book { offers: season.iter().map(|offer| (offer.clone(), OfferBook::default())).collect(), ..Book::default() };
+            for (which, wanted) in [(Which::Open, wanted), (Which::Ended(&season), wanted), (Which::Ended(&season[1..]), &[])] {
+                let mut book = open();
+                offers(folder.path(), &mut book, which).expect("a ledger");
+                assert_eq!(book.findings, wanted, "{which:?} of {claims:?}");
+            }
+            let mut book = open();
+            everything(folder.path(), &mut book).expect("a ledger");
+            assert_eq!(book.findings, wanted, "all of {claims:?}");
+        };
+        let (one, two) = (("a", "u", "confirmed"), ("b", "v", "confirmed"));
+        check(&[one, two], &[]);
+        check(&[one, two, ("c", "w", "confirmed")], &["SQL has more taken than there is: 1"]);
+        check(&[one, ("c", "u", "confirmed")], &["SQL has a user beyond the limit: 1"]);
+        // When all of it is taken back nothing tells any more.
+        check(&[("a", "u", "returned"), ("b", "u", "returned"), ("c", "w", "returned")], &[]);
     }
 
     #[test]

@@ -95,12 +95,7 @@ pub fn run(server: &Server, asked: &Rehearsal) -> Result<ExitCode, Failure> {
         }
     };
     say("the machine");
-    let facts: Facts = serde_json::from_value(call("POST", "rehearsal")?).map_err(|error| {
-        Failure::unavailable(format_args!(
-            "{} is another version of Bunho than this program: {error}\n  mend: use the program that serves",
-            remote.url()
-        ))
-    })?;
+    let facts: Facts = serde_json::from_value(call("POST", "rehearsal")?).map_err(|error| another_version(remote.url(), &error))?;
     let now = Timestamp::now();
     let load = Load {
         public: asked.public.as_deref().unwrap_or(remote.url()).trim_end_matches('/').to_owned(),
@@ -108,6 +103,7 @@ pub fn run(server: &Server, asked: &Rehearsal) -> Result<ExitCode, Failure> {
         tls: remote::tls(server.ca.as_deref())?,
         seconds: asked.measure,
         connections: asked.connections,
+        nodes: facts.nodes,
         name: format!("rehearsal-{}", now.strftime("%Y%m%dT%H%M%S")),
     };
     let crowd = load.play(&asked.zone, !asked.without_claims, &say)?;
@@ -125,6 +121,13 @@ pub fn run(server: &Server, asked: &Rehearsal) -> Result<ExitCode, Failure> {
         super::print(&page::text(&report, &asked.zone, now))?;
     }
     Ok(if report.is_ready() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// A server whose answers this program cannot read.
+fn another_version(server: &str, error: &serde_json::Error) -> Failure {
+    Failure::unavailable(format_args!(
+        "{server} is another version of Bunho than this program: {error}\n  mend: use the program that serves"
+    ))
 }
 
 impl Report {

@@ -8,7 +8,7 @@
 //! commands many would choose what.
 
 use crate::config::{JoinConfig, Network, Rate};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,14 +59,14 @@ impl Flood {
         self.count_at(from, now)
     }
 
+    /// Both have room, or neither is charged: whoever comes again as told finds a bucket that refusals by others' joins have not emptied.
     fn count_at(&self, from: IpAddr, now_us: u64) -> Result<(), u32> {
-        if let Some(meter) = &self.address {
-            meter.count(network_of(from, 32, IPV6_ADDRESS_BITS), now_us)?;
-        }
-        match &self.prefix {
-            Some(meter) => meter.count(network_of(from, self.ipv4_prefix, self.ipv6_prefix), now_us),
-            None => Ok(()),
-        }
+        // Turns are taken in this order alone.
+        let of_address = self.address.as_ref().map(|meter| meter.look(network_of(from, 32, IPV6_ADDRESS_BITS), now_us)).transpose()?;
+        let of_prefix =
+            self.prefix.as_ref().map(|meter| meter.look(network_of(from, self.ipv4_prefix, self.ipv6_prefix), now_us)).transpose()?;
+        of_address.into_iter().chain(of_prefix).for_each(Room::take);
+        Ok(())
     }
 }
 
@@ -102,13 +102,14 @@ impl Meter {
         }
     }
 
-    fn count(&self, key: u128, now_us: u64) -> Result<(), u32> {
+    /// Whether there is room for one more join, which is kept until it is taken or given up. Refused: the seconds after which there is some.
+    fn look(&self, key: u128, now_us: u64) -> Result<Room<'_>, u32> {
         let cells: [&AtomicU64; ROWS] = std::array::from_fn(|row| {
             let at = self.hashes[row].hash_one(key) as usize % CELLS;
             &self.rows[row][at]
         });
         // Two of one address at once are two. Others that share a cell only make it larger, in any order.
-        let _turn = self.turns[self.hashes[0].hash_one(key) as usize / CELLS % TURNS].lock();
+        let turn = self.turns[self.hashes[0].hash_one(key) as usize / CELLS % TURNS].lock();
         let least = cells.iter().map(|cell| cell.load(Ordering::Relaxed)).min().unwrap_or_default();
         let next = least.max(now_us).saturating_add(self.interval_us);
         let most = now_us.saturating_add(self.burst_us);
@@ -116,10 +117,23 @@ impl Meter {
             let seconds = (next - most).div_ceil(1_000_000);
             return Err(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
         }
-        for cell in cells {
-            cell.fetch_max(next, Ordering::Relaxed);
+        Ok(Room { cells, next, _turn: turn })
+    }
+}
+
+/// Room for one join of somebody whose turn it is.
+struct Room<'a> {
+    cells: [&'a AtomicU64; ROWS],
+    /// When the bucket is full again, with this join.
+    next: u64,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Room<'_> {
+    fn take(self) {
+        for cell in self.cells {
+            cell.fetch_max(self.next, Ordering::Relaxed);
         }
-        Ok(())
     }
 }
 
@@ -177,6 +191,21 @@ mod tests {
         ] {
             assert_eq!(flood.count_at(address(text), 0).is_ok(), allowed, "{text}");
         }
+    }
+
+    #[test]
+    fn a_busy_network_costs_nobody_their_own_room() {
+        let flood = flood(Some(Rate { per_minute: 1, burst: 2 }), Some(Rate { per_minute: 60, burst: 2 }));
+        let (here, other) = (address("203.0.113.9"), address("203.0.113.10"));
+        assert_eq!((flood.count_at(other, 0), flood.count_at(other, 0)), (Ok(()), Ok(())));
+        for n in 0..10 {
+            assert_eq!(flood.count_at(here, 0), Err(1), "{n}: the network has no room");
+        }
+        // The network has room for one, and their own two are whole.
+        assert_eq!(flood.count_at(here, SECOND), Ok(()));
+        assert_eq!(flood.count_at(here, 2 * SECOND), Ok(()));
+        assert_eq!(flood.count_at(here, 3 * SECOND), Err(58), "now their own are taken");
+        assert_eq!(flood.count_at(address("203.0.113.11"), 3 * SECOND), Ok(()), "and what that refused is no join of the network's");
     }
 
     #[test]

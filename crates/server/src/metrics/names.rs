@@ -167,9 +167,9 @@ names! {
     REDIS_UP = "bunho_redis_up", Gauge, [], "0 or 1", Node,
         "Whether Redis answered when it was last asked, which is every second.";
     REDIS_ROUND_TRIPS = "bunho_redis_round_trips_total", Counter, [], "round trips", Node,
-        "Runs of commands that were sent to Redis.";
+        "Times that something was sent to Redis: runs of commands, and questions (its clock, its slots, what a primary says of itself).";
     REDIS_ROUND_TRIP = "bunho_redis_round_trip_seconds", Histogram, [], "seconds", Node,
-        "Time until such a run was answered, or given up.";
+        "Time until a run of commands was answered by Redis, or given up.";
     REDIS_BATCH = "bunho_redis_batch_commands", Histogram, [], "commands", Node,
         "Commands in one run.";
     REDIS_SCRIPT_SECONDS = "bunho_redis_script_seconds_total", Counter, ["node"], "seconds", Shared,
@@ -177,7 +177,7 @@ names! {
     REDIS_SCRIPT_CALLS = "bunho_redis_script_calls_total", Counter, ["node"], "runs", Shared,
         "Runs of scripts on a primary of Redis, as it says; of every node of Bunho.";
     REDIS_SLOWLOG = "bunho_redis_slowlog_entries_total", Counter, ["node"], "commands", Shared,
-        "Commands that a primary of Redis has noted in its slow log.";
+        "Commands that a primary of Redis has noted in its slow log; emptying that log loses none that was seen.";
     KAFKA_UP = "bunho_kafka_up", Gauge, [], "0 or 1", Node,
         "Whether Kafka answered when it was last asked, which is every second.";
     KAFKA_PRODUCE = "bunho_kafka_produce_seconds", Histogram, [], "seconds", Node,

@@ -133,6 +133,28 @@ fn keys_change_while_passes_live() {
 }
 
 #[test]
+fn keys_that_cannot_be_read_are_told_of_once() {
+    use tracing_subscriber::layer::SubscriberExt;
+    let desk = desk();
+    let said = desk.data.path().join("log");
+    let log = tracing_subscriber::fmt::layer().with_writer(Arc::new(std::fs::File::create(&said).expect("made"))).with_ansi(false);
+    let lines = || std::fs::read_to_string(&said).expect("text").lines().filter(|line| line.contains("cannot be read again")).count();
+    let (keys, away) = (desk.data.path().join("keys"), desk.data.path().join("away"));
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
+        for times in 1..3 {
+            std::fs::rename(&keys, &away).expect("taken away");
+            for _ in 0..3 {
+                desk.passes.look_again();
+            }
+            assert_eq!(lines(), times);
+            assert!(desk.passes.verify(&desk.pass(), "SALE", AT).is_ok(), "those in memory are used");
+            std::fs::rename(&away, &keys).expect("brought back");
+            desk.passes.look_again();
+        }
+    });
+}
+
+#[test]
 fn key_files_are_their_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
     let desk = desk();

@@ -142,7 +142,8 @@ pub fn rotate(data: &Path) -> Result<TicketSecret, Failure> {
     if !names_path(data).exists() {
         write(&names_path(data), &known.names)?;
     }
-    let newest = known.keys.last().map_or(0, |key| key.made_at.0);
+    // The first one's file may say anything, also a time to come.
+    let newest = known.keys.iter().filter(|key| key.id != FIRST).map(|key| key.made_at.0).max().unwrap_or(0);
     let made_at = Millis(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64).max(newest + 1));
     let (secret, tail): (Secret, [u8; 2]) = (random()?, random()?);
     let id = format!("{:012x}{:02x}{:02x}", made_at.0, tail[0], tail[1]);
@@ -293,6 +294,19 @@ mod tests {
             rotate(dir.path()).expect("room");
         }
         assert!(rotate(dir.path()).expect_err("enough").to_string().contains("drop those"));
+    }
+
+    #[test]
+    fn a_first_file_from_the_future_delays_no_other_key() {
+        let dir = tempfile::tempdir().expect("a folder");
+        TicketSecrets::load(dir.path()).expect("made");
+        let now = SystemTime::now();
+        let file = std::fs::File::options().write(true).open(first_path(dir.path())).expect("there");
+        file.set_modified(now + Duration::from_secs(24 * 3_600)).expect("set");
+        let (second, third) = (rotate(dir.path()).expect("made"), rotate(dir.path()).expect("made"));
+        let in_an_hour = now.duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64 + 3_600_000;
+        assert!(second.made_at < third.made_at && third.made_at.0 < in_an_hour, "{second:?} {third:?}");
+        assert_eq!(TicketSecrets::load(dir.path()).expect("read").signing(Millis(in_an_hour)).id, third.id);
     }
 
     #[test]

@@ -58,7 +58,12 @@ pub(crate) fn start(json: bool, level: &str) -> Result<Log, Failure> {
     let out = File::from(stderr.as_fd().try_clone_to_owned().map_err(Failure::internal)?);
     let (lines, queue) = sync_channel(LINES_MAX);
     std::thread::Builder::new().name("log".into()).spawn(move || write(out, &queue)).map_err(Failure::internal)?;
-    let sink = Sink { lines: lines.clone(), colours };
+    let form = match (json, colours) {
+        (true, _) => Form::Json,
+        (false, true) => Form::Colours,
+        (false, false) => Form::Text,
+    };
+    let sink = Sink { lines: lines.clone(), form };
     let layer = tracing_subscriber::fmt::layer().with_writer(sink).with_ansi(colours);
     let layer = if json { layer.json().boxed() } else { layer.boxed() };
     tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(Failure::internal)?;
@@ -126,7 +131,17 @@ fn write(mut out: impl Write, queue: &Receiver<Line>) {
 /// Where the subscriber writes its events, one write each.
 struct Sink {
     lines: SyncSender<Line>,
-    colours: bool,
+    form: Form,
+}
+
+/// What the subscriber writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    /// Text for a terminal. What colours it stays; the subscriber has escaped what was not its own.
+    Colours,
+    /// One object a line. JSON lets U+007F to U+009F stand as they are.
+    Json,
 }
 
 impl<'a> MakeWriter<'a> for Sink {
@@ -139,7 +154,7 @@ impl<'a> MakeWriter<'a> for Sink {
 
 impl Write for &Sink {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.lines.try_send(Line::Text(one_line(event, self.colours))) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.lines.try_send(Line::Text(one_line(event, self.form))) {
             DROPPED.fetch_add(1, Ordering::Relaxed);
         }
         Ok(event.len())
@@ -150,8 +165,9 @@ impl Write for &Sink {
     }
 }
 
-/// An event as one line. On a terminal what colours it stays; the subscriber has escaped what was not its own.
-fn one_line(event: &[u8], colours: bool) -> Vec<u8> {
+/// An event as one line.
+fn one_line(event: &[u8], form: Form) -> Vec<u8> {
+    let colours = form == Form::Colours;
     let text = event.strip_suffix(b"\n").unwrap_or(event);
     let plain = |byte: &u8| (*byte >= b' ' && *byte != 0x7f && *byte != C1_LEAD) || (colours && *byte == b'\x1b');
     let mut line = Vec::with_capacity(event.len() + 1);
@@ -161,6 +177,8 @@ fn one_line(event: &[u8], colours: bool) -> Vec<u8> {
         for c in String::from_utf8_lossy(text).chars() {
             if c == '\t' || !c.is_control() || (colours && c == '\x1b') {
                 line.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            } else if form == Form::Json {
+                line.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes());
             } else {
                 line.extend(c.escape_default().map(|c| c as u8));
             }
@@ -179,12 +197,27 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line() {
-        let shown = |text: &str, colours| String::from_utf8(one_line(text.as_bytes(), colours)).expect("UTF-8");
-        assert_eq!(shown("fine, 한국어 §\n", false), "fine, 한국어 §\n");
-        assert_eq!(shown("a\nb\r\nERROR c\n", false), "a\\nb\\r\\nERROR c\n");
-        assert_eq!(shown("\x1b[2K\x07\u{9b}31m\x7f\n", false), "\\u{1b}[2K\\u{7}\\u{9b}31m\\u{7f}\n");
-        assert_eq!(shown("\x1b[31mred\x1b[0m\nforged\n", true), "\x1b[31mred\x1b[0m\\nforged\n");
-        assert_eq!(shown("no end", false), "no end\n");
+        use Form::{Colours, Text};
+        let shown = |text: &str, form| String::from_utf8(one_line(text.as_bytes(), form)).expect("UTF-8");
+        assert_eq!(shown("fine, 한국어 §\n", Text), "fine, 한국어 §\n");
+        assert_eq!(shown("a\nb\r\nERROR c\n", Text), "a\\nb\\r\\nERROR c\n");
+        assert_eq!(shown("\x1b[2K\x07\u{9b}31m\x7f\n", Text), "\\u{1b}[2K\\u{7}\\u{9b}31m\\u{7f}\n");
+        assert_eq!(shown("\x1b[31mred\x1b[0m\nforged\n", Colours), "\x1b[31mred\x1b[0m\\nforged\n");
+        assert_eq!(shown("no end", Text), "no end\n");
+    }
+
+    #[test]
+    fn a_line_of_json_is_json_whatever_is_in_it() {
+        let (lines, queue) = sync_channel(1);
+        let sink = Sink { lines, form: Form::Json };
+        let layer = tracing_subscriber::fmt::layer().with_writer(sink).json();
+        let said: String = (0..=0xff).chain([0x2028]).filter_map(char::from_u32).collect();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || tracing::error!(said, "as it came: {said}"));
+        let Ok(Line::Text(line)) = queue.try_recv() else { panic!("no line") };
+        let line = String::from_utf8(line).expect("UTF-8");
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(event["fields"]["said"], said.as_str());
+        assert!(!line.trim_end_matches('\n').contains(|c: char| c.is_control()), "{line:?}");
     }
 
     #[test]
@@ -202,7 +235,7 @@ mod tests {
         let (lines, queue) = sync_channel(4);
         let (go_on, hangs) = std::sync::mpsc::channel();
         let writer = std::thread::spawn(move || write(Hangs(hangs), &queue));
-        let sink = Sink { lines, colours: false };
+        let sink = Sink { lines, form: Form::Text };
         let before = lines_dropped();
         for _ in 0..100 {
             assert_eq!((&sink).write(b"a line\n").expect("never an error"), 7);

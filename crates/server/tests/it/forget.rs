@@ -142,6 +142,8 @@ async fn nothing_says_who_it_was_and_everything_is_counted_as_before() {
     let (code, report) = forget(&server);
     assert_eq!((code, report["remains"][0]["why"].as_str()), (1, Some("a claim in it is held")), "{report}");
     assert!(report["remains"][0]["until"].is_string(), "{report}");
+    let seen = server.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(!seen.contains("code=\"in_use\""), "no client was refused that: {seen}");
     let held = again.1["id"].as_str().unwrap();
     post(&server, &format!("/v1/claims/{held}/confirm"), json!({})).await;
     let (code, report) = forget(&server);

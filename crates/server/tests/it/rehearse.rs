@@ -28,6 +28,7 @@ async fn a_rehearsal_measures_forecasts_and_leaves_nothing_behind() {
     for call in ["page", "join", "poll", "claim"] {
         let measured = &report["measured"][call];
         assert!(measured["answered"].as_u64().unwrap() > 10 && measured["refused"] == 0, "{call}: {measured}");
+        assert_eq!(measured["answered_by_node"], measured["answered"], "{call}: there is one node");
         assert!(
             measured["processor_us"].as_f64().unwrap() > 0.0 && measured["p99_ms"].as_f64() >= measured["p50_ms"].as_f64(),
             "{measured}"

@@ -10,7 +10,7 @@ use std::time::Instant;
 /// Counted for each run of commands and each question; not for each command.
 #[derive(Debug)]
 pub struct LinkFigures {
-    /// Times that something was sent.
+    /// Times that something was sent: a run of commands, or a question (the clock, the slots, what a primary says of itself).
     pub round_trips: AtomicU64,
     /// Microseconds until a run was answered, or given up.
     pub run_us: Spread,
@@ -27,8 +27,18 @@ pub struct PrimaryFigures {
     pub script_calls: u64,
     /// Microseconds that they took.
     pub script_us: u64,
-    /// Commands that its slow log has noted.
+    /// Commands that its slow log has noted, as far as it was seen: a log that was emptied does not tell until it notes another one.
     pub slow: u64,
+    /// Which life of the process says so: the beginning of the name that it gives itself at each start. 0: it does not tell.
+    pub life: u64,
+}
+
+impl PrimaryFigures {
+    /// These, after those that were read `before` of the same primary: within one life of it nothing that was seen is unseen again.
+    pub(in super::super) fn after(self, before: Option<Self>) -> Self {
+        let seen = before.filter(|before| before.life == self.life).map_or(0, |before| before.slow);
+        Self { slow: self.slow.max(seen), ..self }
+    }
 }
 
 impl Default for LinkFigures {
@@ -89,14 +99,14 @@ impl Link {
     pub(super) async fn primary_figures(&self, address: &Address) -> Option<PrimaryFigures> {
         let mut connection = self.connection(address).await.ok()?;
         let mut pipeline = redis::Pipeline::new();
-        pipeline.cmd("INFO").arg("commandstats").cmd("SLOWLOG").arg("GET").arg(1);
+        pipeline.cmd("INFO").arg("server").arg("commandstats").cmd("SLOWLOG").arg("GET").arg(1);
         let asked = self.figures.trip(connection.send_packed_commands(&pipeline, 0, 2)).await;
         let read = asked.and_then(|answers| {
             let [statistics, slow]: [Value; 2] = answers.try_into().map_err(|_| unlike())?;
             let statistics: String = redis::from_redis_value(statistics.extract_error()?)?;
             let slow: Vec<Vec<Value>> = redis::from_redis_value(slow.extract_error()?)?;
             let (script_calls, script_us) = scripts(&statistics);
-            Ok(PrimaryFigures { script_calls, script_us, slow: slow.first().map_or(0, |latest| noted(latest)) })
+            Ok(PrimaryFigures { script_calls, script_us, slow: slow.first().map_or(0, |latest| noted(latest)), life: life(&statistics) })
         });
         read.inspect_err(|error: &RedisError| tracing::debug!(address = address.0, port = address.1, %error, "a primary told no figures"))
             .ok()
@@ -117,6 +127,12 @@ fn scripts(statistics: &str) -> (u64, u64) {
         };
         (calls + field("calls"), us + field("usec"))
     })
+}
+
+/// The first 64 bits of `run_id:`, which is another one after each start.
+fn life(statistics: &str) -> u64 {
+    let name = statistics.lines().find_map(|line| line.strip_prefix("run_id:"));
+    name.and_then(|name| u64::from_str_radix(name.trim().get(..16)?, 16).ok()).unwrap_or(0)
 }
 
 /// Entries of the slow log are numbered from 0 since the start: the latest one tells how many there were.
@@ -142,5 +158,18 @@ mod tests {
     #[test]
     fn the_latest_entry_of_the_slow_log_tells_how_many_there_were() {
         assert_eq!((noted(&[Value::Int(0), Value::Int(5)]), noted(&[Value::Int(41)]), noted(&[])), (1, 42, 0));
+    }
+
+    #[test]
+    fn a_slow_log_that_was_emptied_counts_on() {
+        let read = |slow, life| PrimaryFigures { slow, life, ..PrimaryFigures::default() };
+        let mut before = None;
+        for (told, counted) in [(read(41, 1), 41), (read(0, 1), 41), (read(42, 1), 42), (read(0, 2), 0), (read(1, 2), 1)] {
+            let now = told.after(before);
+            assert_eq!(now.slow, counted, "{told:?} after {before:?}");
+            before = Some(now);
+        }
+        let told = "# Server\r\nredis_version:7.2.4\r\nrun_id:00000000000000ffaaaaaaaaaaaaaaaaaaaaaaaa\r\n# Commandstats\r\n";
+        assert_eq!((life(told), life("run_id:\r\n"), life("")), (255, 0, 0));
     }
 }

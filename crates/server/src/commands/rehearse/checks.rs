@@ -57,6 +57,7 @@ pub(super) fn all(seen: &Seen<'_>) -> Vec<Check> {
     checks.extend(disk(seen.facts));
     checks.extend(database(seen.facts));
     checks.extend(page(seen));
+    checks.extend(redis(seen));
     checks.extend(seen.facts.parts.iter().map(|part| Check {
         name: part.name.clone(),
         verdict: if part.well { Ok } else { Fail },
@@ -257,6 +258,16 @@ fn page(seen: &Seen<'_>) -> Option<Check> {
     let mbit = page.bytes as f64 * seen.event.arrivals(seen.event.people) * 8.0 / 1e6;
     let found = format!("{:.1} KB, rendered and kept; {} Mbit/s while they come", page.bytes as f64 / 1e3, Figure(mbit.ceil()));
     Some(check("waiting page", Ok, found, ""))
+}
+
+/// Whether Redis told what its scripts took: what it is enough for is not known without.
+fn redis(seen: &Seen<'_>) -> Option<Check> {
+    let crowd = seen.crowd;
+    let told = [Some(&crowd.poll), crowd.claim.as_ref().ok()].into_iter().flatten().all(|measured| measured.redis_seconds.is_some());
+    (seen.facts.shape != "embedded" && !told).then(|| {
+        let found = "did not tell how long its scripts took: how many people it is enough for is not known";
+        check("Redis", Warn, found, "measure longer (--measure 10), and let Bunho's user of Redis run INFO on every primary")
+    })
 }
 
 /// A span of time as people say it: `2 h 46 min`.

@@ -34,14 +34,14 @@ pub(super) struct Zone {
 /// What was measured.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Costs {
-    /// Processor seconds of the server for one of each.
+    /// Processor seconds of the node that answers it for one of each.
     pub(super) join: f64,
     pub(super) poll: f64,
     pub(super) page: f64,
     pub(super) claim: Option<f64>,
     /// Claims that were answered in a second, with all connections of the rehearsal busy.
     pub(super) claims_per_second: Option<f64>,
-    /// Seconds of one Redis primary for a poll, a join and a claim.
+    /// Seconds of one Redis primary for a poll or a join, and for a claim; none: not told.
     pub(super) redis_poll: Option<f64>,
     pub(super) redis_claim: Option<f64>,
     /// How long one answer in a hundred took, and one in a thousand, in seconds.
@@ -166,7 +166,9 @@ impl Event {
     }
 
     fn redis(&self, costs: &Costs) -> Option<Room> {
-        let (poll, claim) = (costs.redis_poll?, costs.redis_claim.unwrap_or_default());
+        // Claims that were not measured are nowhere asked for; those that were, and whose time was not told, are not free.
+        let claim = if costs.claim.is_some() { costs.redis_claim? } else { 0.0 };
+        let poll = costs.redis_poll?;
         let mend = "a longer zone.poll_interval_max_ms, or several zones: one zone is one Redis process";
         Some(self.room("Redis of the zone", mend, BUSY_MAX, "of its time", |people| {
             (self.arrivals(people) + self.polls(people)) * poll + self.entries(people) * claim
@@ -259,7 +261,17 @@ mod tests {
             parts.iter().any(|(part, people)| *part == "claims" && people.is_none()),
             "600 a minute are never 20,000 a second: {parts:?}"
         );
-        assert!(!parts.iter().any(|(part, _)| *part == "Redis of the zone"));
+        // Of Redis only what was told of all that was measured.
+        let redis = |redis_poll, claim, redis_claim| {
+            let costs = Costs { redis_poll, claim, redis_claim, ..costs.clone() };
+            let rooms = event(100_000.0, None).rooms(&facts, &costs);
+            rooms.iter().find(|room| room.part == "Redis of the zone").map(|room| room.people.map(|people| (people / 1e3).round()))
+        };
+        assert_eq!((redis(None, Some(1e-6), None), redis(None, None, None)), (None, None));
+        assert_eq!(redis(Some(20e-6), Some(1e-6), None), None, "claims are not free because nothing was told of them");
+        // 20 µs each of 0.7 s: 35,000 joins a second, 350 thousand within ten; and with 80 µs more for each that claims a fifth of them.
+        assert_eq!(redis(Some(20e-6), None, None), Some(Some(350.0)));
+        assert_eq!(redis(Some(20e-6), Some(1e-6), Some(80e-6)), Some(Some(70.0)));
         assert_eq!(event(100_000.0, Some(600.0)).last_after(), Some(10_000.0));
     }
 

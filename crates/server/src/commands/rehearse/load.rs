@@ -1,11 +1,12 @@
 //! A small crowd for a few seconds: what a page, a join, a poll and a claim cost this installation. Calls go over the network like everybody's; what they cost is read from
-//! the server's own processor time, so it does not matter how fast the one who measures is.
+//! a node's own processor time, so it does not matter how fast the one who measures is. Where several nodes answer the crowd, that time is divided by what this one answered.
 //!
 //! Everything happens in a zone and an offer of its own, made for it and removed after it. Claims are released, so nothing is sold; their rows stay in the ledger
 //! under the name of the rehearsal. Its app is one that no webhook is told of.
 
 use super::super::remote::Remote;
 use crate::exit::Failure;
+use crate::http::admin::rehearsal::{Answers, Spent};
 use bunho_ledger::REHEARSAL_APP;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -35,6 +36,8 @@ pub(super) struct Load<'a> {
     pub(super) tls: TlsConfig,
     pub(super) seconds: f64,
     pub(super) connections: usize,
+    /// Nodes of the installation, of which `remote` is one.
+    pub(super) nodes: u32,
     /// Names of the zone and the offer.
     pub(super) name: String,
 }
@@ -42,13 +45,15 @@ pub(super) struct Load<'a> {
 /// One kind of call, done for a while.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Measured {
-    /// Answers with 2xx, and others.
+    /// Answers with 2xx, and others; of any node.
     pub(super) answered: u64,
     pub(super) refused: u64,
+    /// Answers with 2xx that the node gave whose processor time is read.
+    pub(super) own: u64,
     pub(super) seconds: f64,
-    /// Processor seconds of the server for each answer.
+    /// Processor seconds of a node for each answer that it gave itself.
     pub(super) processor_seconds: f64,
-    /// Of one Redis primary, for each answer; none where there is no Redis, or it is not told.
+    /// Of one Redis primary, for each answer of any node; none where there is no Redis, or it is not told.
     pub(super) redis_seconds: Option<f64>,
     pub(super) p50: f64,
     pub(super) p99: f64,
@@ -81,17 +86,15 @@ struct Call<'a> {
     path: &'a (dyn Fn(usize) -> String + Sync),
     body: &'a (dyn Fn(usize) -> Option<Value> + Sync),
     user: &'a (dyn Fn(usize) -> Option<String> + Sync),
+    /// Such answers of one node, of those that it has counted.
+    counted: fn(&Answers) -> u64,
+    /// Whether something on the way to the nodes may have answered for them, as a cache does.
+    may_be_kept: bool,
     /// No more than so many.
     most: usize,
 }
 
 impl Load<'_> {
-    /// Time that scripts have taken in all Redis primaries; none where there is none. It is asked for every few seconds, so short measurements are told little.
-    fn redis_seconds(&self) -> Option<f64> {
-        let text = self.agent().get(&format!("{}/metrics", self.remote.url())).call().ok()?.body_mut().read_to_string().ok()?;
-        sum(&text, "bunho_redis_script_seconds_total")
-    }
-
     /// Plays it, tidies up, also where something went wrong.
     pub(super) fn play(&self, zone: &str, claims: bool, say: &dyn Fn(&str)) -> Result<Crowd, Failure> {
         let made = self.make(claims);
@@ -119,7 +122,15 @@ impl Load<'_> {
         let nobody = |_: usize| None;
         // Whoever is first pays for its rendering; nobody of the crowd is.
         let path = |number: usize| format!("/wait/{zone}?lang={}", LANGUAGES[number % LANGUAGES.len()]);
-        let page = Call { method: "GET", path: &path, body: &|_| None, user: &nobody, most: SAMPLES_MAX };
+        let page = Call {
+            method: "GET",
+            path: &path,
+            body: &|_| None,
+            user: &nobody,
+            counted: |node| node.pages,
+            may_be_kept: true,
+            most: SAMPLES_MAX,
+        };
         self.run(&Call { most: LANGUAGES.len(), ..page }, Duration::MAX)?;
         let page = self.repeat(&page)?.0;
         say("joins");
@@ -128,9 +139,12 @@ impl Load<'_> {
             path: &|_| "/traffic/wait".into(),
             body: &|number| Some(json!({"zoneId": self.name, "key": format!("rehearsal-{number}")})),
             user: &nobody,
+            counted: |node| node.joins,
+            may_be_kept: false,
             most: TICKETS,
         };
         let (join, answers) = self.repeat(&join)?;
+        let join = self.known(join)?;
         let tickets: Vec<String> = answers.iter().filter_map(|answer| answer["token"].as_str().map(str::to_owned)).collect();
         if tickets.is_empty() {
             return Err(Failure::data(format_args!("nobody could join the line of {}: see the server's log", self.name)));
@@ -141,9 +155,11 @@ impl Load<'_> {
             path: &|_| "/traffic/entry".into(),
             body: &|number| Some(json!({"zoneId": self.name, "token": tickets[number % tickets.len()]})),
             user: &nobody,
+            counted: |node| node.polls,
+            may_be_kept: false,
             most: SAMPLES_MAX,
         };
-        let poll = self.repeat(&poll)?.0;
+        let poll = self.known(self.repeat(&poll)?.0)?;
         let claim = if claims { self.claims(say)? } else { Err("not asked for".into()) };
         Ok(Crowd { page, join, poll, claim })
     }
@@ -153,7 +169,15 @@ impl Load<'_> {
         say("claims");
         let user = |number: usize| Some(format!("{}-{number}", self.name));
         let path = |_: usize| format!("/v1/offers/{}/claims", self.name);
-        let claim = Call { method: "POST", path: &path, body: &|_| Some(json!({"quantity": 1})), user: &user, most: SAMPLES_MAX };
+        let claim = Call {
+            method: "POST",
+            path: &path,
+            body: &|_| Some(json!({"quantity": 1})),
+            user: &user,
+            counted: |node| node.claims,
+            may_be_kept: false,
+            most: SAMPLES_MAX,
+        };
         let (claim, answers) = self.repeat(&claim)?;
         let claimed: Vec<(String, String)> =
             answers.iter().filter_map(|answer| Some((answer["id"].as_str()?.to_owned(), answer["user"].as_str()?.to_owned()))).collect();
@@ -166,10 +190,12 @@ impl Load<'_> {
             path: &|number| format!("/v1/claims/{}/release", claimed[number].0),
             body: &|_| Some(json!({})),
             user: &|number| Some(claimed[number].1.clone()),
+            counted: |_| 0,
+            may_be_kept: false,
             most: claimed.len(),
         };
         self.until_done(&release)?;
-        Ok(Ok(claim))
+        self.known(claim).map(Ok)
     }
 
     fn tidy(&self, claims: bool) -> Result<(), Failure> {
@@ -190,6 +216,20 @@ impl Load<'_> {
         self.run(call, Duration::from_secs_f64(self.seconds))
     }
 
+    /// What something costs can be told only if the node that is asked answered some of it.
+    fn known(&self, measured: Measured) -> Result<Measured, Failure> {
+        if measured.own > 0 || measured.answered == 0 {
+            return Ok(measured);
+        }
+        Err(Failure::data(format_args!(
+            "none of {} answers of {} came from the node at {}, so what they cost is not known\n  \
+             mend: give with --public an address that leads to that node, alone or among others",
+            measured.answered,
+            self.public,
+            self.remote.url()
+        )))
+    }
+
     fn until_done(&self, call: &Call<'_>) -> Result<(), Failure> {
         let (measured, _) = self.run(call, Duration::MAX)?;
         if measured.refused == 0 {
@@ -205,7 +245,7 @@ impl Load<'_> {
     fn run(&self, call: &Call<'_>, time: Duration) -> Result<(Measured, Vec<Value>), Failure> {
         let next = AtomicUsize::new(0);
         let (refused, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let before = Counters::read(self)?;
+        let before = self.spent()?;
         let began = Instant::now();
         let work = || {
             let agent = self.agent();
@@ -240,18 +280,22 @@ impl Load<'_> {
             }
         });
         let seconds = began.elapsed().as_secs_f64();
-        let after = Counters::read(self)?;
+        let after = self.spent()?;
         times.sort_by(f64::total_cmp);
         let at =
             |share: f64| times.get(((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1))).copied().unwrap_or_default();
-        let each = |total: f64| total.max(0.0) / (times.len().max(1)) as f64;
-        let redis_seconds = after.redis.zip(before.redis).map(|(after, before)| each(after - before));
+        let answered = times.len() as u64;
+        let own = (call.counted)(&after.answered).saturating_sub((call.counted)(&before.answered));
+        // Of pages that were kept on the way the node gave few; it would have to give an even share.
+        let even = if call.may_be_kept { answered.div_ceil(self.nodes.max(1).into()) } else { 0 };
         let measured = Measured {
-            answered: times.len() as u64,
+            answered,
             refused: refused.into_inner(),
+            own,
             seconds,
-            processor_seconds: each(after.processor - before.processor),
-            redis_seconds,
+            processor_seconds: each(after.processor_seconds - before.processor_seconds, own.max(even)).unwrap_or_default(),
+            // No script takes no time: where none was told it is not known.
+            redis_seconds: after.redis_seconds.zip(before.redis_seconds).and_then(|(after, before)| each(after - before, answered)),
             p50: at(0.5),
             p99: at(0.99),
             p999: at(0.999),
@@ -259,6 +303,12 @@ impl Load<'_> {
             bytes: bytes.into_inner(),
         };
         Ok((measured, answers))
+    }
+
+    /// What the node has used so far, and Redis.
+    fn spent(&self) -> Result<Spent, Failure> {
+        let spent = self.remote.call("GET", "rehearsal", None)?;
+        serde_json::from_value(spent).map_err(|error| super::another_version(self.remote.url(), &error))
     }
 
     /// The body of a good answer. What is refused is counted, and why is in the server's metrics.
@@ -284,37 +334,17 @@ impl Load<'_> {
     }
 }
 
-/// What the server has used so far.
-struct Counters {
-    processor: f64,
-    /// Of all Redis primaries.
-    redis: Option<f64>,
-}
-
-impl Counters {
-    fn read(load: &Load<'_>) -> Result<Self, Failure> {
-        let spent = load.remote.call("GET", "rehearsal", None)?;
-        let processor = spent["processor_seconds"].as_f64().unwrap_or_default();
-        Ok(Self { processor, redis: load.redis_seconds() })
-    }
-}
-
-/// The sum of a metric's series; none if there is none.
-fn sum(text: &str, name: &str) -> Option<f64> {
-    let values = text.lines().filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
-    });
-    values.reduce(|a, b| a + b)
+/// What one of so many has cost, of a total; none if it cost nothing, or there was none.
+fn each(total: f64, count: u64) -> Option<f64> {
+    (total > 0.0 && count > 0).then(|| total / count as f64)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::sum;
+    use super::each;
 
     #[test]
-    fn series_of_one_metric_are_added() {
-        let text = "# TYPE a counter\na{node=\"1\"} 1.5\na{node=\"2\"} 2\nab 9\na_total 4\nb 7\n";
-        assert_eq!((sum(text, "a"), sum(text, "b"), sum(text, "c")), (Some(3.5), Some(7.0), None));
+    fn what_cost_nothing_was_not_told() {
+        assert_eq!((each(3.0, 2), each(0.0, 2), each(-1.0, 2), each(3.0, 0)), (Some(1.5), None, None, None));
     }
 }

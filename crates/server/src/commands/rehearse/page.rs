@@ -109,7 +109,7 @@ fn sentence(report: &Report) -> String {
 pub(super) fn json(report: &Report) -> Value {
     let measured = |measured: &Measured| {
         json!({
-            "per_second": measured.per_second(), "answered": measured.answered, "refused": measured.refused, "bytes": measured.bytes,
+            "per_second": measured.per_second(), "answered": measured.answered, "answered_by_node": measured.own, "refused": measured.refused, "bytes": measured.bytes,
             "p50_ms": measured.p50 * 1e3, "p99_ms": measured.p99 * 1e3, "slowest_ms": measured.slowest * 1e3,
             "processor_us": measured.processor_seconds * 1e6, "redis_us": measured.redis_seconds.map(|seconds| seconds * 1e6),
         })

@@ -1,7 +1,7 @@
 //! What the node that answers has, for `bunho rehearse`: its limits, its machine, and what its promises rest on, looked at now. Connections to the
 //! database are opened on the way, so the crowd does not wait for them.
 
-use crate::app::App;
+use crate::app::{App, Record};
 use crate::auth::Operator;
 use crate::config::Shape;
 use crate::exit::Failure;
@@ -122,17 +122,46 @@ pub(crate) async fn run(State(app): State<Arc<App>>, _: Operator) -> Answered {
     }))
 }
 
-/// What a node has used so far.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
+/// What a node has used so far, and for how many requests.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 pub(crate) struct Spent {
     /// Time on processors since the start, in seconds.
     pub(crate) processor_seconds: f64,
+    /// Time that all primaries of Redis together have spent in scripts, in seconds, for whichever node; null where there is no Redis, or one of them does not tell.
+    pub(crate) redis_seconds: Option<f64>,
+    pub(crate) answered: Answers,
 }
 
-/// What this node has used so far: the difference of two readings is what was done between them has cost.
+/// Requests that this node itself has answered with 2xx since its start, by kind.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
+pub(crate) struct Answers {
+    /// `GET /wait/{zone}`.
+    pub(crate) pages: u64,
+    /// `POST /traffic/wait`.
+    pub(crate) joins: u64,
+    /// `POST /traffic/entry`.
+    pub(crate) polls: u64,
+    /// `POST /v1/offers/{id}/claims`.
+    pub(crate) claims: u64,
+}
+
+/// What this node has used so far, and for how many requests: the difference of two readings is what was done between them has cost. Primaries of Redis are asked
+/// now, for three seconds at most.
 #[utoipa::path(get, path = "/admin/api/rehearsal", tag = "admin", responses((status = 200, body = Spent)))]
-pub(crate) async fn spent(_: Operator) -> Answered {
-    Ok(ok(&Spent { processor_seconds: machine::processor_seconds() }))
+pub(crate) async fn spent(State(app): State<Arc<App>>, _: Operator) -> Answered {
+    let redis = match &app.health.record {
+        Record::Journal { .. } => None,
+        Record::Kafka { cluster, .. } => cluster.script_time().await,
+    };
+    let of = |method, route| app.metrics.answered_well(method, route);
+    let answered = Answers {
+        pages: of("GET", "/wait/{zone}"),
+        joins: of("POST", "/traffic/wait"),
+        polls: of("POST", "/traffic/entry"),
+        claims: of("POST", "/v1/offers/{id}/claims"),
+    };
+    let redis_seconds = redis.map(|time| time.as_secs_f64());
+    Ok(ok(&Spent { processor_seconds: machine::processor_seconds(), redis_seconds, answered }))
 }
 
 /// A node says every second that it runs.

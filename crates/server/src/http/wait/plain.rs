@@ -11,8 +11,7 @@ use crate::door::Shown;
 use crate::http::json::FormBody;
 use crate::http::traffic::{join, state_word};
 use crate::problem::{
-    CHALLENGE_REQUIRED, ENQUEUE_TOKEN_INVALID, ENQUEUE_TOKEN_REQUIRED, OVERLOADED, Problem, TICKET_GONE, TICKET_INVALID, TOO_FAST,
-    seconds_up,
+    CHALLENGE_REQUIRED, ENQUEUE_TOKEN_INVALID, ENQUEUE_TOKEN_REQUIRED, Problem, TICKET_GONE, TICKET_INVALID, TOO_FAST, seconds_up,
 };
 use axum::http::header::{LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -36,7 +35,7 @@ const REFRESH_SECONDS_MIN: u32 = 2;
 /// Time after which somebody whose question could not be answered asks again.
 const BUSY_SECONDS: u32 = 5;
 
-/// Joins or polls, and shows how it stands.
+/// Joins or polls, and shows how it stands. Whoever calls has a place among the requests under way.
 pub(super) async fn show(
     app: &App,
     found: &Found,
@@ -50,11 +49,9 @@ pub(super) async fn show(
     let door = found.settings.door;
     let key = (door.pass_bound || door.challenge_bits > 0).then(|| visit.key());
     let shown = Shown { key: key.as_deref(), enqueue_token: asked.enqueue.as_deref(), from, ..Shown::default() };
-    // Pages are served however much is under way; a place in the line is not.
-    let answered = match app.in_flight.take() {
-        Some(_slot) if ticket.is_empty() => join(app, &found.id, shown).await,
-        Some(_slot) => app.engine.poll(&found.id, ticket).await.map_err(Problem::from),
-        None => Err(Problem::new(&OVERLOADED)),
+    let answered = match ticket {
+        "" => join(app, &found.id, shown).await,
+        ticket => app.engine.poll(&found.id, ticket).await.map_err(Problem::from),
     };
     let response = match answered {
         Ok(entry) => visit.answered(&entry, entry.token.as_deref().unwrap_or(ticket)),

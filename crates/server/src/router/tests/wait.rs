@@ -172,6 +172,17 @@ async fn the_page_is_one_small_answer_in_the_language_of_who_asks() {
 }
 
 #[tokio::test]
+async fn the_last_room_is_enough_for_a_page_without_a_script() {
+    let rig = rig().await;
+    gate(&rig).await;
+    let mut taken: Vec<_> = std::iter::from_fn(|| rig.app.in_flight.take()).collect();
+    assert_eq!(rig.browse("GET /wait/gate?plain=1", &[]).await.0, 503);
+    taken.pop();
+    let (status, headers, html) = rig.browse("GET /wait/gate?plain=1", &[]).await;
+    assert!(status == 200 && headers.contains_key("set-cookie"), "{html}");
+}
+
+#[tokio::test]
 async fn without_a_script_one_waits_leaves_joins_again_and_enters() {
     let rig = rig().await;
     gate(&rig).await;

@@ -56,7 +56,7 @@ pub struct Forgotten {
     standby: u64,
     /// Entries of the audit log out of which a name was taken.
     audit_entries: u64,
-    /// Mended parked events that were deleted.
+    /// Mended parked events that were deleted, and those that could not be read and were done with.
     parked_events: u64,
     /// Messages to webhooks that had been given up, and were deleted.
     webhook_messages: u64,
@@ -74,10 +74,10 @@ pub struct Remains {
     /// Which offer.
     #[serde(skip_serializing_if = "Option::is_none")]
     offer: Option<String>,
-    /// Which of the people asked for, counted from 1.
+    /// Which of the people asked for, counted from 1; absent: it is about all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<usize>,
-    /// How many claims and places.
+    /// How many claims and places, events or messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<usize>,
     /// Why.
@@ -153,6 +153,13 @@ pub async fn forget(stores: &Stores<'_>, users: &[UserId], audit: impl Fn(Value)
     for (at, user) in (1..).zip(users) {
         look_again(stores, at, ledger.person(user).await?, &mut report).await?;
     }
+    let unreadable = ledger.unreadable_events().await?;
+    if unreadable > 0 {
+        let why = "records of the topic that could not be read are kept as they came, and may name anybody";
+        let mend = "look at the rows of parked_events with the reason `unreadable`, set resolved_at of those that are done with, then forget again";
+        let count = usize::try_from(unreadable).ok();
+        report.remains.push(Remains { store: "parked_events", offer: None, user: None, count, why, until: None, mend });
+    }
     report.remains.extend(wipe(stores, forgotten_at(ledger).await?).await?);
     report.complete = report.remains.is_empty();
     Ok(report)
@@ -219,8 +226,10 @@ async fn look_again(stores: &Stores<'_>, user: usize, left: PersonRows, report: 
         report.remains.push(Remains { store: "parked_events", offer: None, user: Some(user), count, why, until: None, mend });
     }
     if left.messages > 0 {
-        let (why, mend) =
-            ("messages that name the person wait for a webhook", "wait until they are delivered, or discard them, then forget again");
+        let (why, mend) = (
+            "messages that name the person wait for a webhook",
+            "wait until they are delivered or given up, or turn the webhook off and discard them with `bunho webhook discard ID --pending`, then forget again",
+        );
         let count = usize::try_from(left.messages).ok();
         report.remains.push(Remains { store: "webhook_messages", offer: None, user: Some(user), count, why, until: None, mend });
     }

@@ -325,7 +325,7 @@ impl Journal {
     }
 
     /// Leaves nothing of the records that were trimmed in the files, which else happens when they are worth it. False: not all of
-    /// it could go now. Blocks on the disk: it writes 64 MB and what is kept.
+    /// it could go now. Blocks on the disk: it writes 64 MB and what is kept. Ask [`Self::erase_room`] first: a disk that is full poisons the journal.
     ///
     /// # Errors
     /// [`JournalError::Poisoned`], or what the store said.
@@ -333,6 +333,13 @@ impl Journal {
         let shared = &*self.0.shared;
         let _one_at_a_time = shared.trimming.lock();
         if self.poisoned() { Err(JournalError::Poisoned) } else { shared.store.erase_trimmed() }
+    }
+
+    /// The folder in which [`Self::erase_trimmed`] writes, and how many bytes must be free on its disk for that, beside what records need meanwhile.
+    /// None: it writes nothing.
+    #[must_use]
+    pub fn erase_room(&self) -> Option<(&Path, u64)> {
+        self.0.shared.store.erase_room()
     }
 
     /// Whether a write has failed; nothing is taken any more.

@@ -11,6 +11,7 @@ use crate::wire::Record;
 use crate::witness::Witness;
 use bunho_domain::planted::{self, Bug};
 use bunho_domain::time::Millis;
+use std::path::Path;
 
 /// One of the two.
 pub(crate) enum Storage {
@@ -84,6 +85,15 @@ impl Storage {
             Self::Fjall { store, .. } => store.erase_trimmed(),
             #[cfg(feature = "simulation")]
             Self::Simulated(_) => Ok(true),
+        }
+    }
+
+    /// As [`Store::erase_room`]; none: nothing is written.
+    pub(crate) fn erase_room(&self) -> Option<(&Path, u64)> {
+        match self {
+            Self::Fjall { store, .. } => Some(store.erase_room()),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => None,
         }
     }
 

@@ -56,6 +56,8 @@ const NO_RECORD: u64 = 0;
 const FILLER_BYTES: usize = 1 << 20;
 const FILLERS: usize = 64;
 const _: () = assert!(FILLER_BYTES * FILLERS > 64_000_000);
+/// What [`Store::erase_trimmed`] may have on the disk at a time: the pieces in the journal file, and once more in tables.
+const ERASE_BYTES: u64 = 2 * (FILLER_BYTES * FILLERS) as u64;
 const FILLER_WAIT: Duration = Duration::from_millis(5);
 /// Records that arrive meanwhile may keep the old file in use; each try takes it further.
 const ERASE_TRIES: u32 = 20;
@@ -282,6 +284,11 @@ impl Store {
         self.compact_trimmed()?;
         self.meta.major_compact().map_err(JournalError::store("compact its meta data"))?;
         Ok(gone)
+    }
+
+    /// Where [`Self::erase_trimmed`] writes, and the bytes that it needs there. A disk that is full poisons the store.
+    pub(crate) fn erase_room(&self) -> (&Path, u64) {
+        (&self.dir, ERASE_BYTES)
     }
 
     fn journal_files(&self) -> Result<Vec<PathBuf>, JournalError> {

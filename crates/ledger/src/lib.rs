@@ -17,6 +17,7 @@ mod error;
 pub mod fuzzing;
 mod ledger;
 mod load;
+mod names;
 mod projector;
 mod query;
 pub mod reconcile;

@@ -454,5 +454,8 @@ pub enum WebhookCommand {
         /// Only the message of this number.
         #[arg(long, value_name = "NUMBER")]
         delivery: Option<i64>,
+        /// What waits instead, of a webhook that is turned off
+        #[arg(long)]
+        pending: bool,
     },
 }

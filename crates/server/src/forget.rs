@@ -56,7 +56,7 @@ pub struct Forgotten {
     standby: u64,
     /// Entries of the audit log out of which a name was taken.
     audit_entries: u64,
-    /// Mended parked events that were deleted.
+    /// Mended parked events that were deleted, and those that could not be read and were done with.
     parked_events: u64,
     /// Messages to webhooks that had been given up, and were deleted.
     webhook_messages: u64,
@@ -74,10 +74,10 @@ pub struct Remains {
     /// Which offer.
     #[serde(skip_serializing_if = "Option::is_none")]
     offer: Option<String>,
-    /// Which of the people asked for, counted from 1.
+    /// Which of the people asked for, counted from 1; absent: it is about all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<usize>,
-    /// How many claims and places.
+    /// How many claims and places, events or messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<usize>,
     /// Why.
@@ -153,6 +153,13 @@ pub async fn forget(stores: &Stores<'_>, users: &[UserId], audit: impl Fn(Value)
     for (at, user) in (1..).zip(users) {
         look_again(stores, at, ledger.person(user).await?, &mut report).await?;
     }
+    let unreadable = ledger.unreadable_events().await?;
+    if unreadable > 0 {
+        let why = "records of the topic that could not be read are kept as they came, and may name anybody";
+        let mend = "look at the rows of parked_events with the reason `unreadable`, set resolved_at of those that are done with, then forget again";
+        let count = usize::try_from(unreadable).ok();
+        report.remains.push(Remains { store: "parked_events", offer: None, user: None, count, why, until: None, mend });
+    }
     report.remains.extend(wipe(stores, forgotten_at(ledger).await?).await?);
     report.complete = report.remains.is_empty();
     Ok(report)
@@ -219,8 +226,10 @@ async fn look_again(stores: &Stores<'_>, user: usize, left: PersonRows, report: 
         report.remains.push(Remains { store: "parked_events", offer: None, user: Some(user), count, why, until: None, mend });
     }
     if left.messages > 0 {
-        let (why, mend) =
-            ("messages that name the person wait for a webhook", "wait until they are delivered, or discard them, then forget again");
+        let (why, mend) = (
+            "messages that name the person wait for a webhook",
+            "wait until they are delivered or given up, or turn the webhook off and discard them with `bunho webhook discard ID --pending`, then forget again",
+        );
         let count = usize::try_from(left.messages).ok();
         report.remains.push(Remains { store: "webhook_messages", offer: None, user: Some(user), count, why, until: None, mend });
     }
@@ -277,28 +286,56 @@ async fn forgotten_at(ledger: &Ledger) -> Result<Option<Millis>, ForgetError> {
     Ok(entries.iter().find(|entry| entry.audit.detail.as_deref().is_some_and(had_anything)).map(|entry| entry.at))
 }
 
-/// Bytes that stay free for the journal while the ledger's file is written anew: a full disk would end the server.
+/// Bytes that stay free for the journal while files are written anew: a full disk would end the server.
 const ROOM_LEFT: u64 = 256 * 1024 * 1024;
 
-/// What writing the ledger anew needs, and what is free, where that is less: a new file beside the old one, and the same through its log.
-fn lacks_room(ledger: &Path) -> Option<(u64, u64)> {
-    let size = std::fs::metadata(ledger).ok()?.len();
-    let free = machine::disk_free_bytes(ledger.parent()?)?;
-    let needed = size.saturating_mul(2).saturating_add(ROOM_LEFT);
-    (free < needed).then_some((needed, free))
+/// What cannot be written anew, because the disk that it is on has less free than that needs: of the journal what it says, of the ledger a new file
+/// beside the old one and the same through its log.
+fn lacks_room(journal: Option<(&Path, u64)>, ledger: Option<&Path>, free: impl Fn(&Path) -> Option<u64>) -> Vec<Remains> {
+    let of_ledger = |file: &Path| {
+        let size = std::fs::metadata(file).ok()?.len();
+        Some((file.parent()?.to_owned(), size.saturating_mul(2)))
+    };
+    let journal = journal.map(|(folder, bytes)| {
+        (
+            "journal",
+            "the disk has no room to write the journal's files anew, 128 MiB and some for what is claimed meanwhile",
+            folder.to_owned(),
+            bytes,
+        )
+    });
+    let ledger = ledger.and_then(of_ledger).map(|(folder, bytes)| {
+        ("ledger_file", "the disk has no room to write the ledger anew, twice its size and some for the journal", folder, bytes)
+    });
+    let mut left = Vec::new();
+    for (store, why, folder, bytes) in journal.into_iter().chain(ledger) {
+        let needed = bytes.saturating_add(ROOM_LEFT);
+        if let Some(free) = free(&folder).filter(|free| *free < needed) {
+            tracing::warn!(store, needed, free, "the disk has no room to write it anew");
+            left.push(Remains { store, offer: None, user: None, count: None, why, until: None, mend: "make room, then forget again" });
+        }
+    }
+    left
 }
 
 /// What the writes above left behind: records that the ledger has, old pages of its file, messages of the topic. Done each time, since
-/// a run before this one may have been cut off before it. `forgotten_at`: when somebody's messages were overtaken for the last time. Says what is left.
+/// a run before this one may have been cut off before it. Where a disk has no room, nothing of journal and ledger is begun. `forgotten_at`: when
+/// somebody's messages were overtaken for the last time. Says what is left.
 pub(crate) async fn wipe(stores: &Stores<'_>, forgotten_at: Option<Millis>) -> Result<Vec<Remains>, ForgetError> {
-    let mut left = Vec::new();
+    // Before the first of them: the journal is on the same disk in most cases, and whoever fills its disk ends the server.
+    let erase_room = match stores.record {
+        Record::Journal { journal, .. } => journal.erase_room(),
+        Record::Kafka { .. } => None,
+    };
+    let mut left = lacks_room(erase_room, stores.ledger.path(), machine::disk_free_bytes);
+    let has_room = left.is_empty();
     let remains = |store, why, until: Option<Millis>, mend| {
         let until = until.map(Rfc3339);
         Remains { store, offer: None, user: None, count: None, why, until, mend }
     };
     match stores.record {
         Record::Journal { journal, .. } => {
-            if !erase_behind(stores.ledger, journal).await? {
+            if has_room && !erase_behind(stores.ledger, journal).await? {
                 let why = "records of before are stored together with newer ones that are still needed";
                 left.push(remains("journal", why, None, "forget again"));
             }
@@ -321,18 +358,7 @@ pub(crate) async fn wipe(stores: &Stores<'_>, forgotten_at: Option<Millis>) -> R
         }
     }
     crash_point!("forget::trimmed");
-    if let Some((needed, free)) = stores.ledger.path().and_then(lacks_room) {
-        let mend = "make room, then forget again";
-        tracing::warn!(needed, free, "the disk has no room to write the ledger anew");
-        left.push(remains(
-            "ledger_file",
-            "the disk has no room to write the ledger anew, twice its size and some for the journal",
-            None,
-            mend,
-        ));
-        return Ok(left);
-    }
-    if !stores.ledger.wipe().await? {
+    if has_room && !stores.ledger.wipe().await? {
         left.push(remains(
             "ledger_file",
             "somebody reads the ledger for long, so its write-ahead log could not be emptied",
@@ -367,4 +393,30 @@ async fn blocking<T: Send + 'static>(
     let journal = journal.clone();
     let done = tokio::task::spawn_blocking(move || work(&journal)).await;
     done.map_err(|error| ForgetError::Inside(error.to_string()))?.map_err(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn files_are_written_anew_only_where_their_disks_have_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = folder.path().join("ledger.db");
+        std::fs::File::create(&ledger).and_then(|file| file.set_len(100 * MIB)).expect("a file");
+        let journal = Path::new("/journal");
+        let check = |free_for_journal, free_for_ledger, expected: &[&str]| {
+            let free = |disk: &Path| if disk == journal { free_for_journal } else { free_for_ledger };
+            let stores: Vec<_> = lacks_room(Some((journal, 128 * MIB)), Some(&ledger), free).iter().map(|left| left.store).collect();
+            assert_eq!(stores, expected, "{free_for_journal:?} {free_for_ledger:?}");
+        };
+        check(Some(384 * MIB), Some(456 * MIB), &[]);
+        check(Some(384 * MIB - 1), Some(456 * MIB), &["journal"]);
+        check(Some(384 * MIB), Some(456 * MIB - 1), &["ledger_file"]);
+        check(Some(0), Some(0), &["journal", "ledger_file"]);
+        check(None, None, &[]);
+        assert!(lacks_room(None, None, |_| Some(0)).is_empty(), "neither is a file");
+    }
 }

@@ -16,7 +16,7 @@ use crate::config::Shape;
 use crate::exit::chain;
 use crate::forget::{self, ForgetError, OfOffer, Stores};
 use bunho_domain::claim::Status;
-use bunho_domain::ids::UserId;
+use bunho_domain::ids::{StandbyId, UserId};
 use bunho_domain::time::Millis;
 use bunho_engine::EngineError;
 use bunho_journal::{Audit, crash_point};
@@ -36,8 +36,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(3_600);
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// People that one sweep looks at, give or take a batch; the next one goes on. A file is written anew once for so many.
 const SWEEP_PEOPLE: usize = 10_000;
-/// Claims that are read at once, and so people at most who share a look at standby, audit log and messages.
-const BATCH_CLAIMS: u32 = 1_000;
+/// Claims, or places on standby, that are read at once, and so people at most who are looked for together.
+const BATCH: u32 = 1_000;
 /// People under way at once, who share a sync of the journal. So few that a crowd's claims do not wait for them.
 const AT_ONCE: usize = 16;
 /// How long a node has the doing of it without saying so again, which it does with each batch: seconds.
@@ -55,7 +55,7 @@ pub(crate) fn claims_forgotten() -> u64 {
 
 /// Looks when the server starts and then every hour, until it stops. Cut off anywhere it goes on at the next start.
 pub(crate) async fn follow(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
-    let mut sweeper = Sweeper { app, done: HashMap::new(), next: (0, 0), holds: false };
+    let mut sweeper = Sweeper { app, done: HashMap::new(), next: (0, Turn::FIRST), holds: false };
     loop {
         let swept = tokio::select! {
             biased;
@@ -84,10 +84,21 @@ struct Sweeper {
     app: Arc<App>,
     /// Offers, with the revision of their settings, in which nobody is left. One that is edited is looked at again.
     done: HashMap<u32, i64>,
-    /// The offer, and the claim in it, from which the next sweep goes on, so that nobody who is kept back keeps those behind them waiting.
-    next: (u32, u32),
+    /// The offer, and where in it, from which the next sweep goes on, so that nobody who is kept back keeps those behind them waiting.
+    next: (u32, Turn),
     /// Of a cluster: this node is the one that does it.
     holds: bool,
+}
+
+/// Where a sweep is in an offer: with those who have claims from this one on, and then with those who have places on standby after this one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Claims(u32),
+    Places(Option<StandbyId>),
+}
+
+impl Turn {
+    const FIRST: Self = Self::Claims(0);
 }
 
 /// What one sweep did.
@@ -146,45 +157,49 @@ impl Sweeper {
             if self.done.get(&offer.number) == Some(&offer.revision) || !self.is_over(offer.number, before).await? {
                 continue;
             }
-            let from = if offer.number == first { from } else { 0 };
+            let from = if offer.number == first { from } else { Turn::FIRST };
             let stopped_at = self.sweep_offer(offer, from, &ended, swept).await?;
-            if let Some(claim) = stopped_at {
-                self.next = (offer.number, claim);
+            if let Some(turn) = stopped_at {
+                self.next = (offer.number, turn);
                 return Ok(true);
             }
         }
-        self.next = (0, 0);
+        self.next = (0, Turn::FIRST);
         Ok(false)
     }
 
-    /// Forgets everybody in an offer from a claim of it on. Some: as many as one sweep looks at, and here the next one goes on.
+    /// Forgets everybody in an offer from there on. Some: as many as one sweep looks at, and here the next one goes on.
     async fn sweep_offer(
         &mut self,
         offer: &EndedOffer,
-        from: u32,
+        from: Turn,
         ended: &HashSet<u32>,
         swept: &mut Swept,
-    ) -> Result<Option<u32>, ForgetError> {
+    ) -> Result<Option<Turn>, ForgetError> {
         let (kept_back, people) = (swept.kept_back.len(), swept.people);
-        let mut claim = Some(from);
-        while let Some(at) = claim {
+        let mut turn = Some(from);
+        while let Some(at) = turn {
             if swept.looked_at >= SWEEP_PEOPLE {
                 return Ok(Some(at));
             }
-            let (claimers, next) = self.app.ledger.claimers(offer.number, at, BATCH_CLAIMS).await?;
-            self.forget_some(offer.number, claimers, ended, swept).await?;
-            claim = next;
-        }
-        // What they had besides places went above, and the places with it.
-        let standers: Vec<UserId> = self.app.ledger.standers(offer.number).await?.into_iter().collect();
-        for some in standers.chunks(BATCH_CLAIMS as usize) {
-            if swept.looked_at >= SWEEP_PEOPLE {
-                return Ok(Some(u32::MAX));
-            }
-            self.forget_some(offer.number, some.iter().cloned().collect(), ended, swept).await?;
+            let ledger = &self.app.ledger;
+            let some = match at {
+                Turn::Claims(claim) => {
+                    let (claimers, next) = ledger.claimers(offer.number, claim, BATCH).await?;
+                    turn = Some(next.map_or(Turn::Places(None), Turn::Claims));
+                    claimers
+                }
+                // What they had besides places went above, and the places with it.
+                Turn::Places(after) => {
+                    let (standers, next) = ledger.standers(offer.number, after, BATCH).await?;
+                    turn = next.map(|place| Turn::Places(Some(place)));
+                    standers
+                }
+            };
+            self.forget_some(offer.number, some, ended, swept).await?;
         }
         swept.offers += u32::from(swept.people > people);
-        if from == 0 && swept.kept_back.len() == kept_back {
+        if from == Turn::FIRST && swept.kept_back.len() == kept_back {
             self.done.insert(offer.number, offer.revision);
         }
         Ok(None)
@@ -343,7 +358,7 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bunho_domain::ids::{ClaimId, StandbyId};
+    use bunho_domain::ids::ClaimId;
     use bunho_ledger::PersonRows;
 
     #[test]

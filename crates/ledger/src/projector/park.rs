@@ -9,12 +9,13 @@ use super::guard::Reason;
 use super::multi_row::Kind::{Long, Text};
 use super::multi_row::{Conflict, MultiRow};
 use crate::error::LedgerError;
+use crate::names::NOBODY;
 use crate::sql::{Binder, Connection};
 use crate::timestamp::Timestamp;
 use crate::words;
 use bunho_domain::claim::{Claim, Standby};
 use bunho_domain::event::{Event, OfferChange, OfferEvent};
-use bunho_domain::ids::ClaimId;
+use bunho_domain::ids::{ClaimId, UserId};
 use bunho_domain::time::Millis;
 use bunho_journal::kafka::Unread;
 use bunho_journal::{Record, RecordRef};
@@ -31,6 +32,7 @@ static PARKED: MultiRow = MultiRow::insert(
         ("reason", Text),
         ("payload", Text),
         ("parked_at", Text),
+        ("user_id", Text),
     ],
     Conflict::Keep { key: "journal_offset, event_index" },
 );
@@ -55,6 +57,8 @@ pub(crate) struct Parked {
     pub(crate) offer: Option<String>,
     pub(crate) reason: Reason,
     payload: String,
+    /// Whose it is; none: nobody's, or nobody can tell.
+    user: Option<UserId>,
 }
 
 impl Parked {
@@ -62,16 +66,16 @@ impl Parked {
         let claim = event.state;
         let whole = of_offer(claim.id.offer_number(), OfferChange::Claim(Box::new(claim.clone())));
         let payload = payload(json!({ "claim": claim_json(claim) }), event.place, whole);
-        let number = Some(claim.id.offer_number());
-        Self { place: event.place, number, claim: Some(claim.id), offer: Some(offer), reason, payload }
+        let (number, user) = (Some(claim.id.offer_number()), Some(claim.user.clone()));
+        Self { place: event.place, number, claim: Some(claim.id), offer: Some(offer), reason, payload, user }
     }
 
     pub(crate) fn standby(event: Placed<'_, Standby>, offer: String, reason: Reason) -> Self {
         let standby = event.state;
         let whole = of_offer(standby.id.offer_number(), OfferChange::Standby(Box::new(standby.clone())));
         let payload = payload(json!({ "standby": standby_json(standby) }), event.place, whole);
-        let number = Some(standby.id.offer_number());
-        Self { place: event.place, number, claim: None, offer: Some(offer), reason, payload }
+        let (number, user) = (Some(standby.id.offer_number()), Some(standby.user.clone()));
+        Self { place: event.place, number, claim: None, offer: Some(offer), reason, payload, user }
     }
 
     /// A definition of an offer or a zone; of what it says people get the debug form.
@@ -81,7 +85,7 @@ impl Parked {
             Event::Zone(_) => None,
         };
         let payload = payload(json!({ "defined": format!("{whole:?}") }), place, whole);
-        Self { place, number, claim: None, offer, reason, payload }
+        Self { place, number, claim: None, offer, reason, payload, user: None }
     }
 
     /// A record that cannot be read, with its first bytes. All of them are in the topic, which a later release may know how to read.
@@ -90,7 +94,7 @@ impl Parked {
         let why: String = why.map(ToString::to_string).collect::<Vec<_>>().join(": ").chars().take(WHY_CHARS_MAX).collect();
         let key = unread.key.as_ref().map(|key| String::from_utf8_lossy(first(key, KEY_BYTES_MAX)));
         let payload = json!({ "why": why, "key": key, "length": unread.bytes.len(), "bytes": hex(first(&unread.bytes, UNREAD_BYTES_MAX)) });
-        Self { place, number: None, claim: None, offer: None, reason: Reason::Unreadable, payload: payload.to_string() }
+        Self { place, number: None, claim: None, offer: None, reason: Reason::Unreadable, payload: payload.to_string(), user: None }
     }
 
     /// What it is known by in `parked_events`.
@@ -140,7 +144,8 @@ fn bind(event: &Parked, binder: &mut Binder) {
         .text_or_null(event.offer.as_deref())
         .value(event.reason.word())
         .text(&event.payload)
-        .time(event.place.at);
+        .time(event.place.at)
+        .text(event.user.as_ref().map_or(NOBODY, |user| user.as_str()));
 }
 
 /// The event of a parked row. None where the payload has none or it is unreadable: a person may have edited it.

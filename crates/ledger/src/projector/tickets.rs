@@ -4,6 +4,7 @@ use super::batch::Batch;
 use super::multi_row::Kind::{Long, Text};
 use super::multi_row::{Conflict, MultiRow};
 use crate::error::LedgerError;
+use crate::names;
 use crate::sql::Connection;
 
 static TICKETS: MultiRow = MultiRow::insert(
@@ -33,6 +34,7 @@ static AUDITS: MultiRow = MultiRow::insert(
         ("request_id", Text),
         ("journal_offset", Long),
         ("event", Text),
+        ("user_id", Text),
     ],
     // Known by where it stands, and by what it is.
     Conflict::Custom { standard: " ON CONFLICT DO NOTHING", mysql: " ON DUPLICATE KEY UPDATE id = audit_log.id" },
@@ -67,7 +69,8 @@ pub(crate) async fn write(connection: &mut Connection<'_>, batch: &Batch<'_>) ->
                 .text_or_null(audit.detail.as_deref())
                 .text_or_null(audit.request_id.as_deref())
                 .long(entry.place.offset)
-                .text_or_null(entry.event.as_deref());
+                .text_or_null(entry.event.as_deref())
+                .text(&names::in_audit(audit.detail.as_deref()));
         })
         .await
         .map_err(LedgerError::sql("write the audit log"))?;

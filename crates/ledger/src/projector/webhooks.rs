@@ -41,6 +41,7 @@ static DELIVERIES: MultiRow = MultiRow::insert(
         ("attempts", Long),
         ("next_ms", Long),
         ("dead", Long),
+        ("user_id", Text),
     ],
     Conflict::Refuse,
 );
@@ -71,6 +72,7 @@ struct Delivery<'l> {
     event_type: String,
     body: String,
     at: Millis,
+    user: String,
 }
 
 /// Writes what the batch has to tell. `refused` are the claims that a guard kept out; they are told when they are let in.
@@ -98,7 +100,14 @@ pub(super) async fn write(
         for listener in told {
             let (id, body) = message.get_or_insert_with(|| body::write(event, &offer.id, app, about, at));
             let event_type = body::type_of(event);
-            deliveries.push(Delivery { listener: &listener.id, event: id.clone(), event_type, body: body.clone(), at });
+            deliveries.push(Delivery {
+                listener: &listener.id,
+                event: id.clone(),
+                event_type,
+                body: body.clone(),
+                at,
+                user: about.user().into(),
+            });
         }
     };
     for (index, claim) in batch.claims.iter().enumerate().filter(|(index, _)| !refused.contains(index)) {
@@ -124,7 +133,7 @@ pub(super) async fn write(
     for rows in deliveries.chunks(STATEMENT_ROWS) {
         let written = DELIVERIES.write(connection, rows, |row, binder| {
             binder.text(row.listener).text(&row.event).text(&row.event_type).text(&row.body).value(row.at.0);
-            binder.value(0_i64).value(0_i64).value(0_i64);
+            binder.value(0_i64).value(0_i64).value(0_i64).text(&row.user);
         });
         written.await.map_err(LedgerError::sql("write what is to be told"))?;
     }

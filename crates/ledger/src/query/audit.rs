@@ -3,6 +3,7 @@
 use super::page;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
+use crate::names;
 use crate::rows::Columns;
 use crate::sql::{Connection, query};
 use crate::timestamp::Timestamp;
@@ -91,13 +92,14 @@ fn first_word(text: &str) -> String {
 }
 
 pub(crate) async fn insert(connection: &mut Connection<'_>, at: Millis, audit: &Audit) -> Result<(), LedgerError> {
-    query("INSERT INTO audit_log (at, actor, action, target, detail, request_id) VALUES (?, ?, ?, ?, ?, ?)")
+    query("INSERT INTO audit_log (at, actor, action, target, detail, request_id, user_id) VALUES (?, ?, ?, ?, ?, ?, ?)")
         .bind(Timestamp::new(at).as_str())
         .bind(&*audit.actor)
         .bind(&*audit.action)
         .bind(&*audit.target)
         .bind(audit.detail.as_deref())
         .bind(audit.request_id.as_deref())
+        .bind(&names::in_audit(audit.detail.as_deref()))
         .execute(connection)
         .await
         .map(drop)

@@ -5,7 +5,7 @@ use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::projector::{MultiRow, Parts};
 use crate::rows::Columns;
-use crate::sql::{Row, query};
+use crate::sql::{Row, Value, query};
 use bunho_domain::time::Millis;
 use bunho_journal::{Audit, crash_point};
 
@@ -92,6 +92,10 @@ const NEW: &str = "SELECT seq, event, event_type, body, at_ms, attempts, next_ms
                    WHERE webhook = ? AND dead = 0 AND next_ms = 0 ORDER BY seq LIMIT ?";
 const LIST: &str = "SELECT seq, event, event_type, body, at_ms, attempts, next_ms, dead, last_ms, last_status, last_error FROM webhook_deliveries \
                     WHERE webhook = ? AND dead = ? AND seq < ? ORDER BY seq DESC LIMIT ?";
+/// Some of what waits for one that is turned off. In a table of its own, since MySQL takes no LIMIT in IN.
+const FORGET_WAITING: &str = "DELETE FROM webhook_deliveries WHERE seq IN (SELECT seq FROM (SELECT seq FROM webhook_deliveries \
+                              WHERE webhook = ?1 AND dead = 0 AND (?2 IS NULL OR seq = ?2) \
+                              AND EXISTS (SELECT 1 FROM webhooks WHERE id = ?1 AND enabled = 0) LIMIT ?3) oldest)";
 
 impl Ledger {
     /// What is to be sent now: up to `limit`, half of it new at least.
@@ -198,7 +202,7 @@ impl Ledger {
     /// The database cannot be written.
     pub async fn redeliver(&self, webhook: &str, seq: Option<i64>, now: Millis, audit: &Audit) -> Result<u64, LedgerError> {
         let again = "UPDATE webhook_deliveries SET dead = 0, attempts = 0, next_ms = 0 WHERE webhook = ?1 AND dead = 1 AND (?2 IS NULL OR seq = ?2)";
-        self.change_dead(again, webhook, seq, now, audit).await
+        self.change(again, &[webhook.into(), seq.into()], now, Some(audit)).await
     }
 
     /// Forgets what was given up, one message or all, and notes who wanted it; how many there were.
@@ -207,22 +211,35 @@ impl Ledger {
     /// The database cannot be written.
     pub async fn discard(&self, webhook: &str, seq: Option<i64>, now: Millis, audit: &Audit) -> Result<u64, LedgerError> {
         let forget = "DELETE FROM webhook_deliveries WHERE webhook = ?1 AND dead = 1 AND (?2 IS NULL OR seq = ?2)";
-        self.change_dead(forget, webhook, seq, now, audit).await
+        self.change(forget, &[webhook.into(), seq.into()], now, Some(audit)).await
     }
 
-    async fn change_dead(
-        &self,
-        statement: &'static str,
-        webhook: &str,
-        seq: Option<i64>,
-        now: Millis,
-        audit: &Audit,
-    ) -> Result<u64, LedgerError> {
-        let action = LedgerError::sql("change what was given up");
+    /// Forgets what waits for a webhook that is turned off, one message or all, and notes who wanted it; how many there were. Of one that is turned on
+    /// nothing is forgotten: that is sent.
+    ///
+    /// # Errors
+    /// The database cannot be written. What was forgotten until then stays so.
+    pub async fn discard_pending(&self, webhook: &str, seq: Option<i64>, now: Millis, audit: &Audit) -> Result<u64, LedgerError> {
+        let mut forgotten = 0;
+        // In steps, since there may be very many; the entry of the audit log is written with the first.
+        loop {
+            let audit = (forgotten == 0).then_some(audit);
+            let some = self.change(FORGET_WAITING, &[webhook.into(), seq.into(), FORGET_ROWS.into()], now, audit).await?;
+            forgotten += some;
+            if some == 0 {
+                return Ok(forgotten);
+            }
+        }
+    }
+
+    /// Changes messages and notes who wanted it, both or neither; nothing is noted where there were none.
+    async fn change(&self, statement: &'static str, values: &[Value<'_>], now: Millis, audit: Option<&Audit>) -> Result<u64, LedgerError> {
+        let action = LedgerError::sql("change what is to be told");
         let mut writing = self.begin_write().await?;
         let connection = &mut writing.connection();
-        let changed = query(statement).bind(webhook).bind(seq).execute(connection).await.map_err(&action)?;
-        if changed > 0 {
+        let statement = values.iter().fold(query(statement), |query, value| query.bind(*value));
+        let changed = statement.execute(connection).await.map_err(&action)?;
+        if let Some(audit) = audit.filter(|_| changed > 0) {
             audit::insert(connection, now, audit).await?;
         }
         writing.commit().await.map_err(&action)?;

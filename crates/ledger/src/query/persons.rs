@@ -6,9 +6,10 @@
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
+use crate::names::{IN_AUDIT, NOBODY};
 use crate::rows::Columns;
 use crate::rows::claim::{first_place, last_place};
-use crate::sql::{Connection, Text, query};
+use crate::sql::{Connection, query};
 use crate::words;
 use bunho_domain::claim::Status;
 use bunho_domain::ids::{ClaimId, StandbyId, UserId};
@@ -41,18 +42,12 @@ pub struct RowsForgotten {
     pub messages: u64,
 }
 
-/// A statement over the rows in one of whose columns the bound text stands: MySQL and SQLite have one name for the place of a text in another, PostgreSQL
-/// has another.
-macro_rules! rows_with {
-    ($before:literal, $column:literal) => {
-        Text { postgres: concat!($before, "strpos(", $column, ", ?) > 0"), ..Text::same(concat!($before, "instr(", $column, ", ?) > 0")) }
-    };
-}
-const AUDITED: Text = rows_with!("SELECT id, detail FROM audit_log WHERE ", "detail");
-const PARKED: Text = rows_with!("SELECT count(*) FROM parked_events WHERE resolved_at IS NULL AND ", "payload");
-const UNPARK: Text = rows_with!("DELETE FROM parked_events WHERE resolved_at IS NOT NULL AND ", "payload");
-const WAITING: Text = rows_with!("SELECT count(*) FROM webhook_deliveries WHERE dead = 0 AND ", "body");
-const GIVEN_UP: Text = rows_with!("DELETE FROM webhook_deliveries WHERE dead = 1 AND ", "body");
+const AUDITED: &str = "SELECT id, detail FROM audit_log WHERE user_id = ?";
+const PARKED: &str = "SELECT count(*) FROM parked_events WHERE user_id = ? AND resolved_at IS NULL";
+/// Of what nobody could read nobody can say whom it names, so it goes with anybody once somebody has done with it.
+const UNPARK: &str = "DELETE FROM parked_events WHERE resolved_at IS NOT NULL AND (user_id = ? OR reason = 'unreadable')";
+const WAITING: &str = "SELECT count(*) FROM webhook_deliveries WHERE user_id = ? AND dead = 0";
+const GIVEN_UP: &str = "DELETE FROM webhook_deliveries WHERE user_id = ? AND dead = 1";
 
 /// What stands in the audit log in a forgotten person's place.
 const FORGOTTEN: &str = "(forgotten)";
@@ -68,6 +63,7 @@ impl Ledger {
     /// The database cannot be read.
     pub async fn person(&self, user: &UserId) -> Result<PersonRows, LedgerError> {
         let action = LedgerError::sql("look for what is kept of a person");
+        self.name_rows().await?;
         let mut reader = self.reader().await?;
         let connection = &mut reader.connection();
         let mut found = PersonRows::default();
@@ -84,11 +80,21 @@ impl Ledger {
         for row in places.fetch_all(connection).await.map_err(&action)? {
             found.places.push(Columns::of(&row, "standby").id("id", StandbyId::parse)?);
         }
-        let parked = query(PARKED).bind(&*in_json(user)).fetch_long(connection).await.map_err(&action)?;
+        let parked = query(PARKED).bind(user.as_str()).fetch_long(connection).await.map_err(&action)?;
         found.parked = parked.cast_unsigned();
-        let messages = query(WAITING).bind(&*in_json(user)).fetch_long(connection).await.map_err(&action)?;
+        let messages = query(WAITING).bind(user.as_str()).fetch_long(connection).await.map_err(&action)?;
         found.messages = messages.cast_unsigned();
         Ok(found)
+    }
+
+    /// Records of a topic that nobody could read and nobody has done with, kept as they came: whom they name cannot be known.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn unreadable_events(&self) -> Result<u64, LedgerError> {
+        let count = query("SELECT count(*) FROM parked_events WHERE reason = 'unreadable' AND resolved_at IS NULL");
+        let count = count.fetch_long(&mut self.reader().await?.connection()).await;
+        count.map(i64::cast_unsigned).map_err(LedgerError::sql("count what could not be read"))
     }
 
     /// Puts a pseudonym in a person's place in a deleted offer, which no engine knows any more. How many claims and places.
@@ -131,18 +137,19 @@ impl Ledger {
     /// The database cannot be written.
     pub async fn forget_notes(&self, user: &UserId) -> Result<RowsForgotten, LedgerError> {
         let action = LedgerError::sql("forget what was noted of a person");
+        self.name_rows().await?;
         let mut writing = self.begin_write().await?;
         let mut forgotten = RowsForgotten::default();
-        let found = query(AUDITED).bind(&*in_json(user)).fetch_all(&mut writing.connection()).await.map_err(&action)?;
+        let found = query(AUDITED).bind(user.as_str()).fetch_all(&mut writing.connection()).await.map_err(&action)?;
         for row in &found {
             let mut columns = Columns::of(row, "audit_log");
-            let (id, detail): (i64, &str) = (columns.take()?, columns.take()?);
-            let Some(detail) = without(detail, user) else { continue };
-            let changed = query("UPDATE audit_log SET detail = ? WHERE id = ?").bind(&*detail).bind(id);
+            let (id, detail): (i64, Option<&str>) = (columns.take()?, columns.take()?);
+            let detail = detail.and_then(|detail| without(detail, user)).or(detail.map(ToOwned::to_owned));
+            let changed = query("UPDATE audit_log SET detail = ?, user_id = ? WHERE id = ?").bind(detail.as_deref()).bind(NOBODY).bind(id);
             forgotten.audit_entries += changed.execute(&mut writing.connection()).await.map_err(&action)?;
         }
-        forgotten.parked_events = query(UNPARK).bind(&*in_json(user)).execute(&mut writing.connection()).await.map_err(&action)?;
-        forgotten.messages = query(GIVEN_UP).bind(&*in_json(user)).execute(&mut writing.connection()).await.map_err(&action)?;
+        forgotten.parked_events = query(UNPARK).bind(user.as_str()).execute(&mut writing.connection()).await.map_err(&action)?;
+        forgotten.messages = query(GIVEN_UP).bind(user.as_str()).execute(&mut writing.connection()).await.map_err(&action)?;
         writing.commit().await.map_err(&action)?;
         Ok(forgotten)
     }
@@ -186,28 +193,17 @@ async fn run(connection: &mut Connection<'_>, statement: &'static str) -> Result
     query(statement).execute(connection).await.map(drop)
 }
 
-/// A user's id as it stands in JSON, with its quotes.
-fn in_json(user: &UserId) -> String {
-    Value::from(user.as_str()).to_string()
-}
-
-/// A detail in which the user's id is replaced wherever it stands as a whole text. None: it does not.
+/// A detail in which the user's name is replaced. None: it is not there.
 fn without(detail: &str, user: &UserId) -> Option<String> {
     let mut value: Value = serde_json::from_str(detail).ok()?;
-    replace(&mut value, user.as_str()).then(|| value.to_string())
-}
-
-fn replace(value: &mut Value, user: &str) -> bool {
-    match value {
-        Value::String(text) if text == user => {
-            FORGOTTEN.clone_into(text);
-            true
+    let mut any = false;
+    for place in IN_AUDIT {
+        if let Some(name) = value.pointer_mut(place).filter(|name| name.as_str() == Some(user.as_str())) {
+            *name = FORGOTTEN.into();
+            any = true;
         }
-        // All of them, not only up to the first.
-        Value::Array(values) => values.iter_mut().fold(false, |any, value| replace(value, user) | any),
-        Value::Object(fields) => fields.values_mut().fold(false, |any, value| replace(value, user) | any),
-        _ => false,
     }
+    any.then(|| value.to_string())
 }
 
 #[cfg(test)]
@@ -215,17 +211,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_goes_wherever_it_stands_alone() {
-        let user = UserId::parse("kim \"k\"").expect("a user");
-        let read = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
-        let check = |detail: &str, expected: Option<&str>| {
+    fn a_name_goes_where_a_user_stands_and_the_same_word_elsewhere_stays() {
+        let check = |user: &str, detail: &str, expected: Option<&str>| {
+            let read = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+            let user = UserId::parse(user).expect("a user");
             assert_eq!(without(detail, &user).as_deref().map(read), expected.map(read), "{detail}");
         };
+        let kim = "kim \"k\"";
         check(
-            r#"{"before":{"user":"kim \"k\""},"after":["kim \"k\"",1]}"#,
-            Some(r#"{"before":{"user":"(forgotten)"},"after":["(forgotten)",1]}"#),
+            kim,
+            r#"{"body":null,"before":{"user":"kim \"k\""},"after":{"user":"kim \"k\"","quantity":1}}"#,
+            Some(r#"{"body":null,"before":{"user":"(forgotten)"},"after":{"user":"(forgotten)","quantity":1}}"#),
         );
-        check(r#"{"user":"kim \"k\" the other"}"#, None);
-        check("not JSON", None);
+        check(
+            "held",
+            r#"{"before":{"user":"held","status":"held"},"after":null}"#,
+            Some(r#"{"before":{"user":"(forgotten)","status":"held"},"after":null}"#),
+        );
+        check("default", r#"{"before":{"app":"default"},"after":{"app":"default"}}"#, None);
+        check(kim, r#"{"before":{"user":"kim \"k\" the other"}}"#, None);
+        check(kim, "not JSON", None);
     }
 }

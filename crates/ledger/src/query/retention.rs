@@ -1,19 +1,19 @@
 //! What the server asks when it forgets people by itself: whose offers are over, what is known of many people at once, and which node does it.
 //!
-//! One person costs [`Ledger::person`] a look at all of standby and of the messages that wait. Here a thousand share one look.
+//! A thousand people share a few statements, each of which finds their rows by an index: what they cost does not depend on what there is of others.
 
 use super::persons::PersonRows;
 use crate::directory::NOW;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
+use crate::projector::{MultiRow, Parts};
 use crate::rows::Columns;
-use crate::rows::claim::{first_place, last_place};
-use crate::sql::{Connection, Row, Text, query};
+use crate::rows::claim::{first_place, last_place, place};
+use crate::sql::{Binder, Connection, Row, Text, query};
 use crate::timestamp::Timestamp;
 use crate::words;
 use bunho_domain::ids::{ClaimId, StandbyId, UserId};
 use bunho_domain::time::Millis;
-use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -35,18 +35,41 @@ pub struct Known {
     pub noted: bool,
 }
 
-/// Rows that one statement reads at most: some megabytes of them.
-const ROWS: i64 = 5_000;
+/// Pseudonyms are kept out of what is read: as [`UserId::is_pseudonym`] has it, so that whoever is only called something like it is read.
+macro_rules! but_pseudonyms {
+    ($before:literal, $after:literal) => {
+        Text {
+            sqlite: concat!($before, "user_id NOT GLOB 'forgotten-", digits!(), digits!(), digits!(), digits!(), "'", $after),
+            postgres: concat!($before, "user_id !~ '^forgotten-[0-9a-fA-F]{32}$'", $after),
+            mysql: concat!($before, "user_id NOT REGEXP '^forgotten-[0-9a-fA-F]{32}$'", $after),
+        }
+    };
+}
+/// Eight of them.
+macro_rules! digits {
+    () => {
+        "[0-9a-fA-F][0-9a-fA-F][0-9a-fA-F][0-9a-fA-F][0-9a-fA-F][0-9a-fA-F][0-9a-fA-F][0-9a-fA-F]"
+    };
+}
+const CLAIMS: Text =
+    but_pseudonyms!("SELECT place, user_id FROM claim_rows WHERE place >= ? AND place <= ? AND ", " ORDER BY place LIMIT ?");
+const PLACES: Text = but_pseudonyms!("SELECT id, user_id FROM standby WHERE id > ? AND id < ? AND ", " ORDER BY id LIMIT ?");
 
-/// Pseudonyms are 32 characters longer than what they begin with. The pattern keeps most of them out of what is read.
-const CLAIMS: &str = "SELECT place, user_id FROM claim_rows WHERE place >= ? AND place <= ?
-    AND user_id NOT LIKE 'forgotten-________________________________' ORDER BY place LIMIT ?";
-const PLACES: &str = "SELECT DISTINCT user_id FROM standby WHERE offer_number = ?
-    AND user_id NOT LIKE 'forgotten-________________________________'";
-const AUDITED: &str = "SELECT id, detail FROM audit_log WHERE id > ? AND detail IS NOT NULL ORDER BY id LIMIT ?";
-const PARKED: &str = "SELECT payload, CASE WHEN resolved_at IS NULL THEN 0 ELSE 1 END FROM parked_events";
-const PLACES_AFTER: &str = "SELECT id, user_id FROM standby WHERE id > ? ORDER BY id LIMIT ?";
-const MESSAGES: &str = "SELECT seq, body, dead FROM webhook_deliveries WHERE seq > ? ORDER BY seq LIMIT ?";
+/// What a table has of these users.
+macro_rules! of_users {
+    ($head:literal, $tail:literal) => {
+        MultiRow::select(
+            Parts { head: concat!($head, " WHERE user_id IN ("), row: "?", between: ",", tail: concat!(")", $tail) },
+            concat!($head, " WHERE user_id = ANY($1)", $tail),
+            Parts { head: concat!($head, " WHERE user_id IN ("), row: "?", between: ",", tail: concat!(")", $tail) },
+        )
+    };
+}
+static CLAIMS_OF: MultiRow = of_users!("SELECT user_id, id, status FROM claim_rows", "");
+static PLACES_OF: MultiRow = of_users!("SELECT user_id, id FROM standby", "");
+static AUDITED: MultiRow = of_users!("SELECT DISTINCT user_id FROM audit_log", "");
+static PARKED: MultiRow = of_users!("SELECT user_id, count(*), count(resolved_at) FROM parked_events", " GROUP BY user_id");
+static MESSAGES: MultiRow = of_users!("SELECT user_id, dead, count(*) FROM webhook_deliveries", " GROUP BY user_id, dead");
 
 impl Ledger {
     /// Offers that closed, or were deleted, at `before` or earlier.
@@ -81,19 +104,33 @@ impl Ledger {
             next = (place as u32).checked_add(1);
             people.insert(columns.id("user_id", UserId::parse)?);
         }
-        people.retain(|user| !user.is_pseudonym());
         Ok((people, next.filter(|_| rows.len() == limit as usize)))
     }
 
-    /// People who had places on the standby of an offer.
+    /// People with places on the standby of an offer after the place `after`, looking at no more than `limit` of theirs, and the place to go on after:
+    /// none, there are no more.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn standers(&self, offer: u32) -> Result<HashSet<UserId>, LedgerError> {
-        let rows = query(PLACES).bind(i64::from(offer)).fetch_all(&mut self.reader().await?.connection()).await;
-        let rows = rows.map_err(LedgerError::sql("look who stood by"))?;
-        let users = rows.iter().map(|row| Columns::of(row, "standby").id("user_id", UserId::parse));
-        users.filter(|user| !matches!(user, Ok(user) if user.is_pseudonym())).collect()
+    pub async fn standers(
+        &self,
+        offer: u32,
+        after: Option<StandbyId>,
+        limit: u32,
+    ) -> Result<(HashSet<UserId>, Option<StandbyId>), LedgerError> {
+        // The sign after a hyphen.
+        let (first, end) = (format!("{offer:08x}-"), format!("{offer:08x}."));
+        let first = after.map_or(first, |after| after.to_string());
+        let rows = query(PLACES).bind(&first).bind(&end).bind(i64::from(limit));
+        let rows = rows.fetch_all(&mut self.reader().await?.connection()).await.map_err(LedgerError::sql("look who stood by"))?;
+        let mut people = HashSet::new();
+        let mut next = None;
+        for row in &rows {
+            let mut columns = Columns::of(row, "standby");
+            next = Some(columns.id("id", StandbyId::parse)?);
+            people.insert(columns.id("user_id", UserId::parse)?);
+        }
+        Ok((people, next.filter(|_| rows.len() == limit as usize)))
     }
 
     /// What is kept of each of these people by name. All have an entry.
@@ -101,40 +138,47 @@ impl Ledger {
     /// # Errors
     /// The database cannot be read.
     pub async fn persons(&self, users: &HashSet<UserId>) -> Result<HashMap<UserId, Known>, LedgerError> {
+        self.name_rows().await?;
         let mut reader = self.reader().await?;
         let connection = &mut reader.connection();
         let mut known: HashMap<UserId, Known> = users.iter().map(|user| (user.clone(), Known::default())).collect();
-        for (user, known) in &mut known {
-            claims_of(connection, user, &mut known.rows).await?;
+        let users: Vec<&UserId> = users.iter().collect();
+        of(connection, &CLAIMS_OF, "claims", &users, &mut known, |columns, known| {
+            known.rows.claims.push((columns.id("id", ClaimId::parse)?, columns.parsed("status", words::parse_status)?));
+            Ok(())
+        })
+        .await?;
+        of(connection, &PLACES_OF, "standby", &users, &mut known, |columns, known| {
+            known.rows.places.push(columns.id("id", StandbyId::parse)?);
+            Ok(())
+        })
+        .await?;
+        for Known { rows, .. } in known.values_mut() {
+            rows.claims.sort_unstable_by_key(|(id, _)| place(*id));
+            rows.places.sort_unstable();
         }
-        places_of(connection, &mut known).await?;
-        let names: HashMap<&str, &UserId> = users.iter().map(|user| (user.as_str(), user)).collect();
-        for row in read(connection, PARKED, &[]).await? {
-            let mut columns = Columns::of(&row, "parked_events");
-            let (payload, is_mended): (&str, i64) = (columns.take()?, columns.take()?);
-            for known in mentioned(payload, &names, &mut known) {
-                if is_mended == 1 { known.noted = true } else { known.rows.parked += 1 }
+        of(connection, &PARKED, "parked_events", &users, &mut known, |columns, known| {
+            let (all, mended): (i64, i64) = (columns.take()?, columns.take()?);
+            known.rows.parked = (all - mended).cast_unsigned();
+            known.noted |= mended > 0;
+            Ok(())
+        })
+        .await?;
+        of(connection, &MESSAGES, "webhook_deliveries", &users, &mut known, |columns, known| {
+            let (is_dead, count): (bool, i64) = (columns.take()?, columns.take()?);
+            if is_dead {
+                known.noted = true
+            } else {
+                known.rows.messages = count.cast_unsigned()
             }
-        }
-        let mut last = 0_i64;
-        while let Some(rows) = page(connection, AUDITED, last).await? {
-            for row in &rows {
-                let mut columns = Columns::of(row, "audit_log");
-                last = columns.take()?;
-                mentioned(columns.take()?, &names, &mut known).into_iter().for_each(|known| known.noted = true);
-            }
-        }
-        last = 0;
-        while let Some(rows) = page(connection, MESSAGES, last).await? {
-            for row in &rows {
-                let mut columns = Columns::of(row, "webhook_deliveries");
-                last = columns.take()?;
-                let (body, is_dead): (&str, i64) = (columns.take()?, columns.take()?);
-                for known in mentioned(body, &names, &mut known) {
-                    if is_dead == 1 { known.noted = true } else { known.rows.messages += 1 }
-                }
-            }
-        }
+            Ok(())
+        })
+        .await?;
+        of(connection, &AUDITED, "audit_log", &users, &mut known, |_, known| {
+            known.noted = true;
+            Ok(())
+        })
+        .await?;
         Ok(known)
     }
 
@@ -184,58 +228,24 @@ impl Ledger {
     }
 }
 
-/// Reads rows, with whole numbers for values.
-async fn read(connection: &mut Connection<'_>, text: impl Into<Text>, values: &[i64]) -> Result<Vec<Row>, LedgerError> {
-    let query = values.iter().fold(query(text), |query, value| query.bind(*value));
-    query.fetch_all(connection).await.map_err(LedgerError::sql("look for what is kept of people"))
-}
-
-/// The rows after `last`; none at the end.
-async fn page(connection: &mut Connection<'_>, text: &'static str, last: i64) -> Result<Option<Vec<Row>>, LedgerError> {
-    let rows = read(connection, text, &[last, ROWS]).await?;
-    Ok((!rows.is_empty()).then_some(rows))
-}
-
-async fn claims_of(connection: &mut Connection<'_>, user: &UserId, known: &mut PersonRows) -> Result<(), LedgerError> {
-    let rows = query("SELECT id, status FROM claim_rows WHERE user_id = ? ORDER BY place").bind(user.as_str());
-    for row in rows.fetch_all(connection).await.map_err(LedgerError::sql("look for a person's claims"))? {
-        let mut columns = Columns::of(&row, "claims");
-        known.claims.push((columns.id("id", ClaimId::parse)?, columns.parsed("status", words::parse_status)?));
+/// Hands what a statement says of each of these users to whatever takes it in; the user is read already.
+async fn of(
+    connection: &mut Connection<'_>,
+    statement: &MultiRow,
+    table: &'static str,
+    users: &[&UserId],
+    known: &mut HashMap<UserId, Known>,
+    take: impl Fn(&mut Columns<'_>, &mut Known) -> Result<(), LedgerError>,
+) -> Result<(), LedgerError> {
+    let bind = |user: &&UserId, binder: &mut Binder| {
+        binder.text(user.as_str());
+    };
+    let rows = statement.read(connection, users, bind).await.map_err(LedgerError::sql("look for what is kept of people"))?;
+    for row in &rows {
+        let mut columns = Columns::of(row, table);
+        if let Some(known) = known.get_mut(columns.take::<&str>()?) {
+            take(&mut columns, known)?;
+        }
     }
     Ok(())
-}
-
-async fn places_of(connection: &mut Connection<'_>, known: &mut HashMap<UserId, Known>) -> Result<(), LedgerError> {
-    let mut last = String::new();
-    loop {
-        let rows = query(PLACES_AFTER).bind(&*last).bind(ROWS).fetch_all(connection).await;
-        let rows = rows.map_err(LedgerError::sql("look for people's places"))?;
-        for row in &rows {
-            let mut columns = Columns::of(row, "standby");
-            let (id, user) = (columns.id("id", StandbyId::parse)?, columns.id("user_id", UserId::parse)?);
-            if let Some(known) = known.get_mut(&user) {
-                known.rows.places.push(id);
-            }
-        }
-        let Some(row) = rows.last() else { return Ok(()) };
-        last = Columns::of(row, "standby").take::<&str>()?.to_owned();
-    }
-}
-
-/// Those whose names stand in a text of JSON as whole texts.
-fn mentioned<'k>(text: &str, names: &HashMap<&str, &UserId>, known: &'k mut HashMap<UserId, Known>) -> Vec<&'k mut Known> {
-    let mut found = HashSet::new();
-    if let Ok(value) = serde_json::from_str(text) {
-        collect(&value, names, &mut found);
-    }
-    if found.is_empty() { Vec::new() } else { known.iter_mut().filter(|(user, _)| found.contains(user)).map(|(_, known)| known).collect() }
-}
-
-fn collect<'n>(value: &Value, names: &HashMap<&str, &'n UserId>, found: &mut HashSet<&'n UserId>) {
-    match value {
-        Value::String(text) => found.extend(names.get(&**text)),
-        Value::Array(values) => values.iter().for_each(|value| collect(value, names, found)),
-        Value::Object(fields) => fields.values().for_each(|value| collect(value, names, found)),
-        _ => {}
-    }
 }

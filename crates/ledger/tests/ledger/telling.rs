@@ -157,6 +157,31 @@ async fn attempts_are_settled_together_and_what_was_given_up_stays() {
     assert_eq!(ledger.delivery_counts().await.expect("counts"), [("all".to_owned(), 302, 60)]);
 }
 
+async fn what_waits_for_one_that_is_off_can_be_discarded() {
+    let world = World::new().await;
+    let ledger = &world.ledger;
+    world.add(&hook("off", "claim.held")).await;
+    world.add(&hook("on", "claim.held")).await;
+    let claims = (0..20).map(|seq| now(u64::from(seq) + 2, &held(1, seq, &format!("u{seq}"))));
+    world.happened(std::iter::once(defined(1, 1, goods("many", 10_000))).chain(claims)).await;
+    world.projected().await;
+    let due = ledger.due_deliveries("off", START, 2).await.expect("due");
+    ledger.settle_deliveries("off", &[settled(due[0].seq, Outcome::Dead)], 1).await.expect("settled");
+    let by = audit("webhook.discard");
+    let discard = async |seq| ledger.discard_pending("off", seq, START, &by).await.expect("asked");
+    assert_eq!(discard(None).await, 0, "it is on, so they are sent");
+    assert!(ledger.disable_webhook("off", "gone", START, &audit("webhook.disable")).await.expect("off"));
+    assert_eq!(ledger.discard("off", None, START, &by).await.expect("gone"), 1, "what was given up");
+    assert_eq!((discard(Some(due[0].seq)).await, discard(Some(due[1].seq)).await), (0, 1));
+    assert_eq!((discard(None).await, discard(None).await), (18, 0));
+    assert_eq!(ledger.delivery_counts().await.expect("counts"), [("on".to_owned(), 20, 0)]);
+    assert_eq!(
+        world.sql("SELECT count(*) FROM audit_log WHERE action = 'webhook.discard'").await,
+        ["3"],
+        "once for each that took something"
+    );
+}
+
 async fn webhooks_are_changed_by_revision_held_by_one_and_forgotten() {
     let world = World::new().await;
     let ledger = &world.ledger;
@@ -198,5 +223,6 @@ crate::backend::on_each!(
     a_rehearsal_is_not_told,
     what_a_guard_refuses_is_not_told,
     attempts_are_settled_together_and_what_was_given_up_stays,
+    what_waits_for_one_that_is_off_can_be_discarded,
     webhooks_are_changed_by_revision_held_by_one_and_forgotten,
 );

@@ -76,7 +76,13 @@ pub fn webhook(server: &Server, command: WebhookCommand) -> Result<ExitCode, Fai
             ("GET", format!("webhooks/{id}/deliveries?state={}", if pending { "pending" } else { "dead" }), None)
         }
         WebhookCommand::Redeliver { id, delivery } => ("POST", format!("webhooks/{id}/redeliver"), one(delivery)),
-        WebhookCommand::Discard { id, delivery } => ("POST", format!("webhooks/{id}/discard"), one(delivery)),
+        WebhookCommand::Discard { id, delivery, pending } => {
+            let mut body = one(delivery);
+            if let (true, Some(body)) = (pending, &mut body) {
+                body["state"] = "pending".into();
+            }
+            ("POST", format!("webhooks/{id}/discard"), body)
+        }
     };
     show(server, method, &path, body)
 }

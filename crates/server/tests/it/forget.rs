@@ -236,6 +236,40 @@ async fn a_stopped_folder_forgets_too_and_names_may_come_from_standard_input() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_webhook_that_is_off_can_be_discarded_and_then_nothing_is_left() {
+    let server = Server::start().await;
+    server.put_offer("seat", json!({"kind": "goods", "quantity": 10, "hold_seconds": 0})).await;
+    // A name that nobody has: what is told waits.
+    let (status, hook) = server.admin(Method::POST, "webhooks", json!({"name": "h", "url": "https://receiver.invalid/"})).await;
+    assert_eq!(status, StatusCode::CREATED, "{hook}");
+    let path = format!("webhooks/{}", hook["id"].as_str().unwrap());
+    claim(&server, "seat", MARK, 0).await;
+    // Somebody whose name is a word that stands in every message.
+    claim(&server, "seat", "user", 1).await;
+    close(&server, "seat").await;
+    server.until_projected().await;
+    let (code, report) = forget(&server);
+    assert_eq!((code, report["claims"].as_u64()), (1, Some(1)), "{report}");
+    assert_eq!((&report["remains"][0]["store"], &report["remains"][0]["count"]), (&json!("webhook_messages"), &json!(1)), "{report}");
+    let discard = async || server.admin(Method::POST, &format!("{path}/discard"), json!({"state": "pending"})).await;
+    let (status, answer) = discard().await;
+    assert_eq!(
+        (status, answer["errors"][0]["field"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("state")),
+        "it is sent as long as it is on: {answer}"
+    );
+    let (status, _) = server.admin(Method::PUT, &path, json!({"enabled": false})).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(forget(&server).0, 1, "and waits when it is off");
+    let (status, answer) = discard().await;
+    assert_eq!((status, answer["count"].as_u64()), (StatusCode::OK, Some(3)), "two claims, and that one was forgotten: {answer}");
+    let (code, report) = forget(&server);
+    assert_eq!((code, report["complete"].as_bool()), (0, Some(true)), "{report}");
+    assert_eq!(marked(server.data()), Vec::<String>::new());
+    assert_eq!(server.sql("select count(*) from claims where user_id = 'user'"), "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_administrators_forget_and_bad_bodies_are_refused() {
     let server = Server::start().await;
     let (status, operator) = server.admin(Method::POST, "keys", json!({"role": "operator", "name": "o"})).await;

@@ -1,6 +1,7 @@
 //! One message: a CloudEvent 1.0 in structured JSON mode. `data` has the form in which `/v1` shows the same thing, and is its whole state
 //! at that version.
 
+use crate::names::NOBODY;
 use crate::timestamp::Timestamp;
 use crate::words;
 use bunho_domain::claim::{Claim, Standby, Status};
@@ -13,6 +14,17 @@ pub(super) enum About<'a> {
     Claim(&'a Claim),
     Standby(&'a Standby),
     Offer { number: u32, version: u64, quantity: u64 },
+}
+
+impl About<'_> {
+    /// Whose name stands in the message.
+    pub(super) fn user(&self) -> &str {
+        match self {
+            Self::Claim(claim) => claim.user.as_str(),
+            Self::Standby(standby) => standby.user.as_str(),
+            Self::Offer { .. } => NOBODY,
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -35,6 +35,16 @@ pub(crate) struct DeliveryBody {
     delivery: Option<i64>,
 }
 
+/// Messages to forget.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DiscardBody {
+    /// Its number; all if absent.
+    delivery: Option<i64>,
+    /// `dead`, those that were given up, if absent; `pending`: those that wait, which can be forgotten while the webhook is turned off.
+    state: Option<String>,
+}
+
 /// A message.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DeliveryView<'a> {
@@ -77,11 +87,7 @@ pub(crate) struct DeliveriesChanged {
 #[utoipa::path(get, path = "/admin/api/webhooks/{id}/deliveries", tag = "admin", params(("id" = String, Path), DeliveryParams),
     responses((status = 200, body = DeliveryList)))]
 pub(crate) async fn list(State(app): State<Arc<App>>, _: Viewer, Segment(id): Segment, Params(params): Params<DeliveryParams>) -> Answered {
-    let filter = match params.state.as_deref() {
-        Some("pending") => DeliveryFilter::Pending,
-        Some("dead") | None => DeliveryFilter::Dead,
-        Some(_) => return Err(Problem::field("state", "must be pending or dead")),
-    };
+    let filter = filter(params.state.as_deref())?;
     let limit = page(params.limit)?;
     let wrong = |_| Problem::field("cursor", "must be a next_cursor from an earlier answer");
     let cursor = params.cursor.as_deref().map(|text| text.parse::<i64>().map_err(wrong)).transpose()?;
@@ -106,23 +112,38 @@ pub(crate) async fn redeliver(State(app): State<Arc<App>>, Operator(admin): Oper
     .await
 }
 
-/// Forgets what was given up.
-#[utoipa::path(post, path = "/admin/api/webhooks/{id}/discard", tag = "admin", request_body = DeliveryBody, params(("id" = String, Path)),
+/// Forgets what was given up; or what waits for a webhook that is turned off, which nobody is told of then.
+#[utoipa::path(post, path = "/admin/api/webhooks/{id}/discard", tag = "admin", request_body = DiscardBody, params(("id" = String, Path)),
     responses((status = 200, body = DeliveriesChanged)))]
 pub(crate) async fn discard(State(app): State<Arc<App>>, Operator(admin): Operator, Segment(id): Segment, body: JsonBody) -> Answered {
-    let DeliveryBody { delivery } = body.parse()?;
-    known(&app, &id).await?;
+    let DiscardBody { delivery, state } = body.parse()?;
+    let filter = filter(state.as_deref())?;
+    let webhook = known(&app, &id).await?;
+    if filter == DeliveryFilter::Pending && webhook.enabled {
+        return Err(Problem::field("state", "can be pending only while the webhook is turned off"));
+    }
     let audit = asked(&admin, "webhook.discard", &id, body.value());
     to_the_end(async move {
-        let count = app.ledger.discard(&id, delivery, now(), &audit).await.map_err(|error| Problem::unwritten(&error))?;
-        counted(delivery, count)
+        let forgotten = match filter {
+            DeliveryFilter::Dead => app.ledger.discard(&id, delivery, now(), &audit).await,
+            DeliveryFilter::Pending => app.ledger.discard_pending(&id, delivery, now(), &audit).await,
+        };
+        counted(delivery, forgotten.map_err(|error| Problem::unwritten(&error))?)
     })
     .await
 }
 
+fn filter(state: Option<&str>) -> Result<DeliveryFilter, Problem> {
+    match state {
+        Some("pending") => Ok(DeliveryFilter::Pending),
+        Some("dead") | None => Ok(DeliveryFilter::Dead),
+        Some(_) => Err(Problem::field("state", "must be pending or dead")),
+    }
+}
+
 fn counted(delivery: Option<i64>, count: u64) -> Answered {
     if delivery.is_some() && count == 0 {
-        return Err(Problem::new(&NOT_FOUND).detail("No such message was given up"));
+        return Err(Problem::new(&NOT_FOUND).detail("There is no such message in that state"));
     }
     Ok(ok(&DeliveriesChanged { count }))
 }

@@ -37,7 +37,7 @@ start() {
   until_true "the health check of the Dockerfile says well" 60 as_user "${health[@]}"
 }
 find_leader() { leader=$(pgrep --parent "$nspawn" --exact bunho) && [ -n "$leader" ]; }
-as_user() { nsenter --target "$leader" --all --wd=/ -- setpriv --reuid="${user%%:*}" --regid="${user##*:}" --clear-groups "$@"; }
+as_user() { nsenter --target "$leader" --all --wdns=/ -- setpriv --reuid="${user%%:*}" --regid="${user##*:}" --clear-groups "$@"; }
 over() {
   kill -KILL "${leader:-0}" 2>/dev/null || true
   kill "$nspawn" 2>/dev/null || true

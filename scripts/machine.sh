@@ -77,7 +77,7 @@ boot() {
   say "a fresh Debian 12, $(inside systemctl --version | head -1)"
 }
 find_leader() { leader=$(pgrep --parent "$nspawn" --exact systemd) && [ -n "$leader" ]; }
-inside() { (cd / && exec nsenter --target "$leader" --all --wd=/ -- "$@"); }
+inside() { (cd / && exec nsenter --target "$leader" --all --wdns=/ -- "$@"); }
 over() {
   # Ends this container's own first process; all that is in it ends with it.
   [ -z "$leader" ] || kill -KILL "$leader" 2>/dev/null || true

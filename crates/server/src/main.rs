@@ -2,6 +2,7 @@
 
 use bunho_server::cli::{Cli, Command};
 use bunho_server::commands;
+use bunho_server::exit::Failure;
 use clap::Parser;
 use clap::error::ErrorKind;
 use std::process::ExitCode;
@@ -24,6 +25,13 @@ fn main() -> ExitCode {
             return ExitCode::from(if asked { 0 } else { 64 });
         }
     };
+    // The journal's library panics over it, whatever it is asked to open.
+    if let Err(error) = std::env::current_dir() {
+        return Failure::configuration(format_args!(
+            "the folder that this was started in is gone: {error}\n  mend: change into one that is there"
+        ))
+        .report();
+    }
     let done = match cli.command {
         Command::Serve { place, listen, demo } => commands::serve::run(&place, listen, demo),
         Command::Doctor { place } => commands::doctor::run(&place),

@@ -42,6 +42,17 @@ fn refusals_name_the_setting_and_the_mend() {
 }
 
 #[test]
+fn a_folder_that_is_gone_is_named_and_nothing_panics() {
+    let dir = TempDir::new().unwrap();
+    let gone = Command::new("sh")
+        .args(["-c", "rmdir \"$PWD\" && exec \"$0\" doctor --data /tmp", env!("CARGO_BIN_EXE_bunho")])
+        .current_dir(dir.path())
+        .output();
+    let gone = gone.unwrap();
+    assert!(gone.status.code() == Some(64) && text(&gone).contains("is gone"), "{}", text(&gone));
+}
+
+#[test]
 fn the_first_start_prints_and_keeps_an_admin_key() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("deep/er");

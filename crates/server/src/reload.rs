@@ -125,11 +125,17 @@ impl Reload {
         app.passes.look_again();
         let live = app.live();
         if let Users::Jwt(settings) = &live.users {
-            let take = || Ok(app.user_tokens.store(Some(Arc::new(UserTokens::load(settings)?))));
+            let take = || {
+                app.user_tokens.store(Some(Arc::new(UserTokens::load(settings)?)));
+                Ok(())
+            };
             seen.users.look(settings.key_file.iter().chain(&settings.jwks_file), take, "keys of users' tokens");
         }
         if let Some(settings) = &live.join.token {
-            let take = || Ok(app.doorkeeper.store(Arc::new(app.doorkeeper.load().again(&live.join)?)));
+            let take = || {
+                app.doorkeeper.store(Arc::new(app.doorkeeper.load().again(&live.join)?));
+                Ok(())
+            };
             let files = settings.secret_file.iter().chain(&settings.key_file).chain(&settings.jwks_file);
             seen.site.look(files, take, "keys of the site's tokens");
         }

@@ -19,7 +19,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// How long a service that was killed is away.
 const OUTAGE: Duration = Duration::from_secs(1);
-/// Something dies within so long after it is due: longer than most strategies work on one attempt.
+/// Something dies within so long after it is due, and the time between two writes: longer than most strategies work on one attempt.
 const MOMENT_US: u64 = 5_000;
 /// A user who met an error does not come back at once, or a crowd would be used up by one outage.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
@@ -131,7 +131,7 @@ pub async fn drive(
         run.course.deaths += 1;
         // Every other death at once, while all are at work: whoever waits a moment also lets a buffer run empty.
         if run.course.deaths.is_multiple_of(2) {
-            tokio::time::sleep(Duration::from_micros(moments.below(MOMENT_US))).await;
+            tokio::time::sleep(Duration::from_micros(moments.below(MOMENT_US + job.think_ms * 1_000))).await;
         }
         match (victim, node.as_deref_mut()) {
             (Victim::Process, None) => {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 /// A claim makes some forty small allocations on one thread and frees half of them on another (journal, ledger), which is where glibc's
 /// allocator is slowest: with it a claim took a fifth more processor time. It also keeps what SQLite frees: 114 MB for 21 in use after two hours
-/// (docs/reliability.md). This one gives back within ten seconds what is not used.
+/// (docs/reliability.md). This one gives back what has not been used for ten seconds.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

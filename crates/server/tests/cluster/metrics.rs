@@ -3,7 +3,7 @@
 use crate::components::{self, Component, environment_on};
 use crate::harness::{Server, until};
 use crate::scrape::{SOON, checked_by_prometheus, page, page_of, until_it_says, value};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -55,7 +55,10 @@ async fn a_node_tells_of_redis_and_kafka_and_goes_on_telling_without_them() {
     let prefix = environment.iter().find(|(name, _)| *name == "BUNHO_REDIS__PREFIX").unwrap().1.clone();
     let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let server = Server::start_nodes(2, &environment, &[]).await;
-    server.put_zone("SALE", json!({"entry_limit_per_minute": 2})).await;
+    // Nobody is taken for gone who does not poll while this goes on.
+    let zone =
+        json!({"entry_limit_per_minute": 2, "poll_interval_ms": 60_000, "poll_interval_max_ms": 60_000, "abandon_after_seconds": 600});
+    server.put_zone("SALE", zone).await;
     server.put_offer("drop", json!({"kind": "coupon", "quantity": 3})).await;
     for _ in 0..5 {
         assert_eq!(server.join("SALE").await.0, StatusCode::OK);
@@ -111,6 +114,17 @@ async fn a_node_tells_of_redis_and_kafka_and_goes_on_telling_without_them() {
         .collect();
     assert_eq!(written, names_of_this_shape());
 
+    // A rehearsal is told what Redis has spent until this moment, and what the node itself has answered: of two that were asked by turns, not everything.
+    let spent = async || server.admin(Method::GET, "rehearsal", json!({})).await.1;
+    let before = spent().await;
+    for user in 0..8 {
+        server.claim("drop", &format!("late-{user}"), None, json!({"quantity": 1})).await;
+    }
+    let after = spent().await;
+    assert!(after["redis_seconds"].as_f64().unwrap() > before["redis_seconds"].as_f64().unwrap(), "{before} {after}");
+    let joins = [&before, &after].map(|spent| spent["answered"]["joins"].as_u64().unwrap());
+    assert!(joins.iter().all(|joins| (1..5).contains(joins)), "{before} {after}");
+
     // An offer in doubt is restored, by one of the two.
     let mut client = Command::new("redis-cli");
     client.args(["-c", "-p", &redis.port.to_string(), "HSET", &format!("{prefix}:{{1}}:1"), "i", "another life"]);
@@ -139,6 +153,8 @@ async fn a_node_tells_of_redis_and_kafka_and_goes_on_telling_without_them() {
     checked_by_prometheus(&text);
     assert_eq!(value(&text, "bunho_offers_left_out"), Some(1.0), "{text}");
     assert!(!text.contains("bunho_zone_waiting{") && !text.contains("bunho_offer_remaining{"), "{text}");
+    let answer = spent().await;
+    assert!(answer["redis_seconds"].is_null() && answer["answered"]["joins"].as_u64() > Some(0), "{answer}");
     // What was counted here is no less true.
     assert!(text.contains("bunho_claims_total{outcome=\"taken\"}"));
     drop(hung);

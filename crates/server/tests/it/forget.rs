@@ -237,10 +237,11 @@ async fn a_stopped_folder_forgets_too_and_names_may_come_from_standard_input() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_webhook_that_is_off_can_be_discarded_and_then_nothing_is_left() {
-    let server = Server::start().await;
+    let inside = [("BUNHO_WEBHOOKS__ALLOW_HTTP", "true"), ("BUNHO_WEBHOOKS__ALLOW_PRIVATE", "[\"127.0.0.0/8\"]")];
+    let server = Server::start_with(&inside, &[]).await;
     server.put_offer("seat", json!({"kind": "goods", "quantity": 10, "hold_seconds": 0})).await;
-    // A name that nobody has: what is told waits.
-    let (status, hook) = server.admin(Method::POST, "webhooks", json!({"name": "h", "url": "https://receiver.invalid/"})).await;
+    // A port where nobody listens: what is told waits.
+    let (status, hook) = server.admin(Method::POST, "webhooks", json!({"name": "h", "url": "http://127.0.0.1:1/"})).await;
     assert_eq!(status, StatusCode::CREATED, "{hook}");
     let path = format!("webhooks/{}", hook["id"].as_str().unwrap());
     claim(&server, "seat", MARK, 0).await;

@@ -6,6 +6,7 @@ use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{EncodePrivateKey, EncodePublicKey};
 use jsonwebtoken::{EncodingKey, Header, encode};
+use parking_lot::Condvar;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 
@@ -87,8 +88,28 @@ fn key_files_are_checked_when_they_are_read() {
     assert!(key_set(r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"AAAA"}]}"#).is_err(), "half a key");
 }
 
-/// Serves the key set that it holds, to one after the other.
-fn serve(set: Arc<Mutex<String>>) -> String {
+/// What is behind a URL: the set that is answered with, or none while the answer keeps one waiting.
+#[derive(Default)]
+struct Served {
+    set: Mutex<Option<String>>,
+    changed: Condvar,
+}
+
+impl Served {
+    fn put(&self, set: Option<String>) {
+        *self.set.lock() = set;
+        self.changed.notify_all();
+    }
+
+    fn get(&self) -> String {
+        let mut set = self.set.lock();
+        self.changed.wait_while(&mut set, |set| set.is_none());
+        set.clone().unwrap_or_default()
+    }
+}
+
+/// Serves the set, to one after the other.
+fn serve(served: Arc<Served>) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/jwks.json", listener.local_addr().expect("its address"));
     std::thread::spawn(move || {
@@ -96,7 +117,7 @@ fn serve(set: Arc<Mutex<String>>) -> String {
             let mut stream = stream.expect("a connection");
             let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
             while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-            let body = set.lock().clone();
+            let body = served.get();
             let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
         }
     });
@@ -114,22 +135,25 @@ async fn a_set_at_a_url_is_fetched_for_new_keys_and_again_when_it_is_old() {
         let header = Header { kid: Some(number.to_string()), ..Header::new(Algorithm::EdDSA) };
         issuers[number].token(&header, &json!({"sub": "u1", "iss": "shop", "exp": unix_seconds() + 600}))
     };
-    let set = Arc::new(Mutex::new(set_of(0)));
-    let settings = JwtSettings { issuer: Some("shop".into()), jwks_url: Some(serve(set.clone())), ..JwtSettings::default() };
+    let served = Arc::new(Served::default());
+    served.put(Some(set_of(0)));
+    let settings = JwtSettings { issuer: Some("shop".into()), jwks_url: Some(serve(served.clone())), ..JwtSettings::default() };
     let tokens = UserTokens::load(&settings).expect("it is fetched later");
     assert!(tokens.verify(&token_of(0)).await.is_some(), "the first one has it fetched");
     assert!(tokens.verify(&token_of(1)).await.is_none());
     // The issuer takes the first key out, as it does with one that was lost.
-    *set.lock() = set_of(1);
+    served.put(Some(set_of(1)));
     assert!(tokens.verify(&token_of(0)).await.is_some() && tokens.verify(&token_of(1)).await.is_none(), "what is young is believed");
+    served.put(None);
     tokens.doubt();
     assert!(tokens.verify(&token_of(0)).await.is_some(), "nobody waits for it");
+    served.put(Some(set_of(1)));
     while tokens.verify(&token_of(0)).await.is_some() {
         tokio::task::yield_now().await;
     }
     assert!(tokens.verify(&token_of(1)).await.is_some());
     // What cannot be had leaves what was had last.
-    "no set".clone_into(&mut set.lock());
+    served.put(Some("no set".into()));
     tokens.doubt();
     assert!(tokens.verify(&token_of(1)).await.is_some());
     while tokens.keys.next_fetch.lock().is_none_or(|at| at > Instant::now() + FETCH_AGAIN) {

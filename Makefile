@@ -74,8 +74,9 @@ deny:
 lint-deploy: web/node_modules/.package-lock.json
 	scripts/lint_deploy.sh
 
+# Goes on after a failure: who waits this long wants to know of all of them.
 unit:
-	cargo test --workspace --all-features --locked
+	cargo test --workspace --all-features --locked --no-fail-fast
 
 # Types, style and logic of the pages, then each of them in a real browser against the real program: the one that `unit` has built.
 pages: web

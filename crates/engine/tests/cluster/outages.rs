@@ -232,7 +232,7 @@ async fn a_tag_without_work_has_no_task() {
         // One for the connection to each node.
         while alive() > nodes().len() {
             assert!(std::time::Instant::now() < given_up, "{} tasks", alive());
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     };
     none().await;

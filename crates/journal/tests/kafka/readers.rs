@@ -4,8 +4,7 @@ use crate::{LONG, broker, settings, small, written};
 use bunho_journal::kafka::{Batch, Connection, Consumer, ConsumerOptions, Producer, ProducerOptions, Received, Turn, topic};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// For each partition the first record's offset, and the offset after the last: the position before and after the batch is applied.
@@ -20,13 +19,15 @@ fn spans(batch: &Batch) -> Vec<(i32, Range<i64>)> {
     spans
 }
 
-/// Stands for the ledger: rows and positions, which change together or not at all.
+/// Stands for the ledger: rows and positions, which change together or not at all. Whoever waits for a state of it is woken by each change.
 #[derive(Debug, Default)]
 struct Books {
     positions: HashMap<i32, i64>,
     /// How often each message was applied.
     applied: HashMap<(u32, u32), usize>,
     by_reader: HashMap<&'static str, usize>,
+    /// Nothing more has to be written.
+    is_enough: bool,
 }
 
 impl Books {
@@ -52,7 +53,7 @@ impl Books {
 }
 
 /// What the projector does, until told to stop.
-async fn read(reader: &'static str, connection: Connection, books: Arc<Mutex<Books>>, mut stop: watch::Receiver<bool>) {
+async fn read(reader: &'static str, connection: Connection, books: Arc<watch::Sender<Books>>, mut stop: watch::Receiver<bool>) {
     let mut options = ConsumerOptions::usual("readers");
     // Small, so that a rebalance finds batches on their way.
     (options.batch_records_max, options.batches_waiting_max) = (7, 2);
@@ -64,12 +65,12 @@ async fn read(reader: &'static str, connection: Connection, books: Arc<Mutex<Boo
         };
         match turn {
             Turn::Assigned(assignment) => {
-                let positions = books.lock().unwrap().positions(assignment.partitions());
+                let positions = books.borrow().positions(assignment.partitions());
                 assignment.start(positions);
             }
             Turn::Records(batch) => {
                 assert!(batch.records.len() <= 7);
-                let applied = books.lock().unwrap().apply(reader, &batch);
+                let applied = books.send_if_modified(|books| books.apply(reader, &batch));
                 assert!(applied, "partitions are one reader's at a time, and begin where the books say");
             }
             Turn::Revoked(revocation) => revocation.done(),
@@ -84,7 +85,7 @@ async fn two_readers_share_and_take_over_and_apply_each_record_once() {
     let connection = broker.topic("readers");
     topic::ensure(&connection, &settings(4)).await.unwrap();
     let producer = Arc::new(Producer::new(connection.clone(), ProducerOptions::USUAL).unwrap());
-    let books = Arc::new(Mutex::new(Books::default()));
+    let books = Arc::new(watch::Sender::new(Books::default()));
     let (stop_first, first_stops) = watch::channel(false);
     let (stop_second, second_stops) = watch::channel(false);
 
@@ -96,24 +97,24 @@ async fn two_readers_share_and_take_over_and_apply_each_record_once() {
     stop_first.send(true).unwrap();
     first.await.unwrap();
     let (before, partitions) = {
-        let books = books.lock().unwrap();
+        let books = books.borrow();
         (books.positions.clone(), books.positions.len())
     };
     assert_eq!(partitions, 4, "every partition is read");
     wait_for(&books, "the second has all", |books| before.iter().all(|(partition, position)| books.positions[partition] > *position)).await;
-    books.lock().unwrap().by_reader.insert("done", 1);
+    books.send_modify(|books| books.is_enough = true);
     let sent = writer.await.unwrap();
     wait_for(&books, "all is applied", |books| books.applied.len() == sent).await;
     stop_second.send(true).unwrap();
     second.await.unwrap();
 
-    let books = books.lock().unwrap();
+    let books = books.borrow();
     assert_eq!(books.applied.values().filter(|times| **times != 1).count(), 0, "applied once each");
     assert_eq!(books.applied.len(), sent);
 }
 
 /// Messages of 32 keys, one after the other, until the books say that it is enough; how many there are.
-async fn write_until(producer: Arc<Producer>, books: Arc<Mutex<Books>>) -> usize {
+async fn write_until(producer: Arc<Producer>, books: Arc<watch::Sender<Books>>) -> usize {
     let mut sent = 0;
     for seq in 0.. {
         let answers: Vec<_> = (0..32).map(|key| producer.produce(&format!("offer-{key}"), &small(key, seq)).unwrap()).collect();
@@ -121,17 +122,15 @@ async fn write_until(producer: Arc<Producer>, books: Arc<Mutex<Books>>) -> usize
             answer.await.unwrap();
             sent += 1;
         }
-        if books.lock().unwrap().by_reader.contains_key("done") {
+        if books.borrow().is_enough {
             break;
         }
     }
     sent
 }
 
-async fn wait_for(books: &Mutex<Books>, what: &str, holds: impl Fn(&Books) -> bool) {
-    let end = Instant::now() + LONG;
-    while !holds(&books.lock().unwrap()) {
-        assert!(Instant::now() < end, "{what}: not within {LONG:?}; {:?}", books.lock().unwrap().by_reader);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+async fn wait_for(books: &watch::Sender<Books>, what: &str, holds: impl Fn(&Books) -> bool) {
+    let mut changes = books.subscribe();
+    let in_time = tokio::time::timeout(LONG, changes.wait_for(|books| holds(books))).await.is_ok();
+    assert!(in_time, "{what}: not within {LONG:?}; {:?}", books.borrow().by_reader);
 }

@@ -4,12 +4,21 @@
 //! project's own script starts one for all tests of this process; a guard stops it when the process ends, however it does.
 
 use bunho_ledger::Place;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection, PgConnection, SqliteConnection};
 use std::cell::Cell;
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// A process that was killed is gone long before this.
+const ENDED_WITHIN: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -136,17 +145,33 @@ impl Server {
         script(&["start", self.backend.name(), path(&self.dir), &self.port.to_string()]).expect("it starts again");
     }
 
-    /// Sends a signal to the server's process, and no other.
-    pub fn signal(&self, signal: &str) {
+    /// Kills the server's process, and no other. PostgreSQL's other processes end by themselves when they notice; a restart waits for that.
+    pub fn kill(&self) {
+        let process = self.process();
+        pidfd_send_signal(&process, Signal::KILL).expect("it is killed");
+        let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&ENDED_WITHIN));
+        assert_eq!(ended, Ok(1), "it ended");
+    }
+
+    /// Has the server's process stand still for so long that a new connection hears nothing for this time.
+    pub fn pause(&self, silence: Duration) {
+        let process = self.process();
+        pidfd_send_signal(&process, Signal::STOP).expect("it is stopped");
+        let is_silent = || {
+            let mut connection = TcpStream::connect(("127.0.0.1", self.port)).expect("the system takes it");
+            connection.set_read_timeout(Some(silence)).expect("a bound");
+            connection.read(&mut [0]).is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+        };
+        // The first one may have been greeted before it stood.
+        let stands = (0..3).any(|_| is_silent());
+        pidfd_send_signal(&process, Signal::CONT).expect("it goes on");
+        assert!(stands, "it greets while it stands still");
+    }
+
+    fn process(&self) -> OwnedFd {
         let pid = std::fs::read_to_string(self.dir.join("pid")).expect("its id");
-        assert!(Command::new("kill").args([signal, pid.trim()]).status().expect("kill runs").success(), "{signal} {pid}");
-        if signal == "-KILL" {
-            // PostgreSQL's other processes end by themselves when they notice; a restart waits for that.
-            let gone = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).map_or(true, |stat| stat.contains(") Z "));
-            while !gone() {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-        }
+        let pid = pid.trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
+        pidfd_open(pid, PidfdFlags::empty()).expect("it runs")
     }
 }
 

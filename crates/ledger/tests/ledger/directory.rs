@@ -121,10 +121,9 @@ async fn one_edits_at_a_time() {
     assert!(add(&world.ledger, Kind::Offer, "summer").await.is_some());
     assert!(add(&other, Kind::Offer, "winter").await.is_some());
 
-    let waiting = tokio::spawn(async move { other.directory_lock().await.map(drop) });
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    drop(held);
-    waiting.await.expect("it ends").expect("it is free");
+    // It has begun to wait before the lock is let go.
+    let (turn, ()) = tokio::join!(other.directory_lock(), async { drop(held) });
+    drop(turn.expect("it is free"));
     // Many of one process wait without taking the connections that the holder needs.
     let mut turns = tokio::task::JoinSet::new();
     for turn in 0..20 {

@@ -26,16 +26,11 @@ async fn mariadb_is_killed_and_comes_back() {
 /// Of PostgreSQL only the process that takes connections would stand still.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mariadb_stands_still_for_a_while() {
-    let pause = |server: &Server| {
-        server.signal("-STOP");
-        std::thread::sleep(PAUSE);
-        server.signal("-CONT");
-    };
-    goes_on_after(Backend::MariaDb, pause).await;
+    goes_on_after(Backend::MariaDb, |server: &Server| server.pause(PAUSE)).await;
 }
 
 fn kill_and_start_again(server: &Server) {
-    server.signal("-KILL");
+    server.kill();
     server.restart();
 }
 

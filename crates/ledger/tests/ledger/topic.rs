@@ -391,7 +391,7 @@ async fn a_database_that_dies_is_waited_for(backend: Backend) {
     scene.say(claims(0..300)).await;
     scene.all_is_there().await;
     scene.say(claims(300..600)).await;
-    server.signal("-KILL");
+    server.kill();
     scene.say(claims(600..900)).await;
     let end = Instant::now() + LONG;
     while projector.healthy() {

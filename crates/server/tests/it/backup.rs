@@ -1,7 +1,7 @@
 //! `bunho backup` and `bunho restore` of the embedded shape: what was told before the backup began is in it, what was damaged is refused,
 //! and a half backup never looks whole.
 
-use crate::harness::{ADMIN_KEY, Server};
+use crate::harness::{ADMIN_KEY, Server, bunho, said};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -12,16 +12,6 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
-
-fn bunho(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
-    command.args(arguments).env("BUNHO_ADMIN_KEY", ADMIN_KEY).env("BUNHO_LOG__LEVEL", "error");
-    command.output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
 
 fn path(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -40,7 +30,7 @@ fn restore(from: &Path, data: &Path) -> Output {
 async fn restored(from: &Path) -> Server {
     let dir = TempDir::new().unwrap();
     let output = restore(from, dir.path());
-    assert!(output.status.success(), "{}", text(&output));
+    assert!(output.status.success(), "{}", said(&output));
     let mut server = Server::on(dir);
     server.restart().await;
     server
@@ -85,7 +75,7 @@ async fn what_was_told_before_a_backup_is_there_after_it() {
     .await;
     let began = std::time::Instant::now();
     let output = tokio::task::block_in_place(|| back_up(&server, &backup));
-    assert!(output.status.success(), "{}", text(&output));
+    assert!(output.status.success(), "{}", said(&output));
     stop.store(true, Ordering::Relaxed);
     let mut told = BTreeMap::new();
     for lane in crowd {
@@ -136,18 +126,18 @@ async fn a_stopped_folder_is_backed_up_and_a_used_one_needs_its_server() {
     let backups = TempDir::new().unwrap();
     let (used, stopped) = (backups.path().join("used"), backups.path().join("stopped"));
     let refused = bunho(&["backup", "--data", path(server.data()), "--to", path(&used)]);
-    assert_eq!(refused.status.code(), Some(65), "{}", text(&refused));
-    assert!(text(&refused).contains("--url") && !used.exists(), "{}", text(&refused));
+    assert_eq!(refused.status.code(), Some(65), "{}", said(&refused));
+    assert!(said(&refused).contains("--url") && !used.exists(), "{}", said(&refused));
     // Another server's folder is not taken for this one's.
     let other = Server::start().await;
     let refused = bunho(&["backup", "--url", &other.url, "--data", path(server.data()), "--to", path(&used)]);
-    assert_eq!(refused.status.code(), Some(64), "{}", text(&refused));
+    assert_eq!(refused.status.code(), Some(64), "{}", said(&refused));
     assert_eq!(fs::read_dir(backups.path()).unwrap().count(), 0, "nothing is left of what was refused");
     server.kill();
     let output = bunho(&["backup", "--data", path(server.data()), "--to", path(&stopped)]);
-    assert!(output.status.success(), "{}", text(&output));
+    assert!(output.status.success(), "{}", said(&output));
     let output = bunho(&["backup", "--data", path(server.data()), "--to", path(&stopped)]);
-    assert_eq!(output.status.code(), Some(64), "nothing is written over: {}", text(&output));
+    assert_eq!(output.status.code(), Some(64), "nothing is written over: {}", said(&output));
     let again = restored(&stopped).await;
     assert_eq!(again.offer("drop").await["confirmed"], 10);
     again.assert_reconciled();
@@ -166,11 +156,11 @@ async fn what_is_restored_sends_no_webhooks() {
     let backups = TempDir::new().unwrap();
     let backup = backups.path().join("b");
     let output = back_up(&server, &backup);
-    assert!(output.status.success(), "{}", text(&output));
+    assert!(output.status.success(), "{}", said(&output));
     server.kill();
     let dir = TempDir::new().unwrap();
     let output = restore(&backup, dir.path());
-    assert!(output.status.success() && text(&output).contains("OFF: 1 webhooks"), "{}", text(&output));
+    assert!(output.status.success() && said(&output).contains("OFF: 1 webhooks"), "{}", said(&output));
     let mut again = Server::on(dir);
     again.restart().await;
     let (_, hook) = again.admin(Method::GET, &url, json!({})).await;
@@ -215,16 +205,16 @@ async fn a_backup_that_is_not_whole_and_a_target_that_is_not_empty_are_refused()
         attack(&attacked);
         let target = backups.path().join(format!("target-{number}"));
         let refused = restore(&attacked, &target);
-        assert_eq!(refused.status.code(), Some(65), "{}", text(&refused));
-        assert!(text(&refused).contains(names) && text(&refused).contains("mend") && !target.exists(), "{}", text(&refused));
+        assert_eq!(refused.status.code(), Some(65), "{}", said(&refused));
+        assert!(said(&refused).contains(names) && said(&refused).contains("mend") && !target.exists(), "{}", said(&refused));
     }
     let used = backups.path().join("used");
     fs::create_dir(&used).unwrap();
     fs::write(used.join("file"), "").unwrap();
     for (target, why) in [(&used, "not empty"), (&whole, "not empty")] {
         let refused = restore(&whole, target);
-        assert_eq!(refused.status.code(), Some(64), "{}", text(&refused));
-        assert!(text(&refused).contains(why), "{}", text(&refused));
+        assert_eq!(refused.status.code(), Some(64), "{}", said(&refused));
+        assert!(said(&refused).contains(why), "{}", said(&refused));
     }
 }
 
@@ -239,7 +229,7 @@ async fn a_half_restored_folder_is_not_served_from() {
     assert!(restore(&backup, &half).status.success());
     fs::remove_dir_all(half.join("journal")).unwrap();
     let refused = bunho(&["serve", "--listen", "127.0.0.1:0", "--data", path(&half)]);
-    assert_eq!(refused.status.code(), Some(65), "{}", text(&refused));
+    assert_eq!(refused.status.code(), Some(65), "{}", said(&refused));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,9 +248,9 @@ async fn a_full_disk_leaves_no_half_backup() {
         command.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_bunho"));
         command.args(["backup", "--url", &server.url, "--data", path(server.data()), "--to"]).arg(backups.path().join("full"));
         let output = command.env("BUNHO_ADMIN_KEY", ADMIN_KEY).output().unwrap();
-        assert_eq!(output.status.code(), Some(65), "{}", text(&output));
-        assert!(text(&output).contains("mend"), "{}", text(&output));
-        assert_eq!(fs::read_dir(backups.path()).unwrap().count(), 0, "{}", text(&output));
+        assert_eq!(output.status.code(), Some(65), "{}", said(&output));
+        assert!(said(&output).contains("mend"), "{}", said(&output));
+        assert_eq!(fs::read_dir(backups.path()).unwrap().count(), 0, "{}", said(&output));
     }
     assert!(back_up(&server, &backups.path().join("full")).status.success(), "there is room again");
     server.assert_reconciled();

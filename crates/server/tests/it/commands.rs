@@ -1,20 +1,16 @@
 //! The command line: what it teaches, what it refuses, and with which exit code.
 
-use crate::harness::{ADMIN_KEY, Server, launch};
+use crate::harness::{ADMIN_KEY, Server, launch, said};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output};
+use std::process::Command;
 use tempfile::TempDir;
 
 fn bunho(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
     command.args(arguments).env_remove("BUNHO_ADMIN_KEY");
     command
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 #[test]
@@ -36,8 +32,8 @@ fn refusals_name_the_setting_and_the_mend() {
         let mut command = bunho(&arguments);
         command.envs(environment);
         let output = command.output().unwrap();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
-        assert!(text(&output).to_lowercase().contains(&says.to_lowercase()), "{arguments:?}: {}", text(&output));
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
+        assert!(said(&output).to_lowercase().contains(&says.to_lowercase()), "{arguments:?}: {}", said(&output));
     }
 }
 
@@ -49,7 +45,7 @@ fn a_folder_that_is_gone_is_named_and_nothing_panics() {
         .current_dir(dir.path())
         .output();
     let gone = gone.unwrap();
-    assert!(gone.status.code() == Some(64) && text(&gone).contains("is gone"), "{}", text(&gone));
+    assert!(gone.status.code() == Some(64) && said(&gone).contains("is gone"), "{}", said(&gone));
 }
 
 #[test]
@@ -68,19 +64,19 @@ fn the_first_start_prints_and_keeps_an_admin_key() {
     }
     // A second server on the same folder is refused, and says so.
     let second = bunho(&["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&path).output().unwrap();
-    assert_eq!(second.status.code(), Some(65), "{}", text(&second));
+    assert_eq!(second.status.code(), Some(65), "{}", said(&second));
     // The shell commands find the key by themselves.
     let data = path.to_str().unwrap();
     let put =
         bunho(&["offer", "put", "drop", r#"{"kind":"coupon","quantity":3}"#, "--url", &started.url, "--data", data]).output().unwrap();
-    assert!(put.status.success(), "{}", text(&put));
+    assert!(put.status.success(), "{}", said(&put));
     let restock = bunho(&["offer", "restock", "drop", "-1", "--url", &started.url, "--data", data]).output().unwrap();
-    assert!(restock.status.success(), "{}", text(&restock));
+    assert!(restock.status.success(), "{}", said(&restock));
     let shown = bunho(&["offer", "get", "drop", "--url", &started.url, "--data", data]).output().unwrap();
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(shown["quantity"], 2);
     let refused = bunho(&["offer", "restock", "drop", "-9", "--url", &started.url, "--data", data]).output().unwrap();
-    assert_eq!(refused.status.code(), Some(64), "{}", text(&refused));
+    assert_eq!(refused.status.code(), Some(64), "{}", said(&refused));
     started.process.kill().unwrap();
     started.process.wait().unwrap();
     let again = serve();
@@ -114,7 +110,7 @@ fn the_configurations_that_are_shipped_are_good() {
     ] {
         let mut command = bunho(&["config", "--print", "--config"]);
         let printed = command.arg(root.join(file)).env("BUNHO_LEDGER__URL", "postgres://db/bunho").output().unwrap();
-        assert!(printed.status.success() && text(&printed).contains(says), "{file}: {}", text(&printed));
+        assert!(printed.status.success() && said(&printed).contains(says), "{file}: {}", said(&printed));
     }
 }
 
@@ -122,7 +118,7 @@ fn the_configurations_that_are_shipped_are_good() {
 fn the_manual_has_a_page_for_each_command_and_completions_for_shells() {
     let dir = TempDir::new().unwrap();
     let written = bunho(&["manual"]).arg(dir.path().join("new")).output().unwrap();
-    assert!(written.status.success(), "{}", text(&written));
+    assert!(written.status.success(), "{}", said(&written));
     for (file, says) in [
         ("bunho.1", "bunho\\-serve(1)"),
         ("bunho-serve.1", "\\-\\-listen"),
@@ -135,7 +131,7 @@ fn the_manual_has_a_page_for_each_command_and_completions_for_shells() {
         assert!(page.contains(says), "{file} does not say {says}:\n{page}");
     }
     let refused = bunho(&["manual", "/proc/bunho"]).output().unwrap();
-    assert_eq!(refused.status.code(), Some(65), "{}", text(&refused));
+    assert_eq!(refused.status.code(), Some(65), "{}", said(&refused));
 }
 
 fn bunho_in(path: &std::path::Path) -> Command {
@@ -153,18 +149,18 @@ async fn doctor_reconcile_and_rebuild_on_a_stopped_folder() {
     }
     let data = server.data().to_str().unwrap().to_string();
     let running = bunho(&["reconcile", "--data", &data]).output().unwrap();
-    assert_eq!(running.status.code(), Some(65), "a folder in use is refused: {}", text(&running));
+    assert_eq!(running.status.code(), Some(65), "a folder in use is refused: {}", said(&running));
     let elsewhere = server.data().join("elsewhere");
     let nothing = bunho(&["reconcile", "--data", elsewhere.to_str().unwrap()]).output().unwrap();
-    assert!(nothing.status.code() == Some(65) && text(&nothing).contains("--url") && !elsewhere.exists(), "{}", text(&nothing));
+    assert!(nothing.status.code() == Some(65) && said(&nothing).contains("--url") && !elsewhere.exists(), "{}", said(&nothing));
     let doctor = bunho(&["doctor", "--data", &data]).output().unwrap();
-    assert!(doctor.status.success() && text(&doctor).contains("ok    ledger"), "{}", text(&doctor));
+    assert!(doctor.status.success() && said(&doctor).contains("ok    ledger"), "{}", said(&doctor));
     server.kill();
     let reconciled = bunho(&["reconcile", "--json", "--data", &data]).output().unwrap();
     let report: Value = serde_json::from_slice(&reconciled.stdout).unwrap();
     assert_eq!((report["equal"].as_bool(), report["compared"].as_u64()), (Some(true), Some(20)), "{report}");
     let rebuilt = bunho(&["rebuild", "--data", &data]).output().unwrap();
-    assert!(rebuilt.status.success(), "{}", text(&rebuilt));
+    assert!(rebuilt.status.success(), "{}", said(&rebuilt));
     server.restart().await;
     let offer = server.offer("drop").await;
     assert_eq!((offer["held"].as_u64(), offer["remaining"].as_u64()), (Some(40), Some(10)));
@@ -181,7 +177,7 @@ async fn doctor_reconcile_and_rebuild_on_a_stopped_folder() {
         .unwrap();
     assert!(edit.status.success());
     let differs = bunho(&["reconcile", "--data", &data]).output().unwrap();
-    assert_eq!(differs.status.code(), Some(1), "{}", text(&differs));
+    assert_eq!(differs.status.code(), Some(1), "{}", said(&differs));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -217,7 +213,7 @@ async fn a_key_made_on_the_command_line_works_while_the_server_runs() {
     let put = server.request(Method::PUT, "/admin/api/zones/Z").bearer_auth(key).json(&json!({"entry_limit_per_minute": 1}));
     assert_eq!(put.send().await.unwrap().status(), StatusCode::FORBIDDEN);
     let listed = bunho(&["key", "list", "--data"]).arg(server.data()).output().unwrap();
-    assert!(text(&listed).contains("desk") && !text(&listed).contains(key));
+    assert!(said(&listed).contains("desk") && !said(&listed).contains(key));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,7 +221,7 @@ async fn what_is_not_named_stays_when_a_setting_is_changed() {
     let server = Server::start().await;
     let run = |arguments: &[&str]| {
         let output = bunho(arguments).args(["--url", &server.url, "--key", ADMIN_KEY]).output().unwrap();
-        (output.status.code(), text(&output))
+        (output.status.code(), said(&output))
     };
     let without = |text: &str, names: &[&str]| {
         let mut value: Value = serde_json::from_str(text).unwrap();
@@ -268,18 +264,18 @@ async fn an_account_made_on_the_command_line_signs_in_and_stays_signed_in_over_a
     let data = server.data().to_str().unwrap().to_owned();
     let new = |name: &str, role: &str| bunho(&["account", "new", name, "--role", role, "--data", &data]).output().unwrap();
     let output = new("kim", "operator");
-    assert!(output.status.success(), "{}", text(&output));
+    assert!(output.status.success(), "{}", said(&output));
     let made: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&made["name"], &made["role"]), (&json!("kim"), &json!("operator")));
     for (name, role, code) in
         [("kim", "viewer", 65), ("lee", "service", 64), ("김", "viewer", 64), ("a b", "viewer", 64), ("", "viewer", 64)]
     {
         let output = new(name, role);
-        assert_eq!(output.status.code(), Some(code), "{name} {role}: {}", text(&output));
-        assert!(text(&output).contains("mend"), "{}", text(&output));
+        assert_eq!(output.status.code(), Some(code), "{name} {role}: {}", said(&output));
+        assert!(said(&output).contains("mend"), "{}", said(&output));
     }
     let listed = bunho(&["account", "list", "--data", &data]).output().unwrap();
-    assert_eq!(text(&listed).trim(), "operator  kim");
+    assert_eq!(said(&listed).trim(), "operator  kim");
 
     let body = json!({"name": "kim", "password": made["password"]});
     let answer = server.request(Method::POST, "/admin/api/session").json(&body).send().await.unwrap();
@@ -302,7 +298,7 @@ async fn an_account_made_on_the_command_line_signs_in_and_stays_signed_in_over_a
 fn the_configuration_printed_is_one_that_can_be_given_back() {
     let dir = TempDir::new().unwrap();
     let printed = bunho(&["config", "--print"]).env("BUNHO_SERVER__CONNECTIONS_MAX", "77").output().unwrap();
-    assert!(printed.status.success() && text(&printed).contains("connections_max = 77"));
+    assert!(printed.status.success() && said(&printed).contains("connections_max = 77"));
     let file = dir.path().join("bunho.toml");
     std::fs::write(&file, &printed.stdout).unwrap();
     let again = bunho(&["config", "--print", "--config"]).arg(&file).output().unwrap();

@@ -1,31 +1,21 @@
 //! People who are forgotten: no file says who they were, and everything that is counted stays what it was.
 
-use crate::harness::{ADMIN_KEY, Server};
+use crate::harness::{ADMIN_KEY, Server, bunho, said};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Stands in everything that is kept of the person: as the user, in keys and in attributes.
 pub const MARK: &str = "marked-person";
 
-fn bunho(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
-    command.args(arguments).env("BUNHO_ADMIN_KEY", ADMIN_KEY).env("BUNHO_LOG__LEVEL", "error");
-    command.output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 /// Asks the server to forget the marked person; the exit code and the report.
 fn forget(server: &Server) -> (i32, Value) {
     tokio::task::block_in_place(|| {
         let output = bunho(&["forget", MARK, "--json", "--url", &server.url, "--key", ADMIN_KEY]);
-        (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output))))
+        (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output))))
     })
 }
 
@@ -209,10 +199,10 @@ async fn a_stopped_folder_forgets_too_and_names_may_come_from_standard_input() {
     lived(&server).await;
     let data = server.data().to_str().unwrap().to_owned();
     let refused = bunho(&["forget", MARK, "--data", &data]);
-    assert_eq!(refused.status.code(), Some(65), "{}", text(&refused));
-    assert!(text(&refused).contains("--url"), "{}", text(&refused));
+    assert_eq!(refused.status.code(), Some(65), "{}", said(&refused));
+    assert!(said(&refused).contains("--url"), "{}", said(&refused));
     server.kill();
-    let said = |input: &str| {
+    let fed = |input: &str| {
         let command = format!("printf '%s\\n' '{input}' | \"$0\" forget - --data \"$1\"");
         Command::new("bash")
             .arg("-c")
@@ -223,12 +213,12 @@ async fn a_stopped_folder_forgets_too_and_names_may_come_from_standard_input() {
             .output()
             .unwrap()
     };
-    let output = said(MARK);
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert!(text(&output).contains("REMAINS in offer open (1)") && text(&output).contains("backups"), "{}", text(&output));
-    assert!(!text(&output).contains(MARK), "what is said is kept by terminals and logs: {}", text(&output));
+    let output = fed(MARK);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("REMAINS in offer open (1)") && said(&output).contains("backups"), "{}", said(&output));
+    assert!(!said(&output).contains(MARK), "what is said is kept by terminals and logs: {}", said(&output));
     for (users, code) in [("", 64), ("a\tb", 64)] {
-        assert_eq!(said(users).status.code(), Some(code), "{users:?}");
+        assert_eq!(fed(users).status.code(), Some(code), "{users:?}");
     }
     server.restart().await;
     server.assert_reconciled();
@@ -314,7 +304,7 @@ async fn a_kill_in_the_middle_is_mended_by_asking_again() {
         post(&server, &format!("/v1/claims/{held}/release"), json!({})).await;
         let before = server.offer("stay").await;
         let died = tokio::task::block_in_place(|| bunho(&["forget", MARK, "--url", &server.url, "--key", ADMIN_KEY]));
-        assert_eq!(died.status.code(), Some(69), "{point}: {}", text(&died));
+        assert_eq!(died.status.code(), Some(69), "{point}: {}", said(&died));
         server.ended().await;
         server.set_environment(&[]);
         server.restart().await;

@@ -340,10 +340,21 @@ impl Server {
 
     /// `reconcile` of the running server says that engine and ledger are equal.
     pub fn assert_reconciled(&self) {
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_bunho")).args(["reconcile", "--url", &self.url, "--key", ADMIN_KEY]).output().unwrap();
-        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let output = bunho(&["reconcile", "--url", &self.url]);
+        assert!(output.status.success(), "{}", said(&output));
     }
+}
+
+/// Runs the program to its end, for an administrator.
+pub fn bunho(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
+    command.args(arguments).env("BUNHO_ADMIN_KEY", ADMIN_KEY).env("BUNHO_LOG__LEVEL", "error");
+    command.output().unwrap()
+}
+
+/// All that it wrote.
+pub fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 impl Drop for Server {

@@ -1,6 +1,6 @@
 //! `bunho rehearse` against a real server: what it says, that it tidies up, and what it refuses.
 
-use crate::harness::{ADMIN_KEY, Server};
+use crate::harness::{ADMIN_KEY, Server, said};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::process::{Command, Output};
@@ -10,10 +10,6 @@ async fn rehearse(server: &Server, arguments: &[&str]) -> Output {
     command.args(["rehearse", "--url", &server.url, "--measure", "0.5", "--connections", "4", "--at", "2099-01-01T10:00:00Z"]);
     command.args(arguments).env("BUNHO_ADMIN_KEY", ADMIN_KEY);
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,6 +30,8 @@ impl Node {
         let info = ask(self.port, "INFO server");
         let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).unwrap().to_owned();
         signal("STOP", &pid);
+        // Each of its threads stops when it gets to it.
+        until("it stands still", || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(|thread| stands(&thread.unwrap())));
         Frozen(pid)
     }
 }
@@ -41,6 +43,10 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         signal("CONT", &self.0);
     }
+}
+
+fn stands(thread: &std::fs::DirEntry) -> bool {
+    std::fs::read_to_string(thread.path().join("stat")).unwrap().contains(") T ")
 }
 
 fn signal(name: &str, pid: &str) {

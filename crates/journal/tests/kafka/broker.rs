@@ -1,6 +1,7 @@
 //! The broker that the tests share, and more of them for a test of its own.
 
 use bunho_journal::kafka::Connection;
+use std::fs::{self, DirEntry};
 use std::io::PipeWriter;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -76,11 +77,26 @@ impl Broker {
         self.script("start-one", Some(&broker.to_string()));
     }
 
-    /// Stops its process where it stands, or lets it go on.
-    pub(crate) fn signal(&self, signal: &str) {
-        let pid = std::fs::read_to_string(self.folder.join("broker-1.pid")).unwrap();
-        let pid = pid.split_whitespace().next().unwrap();
-        assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
+    /// Has its process stand still. Each of its threads stops when it gets to it.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+        let stands = |thread: DirEntry| fs::read_to_string(thread.path().join("stat")).is_ok_and(|stat| stat.contains(") T "));
+        while !fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().all(|thread| stands(thread.unwrap())) {
+            std::thread::yield_now();
+        }
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.pid()]).status().unwrap().success());
+    }
+
+    fn pid(&self) -> String {
+        let pid = fs::read_to_string(self.folder.join("broker-1.pid")).unwrap();
+        pid.split_whitespace().next().unwrap().to_owned()
     }
 
     /// A topic of the caller's own; not made yet.

@@ -106,7 +106,7 @@ async fn a_broker_that_hangs_leaves_it_unknown_in_time_and_then_goes_on() {
     let producer = Producer::new(connection.clone(), options).unwrap();
     producer.produce("key", &small(0, 0)).unwrap().await.unwrap();
 
-    broker.signal("-STOP");
+    broker.pause();
     let begin = Instant::now();
     let hanging: Vec<_> = (1..=100).map(|seq| producer.produce("key", &small(0, seq)).unwrap()).collect();
     let mut answers = Vec::new();
@@ -115,7 +115,7 @@ async fn a_broker_that_hangs_leaves_it_unknown_in_time_and_then_goes_on() {
         answers.push(tokio::time::timeout(Duration::from_secs(20), answer).await);
     }
     let took = begin.elapsed();
-    broker.signal("-CONT");
+    broker.go_on();
     for answer in answers {
         assert!(matches!(answer.expect("bounded"), Err(ProduceError::Unknown(_))));
     }

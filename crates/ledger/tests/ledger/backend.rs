@@ -157,21 +157,29 @@ impl Server {
     pub fn pause(&self, silence: Duration) {
         let process = self.process();
         pidfd_send_signal(&process, Signal::STOP).expect("it is stopped");
-        let is_silent = || {
-            let mut connection = TcpStream::connect(("127.0.0.1", self.port)).expect("the system takes it");
-            connection.set_read_timeout(Some(silence)).expect("a bound");
-            connection.read(&mut [0]).is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
-        };
-        // The first one may have been greeted before it stood.
-        let stands = (0..3).any(|_| is_silent());
+        // Each of its threads stops when it gets to it.
+        while !self.stands() {
+            std::thread::yield_now();
+        }
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port)).expect("the system takes it");
+        connection.set_read_timeout(Some(silence)).expect("a bound");
+        let heard = connection.read(&mut [0]);
         pidfd_send_signal(&process, Signal::CONT).expect("it goes on");
-        assert!(stands, "it greets while it stands still");
+        assert!(heard.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)), "{heard:?}");
+    }
+
+    fn stands(&self) -> bool {
+        let mut threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        threads.all(|thread| std::fs::read_to_string(thread.expect("a thread").path().join("stat")).is_ok_and(|stat| stat.contains(") T ")))
+    }
+
+    fn pid(&self) -> i32 {
+        let pid = std::fs::read_to_string(self.dir.join("pid")).expect("its id");
+        pid.trim().parse().expect("a process id")
     }
 
     fn process(&self) -> OwnedFd {
-        let pid = std::fs::read_to_string(self.dir.join("pid")).expect("its id");
-        let pid = pid.trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
-        pidfd_open(pid, PidfdFlags::empty()).expect("it runs")
+        pidfd_open(Pid::from_raw(self.pid()).expect("a process id"), PidfdFlags::empty()).expect("it runs")
     }
 }
 

@@ -1,7 +1,7 @@
 //! `/metrics` of a cluster's node: true while all is well, and there while Redis and Kafka hang, without what only they could tell.
 
 use crate::components::{self, Component, environment_on};
-use crate::harness::{Server, until};
+use crate::harness::{Server, stand_still, until};
 use crate::scrape::{SOON, checked_by_prometheus, page, page_of, until_it_says, value};
 use reqwest::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,7 +26,7 @@ impl Hung {
             }
         }
         assert!(processes.len() > components.len(), "{processes:?}");
-        processes.iter().for_each(|process| kill_process(*process, Signal::STOP).unwrap());
+        processes.iter().copied().for_each(stand_still);
         Self(processes)
     }
 }

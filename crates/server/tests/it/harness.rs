@@ -1,6 +1,7 @@
 //! A server of one's own: the real binary on a free port, with a data folder that outlives restarts.
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -342,6 +343,20 @@ impl Server {
     pub fn assert_reconciled(&self) {
         let output = bunho(&["reconcile", "--url", &self.url]);
         assert!(output.status.success(), "{}", said(&output));
+    }
+}
+
+/// Has a process stand still. Each of its threads stops when it gets to it, which on a busy machine is later than the signal.
+pub fn stand_still(process: Pid) {
+    // Children of a database come and go.
+    let _ = kill_process(process, Signal::STOP);
+    let stands = |stat: &str| stat.contains(") T ") || stat.contains(") Z ");
+    let threads = format!("/proc/{process}/task");
+    while std::fs::read_dir(&threads).is_ok_and(|mut threads| {
+        threads
+            .any(|thread| thread.is_ok_and(|thread| std::fs::read_to_string(thread.path().join("stat")).is_ok_and(|stat| !stands(&stat))))
+    }) {
+        std::thread::yield_now();
     }
 }
 

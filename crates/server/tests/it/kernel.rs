@@ -1,7 +1,7 @@
 //! The failure that ended the old system of source document 002: connections that the kernel dropped while the program was busy, which nothing
 //! of the program's own told of. Here it is done to a real server, and `/metrics` tells of it.
 
-use crate::harness::{Server, until};
+use crate::harness::{Server, stand_still, until};
 use crate::scrape::{SOON, page};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -29,7 +29,7 @@ struct Stopped(Pid);
 impl Stopped {
     fn new(pid: u32) -> Self {
         let pid = Pid::from_raw(pid.cast_signed()).unwrap();
-        kill_process(pid, Signal::STOP).unwrap();
+        stand_still(pid);
         Self(pid)
     }
 }

@@ -4,7 +4,7 @@ use super::On;
 use super::load::Load;
 use super::points::Reach;
 use crate::components::{Component, environment_on};
-use crate::harness::{Random, Server, read};
+use crate::harness::{Random, Server, read, stand_still};
 use reqwest::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Command;
@@ -104,7 +104,7 @@ impl Stage<'_> {
             Strike::Kill(target) => self.kill(target, lasts, load).await,
             Strike::Stop(target) => {
                 let processes = self.processes(target);
-                signal(&processes, Signal::STOP);
+                processes.iter().copied().for_each(stand_still);
                 tokio::time::sleep(lasts).await;
                 signal(&processes, Signal::CONT);
             }
@@ -231,14 +231,14 @@ impl Stage<'_> {
     async fn promote_stale(&self, lasts: Duration) {
         let primary = self.primary();
         let replica = self.replica_of(primary);
-        let process = [self.redis_process(replica)];
-        signal(&process, Signal::STOP);
+        let process = self.redis_process(replica);
+        stand_still(process);
         // Else what it has not read yet waits for it in its socket.
         self.ask_redis(primary, &["client", "kill", "type", "replica"]);
         tokio::time::sleep(STALE).await;
         let had = self.offset(primary);
         self.redis.script_one("kill-one", primary);
-        signal(&process, Signal::CONT);
+        signal(&[process], Signal::CONT);
         let has = self.offset(replica);
         assert!(has < had, "the replica is not stale: it has {has} of {had} bytes");
         tokio::time::sleep(lasts).await;

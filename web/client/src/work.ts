@@ -3,7 +3,6 @@
 // Done in slices on the page's own thread: between two of them everything else has its turn, and no policy has to allow workers made of text. Not
 // `crypto.subtle`: a promise for each hash would take many times as long as the hash, and pages that came by http have none. The challenge fills one block of
 // SHA-256, which is hashed once; each try is one more block.
-/* eslint-disable @typescript-eslint/no-non-null-assertion -- every index is within its array, and this is the inner loop */
 
 /** How long the page's thread is kept busy at a time. */
 const SLICE_MS = 12;
@@ -31,26 +30,29 @@ const HEX = Int32Array.from({ length: 256 }, (_, byte) => {
 
 const W = new Int32Array(64);
 
+/** What stands there. Every index is within its array, which the compiler cannot know. */
+const at = (words: Int32Array, index: number): number => words[index] ?? 0;
+
 /** One block, of which the first 16 words are in `W`, on top of what came before. */
 function block(before: Int32Array, after: Int32Array): void {
   for (let i = 16; i < 64; i += 1) {
-    const x = W[i - 15]!;
-    const y = W[i - 2]!;
+    const x = at(W, i - 15);
+    const y = at(W, i - 2);
     const s = ((x >>> 7) | (x << 25)) ^ ((x >>> 18) | (x << 14)) ^ (x >>> 3);
     const t = ((y >>> 17) | (y << 15)) ^ ((y >>> 19) | (y << 13)) ^ (y >>> 10);
-    W[i] = (W[i - 16]! + s + W[i - 7]! + t) | 0;
+    W[i] = (at(W, i - 16) + s + at(W, i - 7) + t) | 0;
   }
-  let a = before[0]!;
-  let b = before[1]!;
-  let c = before[2]!;
-  let d = before[3]!;
-  let e = before[4]!;
-  let f = before[5]!;
-  let g = before[6]!;
-  let h = before[7]!;
+  let a = at(before, 0);
+  let b = at(before, 1);
+  let c = at(before, 2);
+  let d = at(before, 3);
+  let e = at(before, 4);
+  let f = at(before, 5);
+  let g = at(before, 6);
+  let h = at(before, 7);
   for (let i = 0; i < 64; i += 1) {
     const s = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7));
-    const t = (h + s + ((e & f) ^ (~e & g)) + K[i]! + W[i]!) | 0;
+    const t = (h + s + ((e & f) ^ (~e & g)) + at(K, i) + at(W, i)) | 0;
     const u = ((a >>> 2) | (a << 30)) ^ ((a >>> 13) | (a << 19)) ^ ((a >>> 22) | (a << 10));
     h = g;
     g = f;
@@ -62,14 +64,14 @@ function block(before: Int32Array, after: Int32Array): void {
     b = a;
     a = (t + v) | 0;
   }
-  after[0] = before[0]! + a;
-  after[1] = before[1]! + b;
-  after[2] = before[2]! + c;
-  after[3] = before[3]! + d;
-  after[4] = before[4]! + e;
-  after[5] = before[5]! + f;
-  after[6] = before[6]! + g;
-  after[7] = before[7]! + h;
+  after[0] = at(before, 0) + a;
+  after[1] = at(before, 1) + b;
+  after[2] = at(before, 2) + c;
+  after[3] = at(before, 3) + d;
+  after[4] = at(before, 4) + e;
+  after[5] = at(before, 5) + f;
+  after[6] = at(before, 6) + g;
+  after[7] = at(before, 7) + h;
 }
 
 /** Finds a solution: eight hexadecimal digits. Takes 2^bits tries on average; a page stays usable meanwhile. */
@@ -82,13 +84,13 @@ export async function solve(challenge: string, bits: number, signal?: AbortSigna
   let since = Date.now();
   for (let n = 0; n < 2 ** 32; n += 1) {
     // Others may have solved something between two slices.
-    W[0] = (HEX[n >>> 24]! << 16) | HEX[(n >>> 16) & 255]!;
-    W[1] = (HEX[(n >>> 8) & 255]! << 16) | HEX[n & 255]!;
+    W[0] = (at(HEX, n >>> 24) << 16) | at(HEX, (n >>> 16) & 255);
+    W[1] = (at(HEX, (n >>> 8) & 255) << 16) | at(HEX, n & 255);
     W[2] = 1 << 31;
     W.fill(0, 3, 15);
     W[15] = (64 + 8) * 8;
     block(head, hash);
-    if (hash[0]! >>> (32 - bits) === 0) return n.toString(16).padStart(8, "0");
+    if (at(hash, 0) >>> (32 - bits) === 0) return n.toString(16).padStart(8, "0");
     if (n % TRIES === 0 && Date.now() - since >= SLICE_MS) {
       signal?.throwIfAborted();
       await breathe();

@@ -4,7 +4,7 @@ use super::audit;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::rows::Columns;
-use crate::sql::{Connection, Row, query};
+use crate::sql::{Connection, Query, Row, query};
 use bunho_domain::time::Millis;
 use bunho_journal::Audit;
 
@@ -74,6 +74,12 @@ const CHANGE: &str = "UPDATE webhooks SET name = ?, url = ?, events = ?, offer =
                       previous_until_ms = ?, enabled = ?, disabled_reason = ?, revision = revision + 1, updated_ms = ? \
                       WHERE id = ? AND revision = ? AND deleted = 0";
 
+/// What both a new row and a change say of it, in the order of both statements.
+fn described<'a>(statement: Query<'a>, row: &'a WebhookRow) -> Query<'a> {
+    let statement = statement.bind(&row.name).bind(&row.url).bind(&row.events).bind(row.offer.as_deref());
+    statement.bind(row.app.as_deref()).bind(&row.secret)
+}
+
 impl Ledger {
     /// Adds one and notes who did, both or neither. False: there are `most`.
     ///
@@ -88,23 +94,18 @@ impl Ledger {
             writing.rollback().await.map_err(&action)?;
             return Ok(false);
         }
-        query(
+        let insert = query(
             "INSERT INTO webhooks (id, name, url, events, offer, app, secret, previous_secret, previous_until_ms, enabled, disabled_reason, \
              revision, deleted, created_ms, updated_ms) VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, NULL, 1, 0, ?, ?)",
         )
-        .bind(&row.id)
-        .bind(&row.name)
-        .bind(&row.url)
-        .bind(&row.events)
-        .bind(row.offer.as_deref())
-        .bind(row.app.as_deref())
-        .bind(&row.secret)
-        .bind(i64::from(row.enabled))
-        .bind(row.created_at.0)
-        .bind(row.created_at.0)
-        .execute(connection)
-        .await
-        .map_err(&action)?;
+        .bind(&row.id);
+        described(insert, row)
+            .bind(i64::from(row.enabled))
+            .bind(row.created_at.0)
+            .bind(row.created_at.0)
+            .execute(connection)
+            .await
+            .map_err(&action)?;
         query("INSERT INTO webhook_states (webhook, holder, beat, delivered, failures) VALUES (?, '', 0, 0, 0)")
             .bind(&row.id)
             .execute(connection)
@@ -123,13 +124,7 @@ impl Ledger {
         let action = LedgerError::sql("change a webhook");
         let mut writing = self.begin_write().await?;
         let connection = &mut writing.connection();
-        let changed = query(CHANGE)
-            .bind(&row.name)
-            .bind(&row.url)
-            .bind(&row.events)
-            .bind(row.offer.as_deref())
-            .bind(row.app.as_deref())
-            .bind(&row.secret)
+        let changed = described(query(CHANGE), row)
             .bind(row.previous_secret.as_deref())
             .bind(row.previous_until.map(|at| at.0))
             .bind(i64::from(row.enabled))

@@ -15,7 +15,7 @@ use bunho_domain::time::Millis;
 use bunho_engine::{Engine, EngineError};
 use bunho_journal::kafka::Retention;
 use bunho_journal::{Audit, Journal, JournalError, crash_point};
-use bunho_ledger::{AuditFilter, Ledger, LedgerError, PersonRows};
+use bunho_ledger::{AuditFilter, AuditRow, Ledger, LedgerError, PersonRows};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -130,8 +130,18 @@ pub async fn forget(stores: &Stores<'_>, users: &[UserId], audit: impl Fn(Value)
     if ledger.path().is_none() {
         report.elsewhere = ELSEWHERE_DATABASE;
     }
+    let mut known = Vec::with_capacity(users.len());
     for user in users {
-        for (number, of_offer) in by_offer(ledger.person(user).await?) {
+        known.push(by_offer(ledger.person(user).await?));
+    }
+    // Noted before it is done: a run that is cut off leaves nothing else that says when these people were known for the last time.
+    let found: usize = known.iter().flat_map(BTreeMap::values).map(OfOffer::count).sum();
+    if found > 0 {
+        ledger.append_audit(now(), &audit(json!({"users": report.users, "found": found}))).await?;
+    }
+    crash_point!("forget::begun");
+    for (user, known) in users.iter().zip(known) {
+        for (number, of_offer) in known {
             let (claims, places) = forget_in(stores, user, number, &of_offer).await?;
             report.claims += claims;
             report.standby += places;
@@ -148,7 +158,7 @@ pub async fn forget(stores: &Stores<'_>, users: &[UserId], audit: impl Fn(Value)
     crash_point!("forget::noted");
     let detail = json!({"users": report.users, "claims": report.claims, "standby": report.standby});
     // Its commit syncs the ledger, and with it what the journal is trimmed behind.
-    ledger.append_audit(Millis(jiff::Timestamp::now().as_millisecond()), &audit(detail)).await?;
+    ledger.append_audit(now(), &audit(detail)).await?;
     crash_point!("forget::audited");
     for (at, user) in (1..).zip(users) {
         look_again(stores, at, ledger.person(user).await?, &mut report).await?;
@@ -170,6 +180,16 @@ pub async fn forget(stores: &Stores<'_>, users: &[UserId], audit: impl Fn(Value)
 pub(crate) struct OfOffer {
     pub(crate) claims: Vec<ClaimId>,
     pub(crate) places: Vec<StandbyId>,
+}
+
+impl OfOffer {
+    fn count(&self) -> usize {
+        self.claims.len() + self.places.len()
+    }
+}
+
+fn now() -> Millis {
+    Millis(jiff::Timestamp::now().as_millisecond())
 }
 
 pub(crate) fn by_offer(rows: PersonRows) -> BTreeMap<u32, OfOffer> {
@@ -234,7 +254,7 @@ async fn look_again(stores: &Stores<'_>, user: usize, left: PersonRows, report: 
         report.remains.push(Remains { store: "webhook_messages", offer: None, user: Some(user), count, why, until: None, mend });
     }
     for (number, known) in by_offer(left) {
-        let count = Some(known.claims.len() + known.places.len());
+        let count = Some(known.count());
         let offer = match stores.engine.offer_id(number).await {
             Ok(offer) => offer,
             // Deleted in between: the next time.
@@ -272,18 +292,45 @@ async fn last_deadline(engine: &Engine, claims: &[ClaimId]) -> Result<Option<Mil
     Ok(last)
 }
 
-/// Entries of the audit log that are looked through for the last time somebody was forgotten who had anything.
-const AUDIT_LOOKED_AT: usize = 200;
+/// Entries of the audit log that are read at a time.
+const AUDIT_PAGE: usize = 200;
 
 /// When somebody who had anything was forgotten for the last time: who asks again about one person asks about the same messages.
 async fn forgotten_at(ledger: &Ledger) -> Result<Option<Millis>, ForgetError> {
     let filter = AuditFilter { action: Some("user.forget"), ..AuditFilter::default() };
-    let entries = ledger.audit_log(None, filter, AUDIT_LOOKED_AT).await?;
-    let had_anything = |detail: &str| {
-        let detail: Value = serde_json::from_str(detail).unwrap_or_default();
-        ["claims", "standby"].iter().any(|what| detail[what].as_u64().is_some_and(|count| count > 0))
-    };
-    Ok(entries.iter().find(|entry| entry.audit.detail.as_deref().is_some_and(had_anything)).map(|entry| entry.at))
+    let (mut next, mut cursor) = (now(), None);
+    loop {
+        let entries = ledger.audit_log(cursor, filter, AUDIT_PAGE).await?;
+        for AuditRow { at, audit, .. } in &entries {
+            match said(audit.detail.as_deref()) {
+                Said::Forgotten => return Ok(Some(*at)),
+                // That run was cut off, or nothing could be forgotten; the one that came next knows that it was over.
+                Said::Found => return Ok(Some(next)),
+                Said::Nothing => next = *at,
+            }
+        }
+        cursor = entries.last().map(|entry| entry.id);
+        if cursor.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+/// What an entry of the audit log says of people who had something.
+enum Said {
+    Forgotten,
+    Found,
+    Nothing,
+}
+
+fn said(detail: Option<&str>) -> Said {
+    let detail: Value = detail.and_then(|detail| serde_json::from_str(detail).ok()).unwrap_or_default();
+    let has = |what: &str| detail[what].as_u64().is_some_and(|count| count > 0);
+    match () {
+        () if has("claims") || has("standby") => Said::Forgotten,
+        () if has("found") => Said::Found,
+        () => Said::Nothing,
+    }
 }
 
 /// Bytes that stay free for the journal while files are written anew: a full disk would end the server.
@@ -349,9 +396,8 @@ pub(crate) async fn wipe(stores: &Stores<'_>, forgotten_at: Option<Millis>) -> R
                 Some(Some(_)) => "wait; or set a shorter retention for the topic",
                 _ => "set a retention for the topic (kafka.retention_hours, and retention.ms of the topic)",
             };
-            let now = Millis(jiff::Timestamp::now().as_millisecond());
             if let Some(until) = until
-                && until.is_none_or(|until| until > now)
+                && until.is_none_or(|until| until > now())
             {
                 left.push(remains("topic", "older messages of the topic are kept until its retention is over", until, mend));
             }

@@ -144,17 +144,25 @@ impl Ledger {
         Ok(true)
     }
 
-    /// Turns one off that should get nothing more, and says why.
+    /// Turns one off that should get nothing more, and says why. With `url`, only while that is its address: what the one before
+    /// answered late says nothing of another. False: it is off, gone or elsewhere by now.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn disable_webhook(&self, id: &str, reason: &str, now: Millis, audit: &Audit) -> Result<bool, LedgerError> {
+    pub async fn disable_webhook(
+        &self,
+        id: &str,
+        url: Option<&str>,
+        reason: &str,
+        now: Millis,
+        audit: &Audit,
+    ) -> Result<bool, LedgerError> {
         let action = LedgerError::sql("turn a webhook off");
         let mut writing = self.begin_write().await?;
         let connection = &mut writing.connection();
-        let disable =
-            "UPDATE webhooks SET enabled = 0, disabled_reason = ?, revision = revision + 1, updated_ms = ? WHERE id = ? AND enabled = 1";
-        let changed = query(disable).bind(reason).bind(now.0).bind(id).execute(connection).await.map_err(&action)?;
+        let disable = "UPDATE webhooks SET enabled = 0, disabled_reason = ?, revision = revision + 1, updated_ms = ? \
+                       WHERE id = ? AND enabled = 1 AND url = coalesce(?, url)";
+        let changed = query(disable).bind(reason).bind(now.0).bind(id).bind(url).execute(connection).await.map_err(&action)?;
         if changed > 0 {
             audit::insert(connection, now, audit).await?;
         }
@@ -170,8 +178,8 @@ impl Ledger {
         let action = LedgerError::sql("take a webhook away");
         let mut writing = self.begin_write().await?;
         let connection = &mut writing.connection();
-        let mark = "UPDATE webhooks SET deleted = 1, enabled = 0, secret = '', previous_secret = NULL WHERE id = ? AND deleted = 0";
-        let marked = query(mark).bind(id).execute(connection).await.map_err(&action)?;
+        let mark = "UPDATE webhooks SET deleted = 1, enabled = 0, secret = '', previous_secret = NULL, updated_ms = ? WHERE id = ? AND deleted = 0";
+        let marked = query(mark).bind(now.0).bind(id).execute(connection).await.map_err(&action)?;
         if marked > 0 {
             audit::insert(connection, now, audit).await?;
         }
@@ -179,15 +187,19 @@ impl Ledger {
         Ok(marked > 0)
     }
 
-    /// Forgets some of what was queued for one that was taken away, and in the end that it was there. True: that is done.
+    /// Forgets some of what was queued for one that was taken away; `whether_it_was` says that nothing more can come, and then also that it was
+    /// there. True: that is done.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn sweep_webhook(&self, id: &str) -> Result<bool, LedgerError> {
+    pub async fn sweep_webhook(&self, id: &str, whether_it_was: bool) -> Result<bool, LedgerError> {
         let action = LedgerError::sql("forget a webhook");
         // Its own rows last: a death in between leaves the mark.
         if self.forget_deliveries(id).await? {
             return Ok(false);
+        }
+        if !whether_it_was {
+            return Ok(true);
         }
         let mut writing = self.begin_write().await?;
         let connection = &mut writing.connection();

@@ -170,7 +170,7 @@ async fn what_waits_for_one_that_is_off_can_be_discarded() {
     let by = audit("webhook.discard");
     let discard = async |seq| ledger.discard_pending("off", seq, START, &by).await.expect("asked");
     assert_eq!(discard(None).await, 0, "it is on, so they are sent");
-    assert!(ledger.disable_webhook("off", "gone", START, &audit("webhook.disable")).await.expect("off"));
+    assert!(ledger.disable_webhook("off", None, "gone", START, &audit("webhook.disable")).await.expect("off"));
     assert_eq!(ledger.discard("off", None, START, &by).await.expect("gone"), 1, "what was given up");
     assert_eq!((discard(Some(due[0].seq)).await, discard(Some(due[1].seq)).await), (0, 1));
     assert_eq!((discard(None).await, discard(None).await), (18, 0));
@@ -195,8 +195,10 @@ async fn webhooks_are_changed_by_revision_held_by_one_and_forgotten() {
     assert!(ledger.change_webhook(&changed, &audit("webhook.put")).await.expect("changed"));
     assert!(!ledger.change_webhook(&changed, &audit("webhook.put")).await.expect("asked"), "it is another by now");
     assert_eq!(ledger.webhooks().await.expect("a list"), [WebhookRow { revision: 2, ..changed }]);
-    assert!(ledger.disable_webhook("a", "gone", START, &audit("webhook.disable")).await.expect("off"));
-    assert!(!ledger.disable_webhook("a", "gone", START, &audit("webhook.disable")).await.expect("asked"), "once");
+    let elsewhere = Some("https://before.example/");
+    assert!(!ledger.disable_webhook("a", elsewhere, "gone", START, &audit("webhook.disable")).await.expect("asked"), "it moved");
+    assert!(ledger.disable_webhook("a", Some(&before.url), "gone", START, &audit("webhook.disable")).await.expect("off"));
+    assert!(!ledger.disable_webhook("a", None, "gone", START, &audit("webhook.disable")).await.expect("asked"), "once");
 
     let free = ledger.webhook_states().await.expect("states").remove(0);
     let held = ledger.hold_webhook(&free, "n1").await.expect("asked").expect("held");
@@ -214,7 +216,13 @@ async fn webhooks_are_changed_by_revision_held_by_one_and_forgotten() {
     assert!(!ledger.delete_webhook("a", START, &audit("webhook.delete")).await.expect("asked"));
     let row = ledger.webhooks().await.expect("a list").remove(0);
     assert!(row.deleted && row.secret.is_empty() && row.previous_secret.is_none(), "secrets go at once");
-    assert!(ledger.sweep_webhook("a").await.expect("swept"));
+    // What somebody's transaction queued who had seen it before.
+    let late = "INSERT INTO webhook_deliveries (webhook, event, event_type, body, at_ms, attempts, next_ms, dead) VALUES ('a', 'e', 't', '{}', 0, 0, 0, 0)";
+    world.shell().await.run(late).await;
+    assert!(!ledger.sweep_webhook("a", true).await.expect("swept"), "there was something");
+    assert!(ledger.sweep_webhook("a", false).await.expect("swept"));
+    assert_eq!(ledger.webhooks().await.expect("a list").len(), 1, "the mark stays");
+    assert!(ledger.sweep_webhook("a", true).await.expect("swept"));
     assert_eq!(ledger.webhooks().await.expect("a list"), []);
 }
 

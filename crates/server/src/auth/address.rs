@@ -58,21 +58,28 @@ impl FromRequestParts<Arc<App>> for JoinAddress {
 fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_ours = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut client = peer.to_canonical();
-    let said = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    for text in said.collect::<Vec<_>>().into_iter().rev() {
+    // Bytes, of which only what a proxy of ours wrote is read: strange ones of a stranger before it must not hide it.
+    let said = headers.get_all("x-forwarded-for").iter().rev().flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
+    for text in said {
         if !is_ours(client) {
             break;
         }
-        let text = text.trim();
-        let Some(before) = text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|at| at.ip())) else { break };
+        let Some(before) = address(text) else { break };
         client = before.to_canonical();
     }
     client
 }
 
+/// An address, also one with a port.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(text).ok()?.trim();
+    text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|at| at.ip()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderValue;
 
     #[test]
     fn a_client_is_whom_our_proxies_speak_for_and_nobody_else_says() {
@@ -88,10 +95,15 @@ mod tests {
             ("10.0.0.1", &["6.6.6.6", "1.2.3.4"], "1.2.3.4"),
             ("10.0.0.1", &["1.2.3.4, <script>"], "10.0.0.1"),
             ("10.0.0.1", &["unknown"], "10.0.0.1"),
+            ("10.0.0.1", &["\u{ff}, 1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", &["\u{ff}", "6.6.6.6,1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", &[",, 1.2.3.4"], "1.2.3.4"),
         ] {
             let mut headers = HeaderMap::new();
             for value in said {
-                headers.append("x-forwarded-for", value.parse().expect("a value"));
+                // As they are: not every byte is a letter.
+                let bytes: Vec<u8> = value.chars().map(|letter| u8::try_from(letter).expect("a byte")).collect();
+                headers.append("x-forwarded-for", HeaderValue::from_bytes(&bytes).expect("a value"));
             }
             let found = client(peer.parse().expect("an address"), &headers, &trusted);
             assert_eq!(found.to_string(), client_is, "{peer} {said:?}");

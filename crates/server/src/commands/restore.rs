@@ -94,7 +94,7 @@ async fn silence(ledger: &Ledger) -> Result<usize, Failure> {
     for webhook in ledger.webhooks().await?.into_iter().filter(|webhook| webhook.enabled) {
         let target = webhook.id.clone();
         let audit = Audit { actor: "system".into(), action: "webhook.disable".into(), target, detail: None, request_id: None };
-        ledger.disable_webhook(&webhook.id, RESTORED, super::key::now(), &audit).await?;
+        ledger.disable_webhook(&webhook.id, None, RESTORED, super::key::now(), &audit).await?;
         silenced += 1;
     }
     Ok(silenced)

@@ -7,6 +7,7 @@
 use super::work::{deliver, turn_off};
 use super::{Counts, Webhooks, policy, send};
 use crate::exit::chain;
+use bunho_domain::time::Millis;
 use bunho_ledger::{LedgerError, WebhookRow, WebhookState};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,12 +21,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const BEAT_EVERY: Duration = Duration::from_secs(2);
 /// A holder that said nothing for so long is given up: five beats.
 const SILENT: Duration = Duration::from_secs(10);
-/// How often messages are counted.
+/// How often messages are counted; where that takes long, so many times as long passes between two counts.
 const COUNT_EVERY: Duration = Duration::from_secs(3);
+const COUNT_SHARE: u32 = 50;
+/// A webhook with more than may wait is left on as long as no more than a tenth of that is added: it may be sending what waited.
+const GROWS: u64 = 10;
 /// Of what nobody delivers to a node takes a quarter at a time, so that others get some too.
 const SHARE: usize = 4;
 /// Rounds of forgetting what was queued for a webhook that is gone, before something else is looked at.
 const SWEEPS: usize = 20;
+/// For so long one that was taken away stays marked, where others write too: what a transaction that began before queues for it is forgotten like
+/// the rest. Twice as long as a projector's transaction may take before its connection is given up.
+const MARKED: Millis = Millis(600_000);
 
 /// A webhook that this process delivers to.
 struct Held {
@@ -33,6 +40,8 @@ struct Held {
     task: JoinHandle<()>,
     beat: i64,
     beaten: Instant,
+    /// The fewest messages that were counted since it was taken.
+    fewest: u64,
 }
 
 /// What this process knows of the sharing.
@@ -41,7 +50,7 @@ struct Shared {
     held: HashMap<String, Held>,
     /// Who else was seen to hold one, with what beat, and since when that is so.
     seen: HashMap<String, (String, i64, Instant)>,
-    counted: Option<Instant>,
+    count_at: Option<Instant>,
 }
 
 impl Webhooks {
@@ -90,6 +99,11 @@ impl Webhooks {
             self.counts.lock().clear();
             return Ok(());
         }
+        // Before any is taken: what waited by then is not what it lets grow.
+        if shared.count_at.is_none_or(|at| at <= Instant::now()) {
+            let took = self.recount(shared).await?;
+            shared.count_at = Some(Instant::now() + COUNT_EVERY.max(took * COUNT_SHARE));
+        }
         let states: HashMap<String, WebhookState> =
             self.ledger.webhook_states().await?.into_iter().map(|state| (state.webhook.clone(), state)).collect();
         let mut free = Vec::new();
@@ -106,15 +120,12 @@ impl Webhooks {
             self.take(shared, row, state).await?;
         }
         for row in rows.iter().filter(|row| row.deleted && !shared.held.contains_key(&row.id)) {
+            let marked_long = self.alone || row.updated_at.plus_ms(MARKED.0) <= send::now();
             for _ in 0..SWEEPS {
-                if self.ledger.sweep_webhook(&row.id).await? {
+                if self.ledger.sweep_webhook(&row.id, marked_long).await? {
                     break;
                 }
             }
-        }
-        if shared.counted.is_none_or(|counted| counted.elapsed() >= COUNT_EVERY) {
-            self.recount(shared).await?;
-            shared.counted = Some(Instant::now());
         }
         Ok(())
     }
@@ -138,9 +149,10 @@ impl Webhooks {
         let beat = if self.alone { Some(0) } else { self.ledger.hold_webhook(state, &self.holder).await? };
         let Some(beat) = beat else { return Ok(()) };
         shared.seen.remove(&row.id);
+        let fewest = self.counts.lock().get(&row.id).map_or(0, |counts| counts.pending);
         let (sender, receiver) = watch::channel(Some(Arc::new(row.clone())));
         let task = tokio::spawn(deliver(self.clone(), receiver, state.failures));
-        shared.held.insert(row.id.clone(), Held { row: sender, task, beat, beaten: Instant::now() });
+        shared.held.insert(row.id.clone(), Held { row: sender, task, beat, beaten: Instant::now(), fewest });
         Ok(())
     }
 
@@ -166,16 +178,19 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Counts messages, and keeps them within their bounds.
-    async fn recount(&self, shared: &Shared) -> Result<(), LedgerError> {
+    /// Counts messages, and keeps them within their bounds; how long the counting took.
+    async fn recount(&self, shared: &mut Shared) -> Result<Duration, LedgerError> {
+        let began = Instant::now();
         let counted = self.ledger.delivery_counts().await?;
+        let took = began.elapsed();
         let counts: HashMap<String, Counts> = counted.into_iter().map(|(id, pending, dead)| (id, Counts { pending, dead })).collect();
         self.counts.lock().clone_from(&counts);
         let latest = send::now().plus_ms(i64::try_from(policy::longest_pause(&self.config).as_millis()).unwrap_or(i64::MAX / 2));
-        for id in shared.held.keys() {
+        for (id, held) in &mut shared.held {
             let Counts { pending, dead } = counts.get(id).copied().unwrap_or_default();
-            if pending > self.config.pending_max {
-                turn_off(self, id, "backlog_full").await;
+            held.fewest = held.fewest.min(pending);
+            if is_too_many(pending, held.fewest, self.config.pending_max) {
+                turn_off(self, id, "backlog_full", None).await;
             }
             if dead > self.config.dead_max {
                 let forgotten = self.ledger.trim_dead(id, self.config.dead_max).await?;
@@ -185,6 +200,34 @@ impl Webhooks {
                 self.ledger.hasten_deliveries(id, latest).await?;
             }
         }
-        Ok(())
+        Ok(took)
+    }
+}
+
+/// Whether more wait than may, and more and more. `fewest` is the least that was counted since it was turned on, when what had waited began to be sent.
+fn is_too_many(pending: u64, fewest: u64, most: u64) -> bool {
+    pending > most && pending > fewest.saturating_add(most / GROWS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_that_shrinks_is_sent_and_one_that_grows_is_too_much() {
+        for (pending, fewest, too_many) in [
+            (1_000, 0, false),
+            (1_001, 0, true),
+            // It was turned on with more than may wait.
+            (1_500, 1_500, false),
+            (1_600, 1_500, false),
+            (1_601, 1_500, true),
+            // And got some of it away.
+            (1_001, 900, true),
+            (1_000, 900, false),
+            (u64::MAX, u64::MAX, false),
+        ] {
+            assert_eq!(is_too_many(pending, fewest, 1_000), too_many, "{pending} after {fewest}");
+        }
     }
 }

@@ -33,6 +33,7 @@ const ERROR_CHARS_MAX: usize = 200;
 
 /// A message and what came of it.
 struct Done {
+    row: Arc<WebhookRow>,
     delivery: DeliveryRow,
     answer: Answer,
 }
@@ -49,7 +50,8 @@ struct Work {
     /// When the ledger is asked next.
     look_at: Instant,
     pace: Pace,
-    gone: bool,
+    /// The address whose receiver wants nothing more.
+    gone: Option<String>,
     dice: RandomState,
 }
 
@@ -65,13 +67,13 @@ pub(super) async fn deliver(webhooks: Arc<Webhooks>, mut row: watch::Receiver<Op
         settle_by: None,
         look_at: Instant::now(),
         pace: Pace::of(failures),
-        gone: false,
+        gone: None,
         dice: RandomState::new(),
     };
     let lines = Arc::new(Lines::default());
     let mut hurry = work.webhooks.hurry.subscribe();
     let mut under_way = FuturesUnordered::new();
-    while !work.gone {
+    while work.gone.is_none() {
         let Some(current) = row.borrow_and_update().clone() else { break };
         let allowed = work.pace.allowed(work.webhooks.config.concurrency, Instant::now());
         while under_way.len() < allowed
@@ -101,8 +103,8 @@ pub(super) async fn deliver(webhooks: Arc<Webhooks>, mut row: watch::Receiver<Op
         work.note(done);
     }
     work.settle().await;
-    if work.gone {
-        work.turn_off().await;
+    if let Some(url) = &work.gone {
+        turn_off(&work.webhooks, &work.id, "gone", Some(url)).await;
     }
 }
 
@@ -111,7 +113,7 @@ async fn attempt(webhooks: Arc<Webhooks>, row: Arc<WebhookRow>, delivery: Delive
     crash_point!("webhooks::sending");
     let answer = webhooks.sender.send(&row.url, &message, &lines).await;
     crash_point!("webhooks::answered");
-    Done { delivery, answer }
+    Done { row, delivery, answer }
 }
 
 impl Work {
@@ -147,11 +149,13 @@ impl Work {
     }
 
     /// Enters what came of an attempt.
-    fn note(&mut self, Done { delivery, answer }: Done) {
+    fn note(&mut self, Done { row, delivery, answer }: Done) {
         let (instant, at) = (Instant::now(), now());
         let attempts = delivery.attempts.saturating_add(1);
         let outcome = policy::outcome(&self.webhooks.config, attempts, &answer, at, self.dice.hash_one((delivery.seq, attempts)));
-        self.gone |= policy::is_gone(&answer);
+        if policy::is_gone(&answer) {
+            self.gone = Some(row.url.clone());
+        }
         let failures = self.pace.failures();
         self.pace.note(&answer, instant);
         self.webhooks.count(outcome);
@@ -188,15 +192,10 @@ impl Work {
             }
         }
     }
-
-    /// The receiver wants nothing more.
-    async fn turn_off(&self) {
-        turn_off(&self.webhooks, &self.id, "gone").await;
-    }
 }
 
-/// Turns a webhook off and says why.
-pub(super) async fn turn_off(webhooks: &Webhooks, id: &str, reason: &str) {
+/// Turns a webhook off and says why; only while it has this address, where one is named.
+pub(super) async fn turn_off(webhooks: &Webhooks, id: &str, reason: &str, url: Option<&str>) {
     let audit = Audit {
         actor: "system".into(),
         action: "webhook.disable".into(),
@@ -204,8 +203,9 @@ pub(super) async fn turn_off(webhooks: &Webhooks, id: &str, reason: &str) {
         detail: Some(serde_json::json!({ "reason": reason }).to_string()),
         request_id: None,
     };
-    match webhooks.ledger.disable_webhook(id, reason, now(), &audit).await {
-        Ok(_) => tracing::warn!(webhook = id, reason, "a webhook was turned off"),
+    match webhooks.ledger.disable_webhook(id, url, reason, now(), &audit).await {
+        Ok(true) => tracing::warn!(webhook = id, reason, "a webhook was turned off"),
+        Ok(false) => tracing::info!(webhook = id, reason, "a webhook was changed before it was turned off, and goes on"),
         Err(error) => tracing::error!(webhook = id, error = chain(&error), "a webhook that is to be turned off cannot be"),
     }
     webhooks.look();

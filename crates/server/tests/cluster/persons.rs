@@ -2,7 +2,7 @@
 //! also when a copy of the database is brought back that still knows them.
 
 use crate::components;
-use crate::harness::{ADMIN_KEY, Server, until};
+use crate::harness::{Server, bunho, said, until};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
@@ -12,10 +12,8 @@ const MARK: &str = "marked-person";
 
 fn forget(server: &Server) -> (i32, Value) {
     tokio::task::block_in_place(|| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
-        let output = command.args(["forget", MARK, "--json", "--url", &server.url, "--key", ADMIN_KEY]).output().unwrap();
-        let report = serde_json::from_slice(&output.stdout);
-        (output.status.code().unwrap(), report.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr))))
+        let output = bunho(&["forget", MARK, "--json", "--url", &server.url]);
+        (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output))))
     })
 }
 
@@ -178,6 +176,30 @@ async fn redis_and_postgres_forget() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_and_mariadb_forget() {
     is_forgotten_and_stays_so("mariadb").await;
+}
+
+/// A run that is cut off between what it decides and what it notes has been there: asked again, the topic still has the person.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_forgotten_by_a_run_that_was_cut_off_is_in_the_topic_still() {
+    let environment = tokio::task::spawn_blocking(|| components::environment("postgres")).await.unwrap();
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut server = Server::start_nodes(1, &[environment.as_slice(), &[("FAILPOINTS", "forget::decided=return")]].concat(), &[]).await;
+    server.put_offer("stay", json!({"kind": "coupon", "quantity": 3})).await;
+    claim(&server, MARK, 0).await;
+    let (status, _) = server.admin(reqwest::Method::POST, "offers/stay/close", json!({})).await;
+    assert!(status.is_success());
+    server.until_projected().await;
+    let died = bunho(&["forget", MARK, "--json", "--url", &server.url]);
+    assert_eq!(died.status.code(), Some(69), "{}", said(&died));
+    server.ended().await;
+    server.set_environment(&environment);
+    server.restart().await;
+    // What found nobody does not hide it, however often.
+    for _ in 0..2 {
+        let (code, report) = forget(&server);
+        assert_eq!((code, &report["claims"], &report["remains"][0]["store"]), (1, &json!(0), &json!("topic")), "{report}");
+    }
+    assert!(!is_marked(&dump(&server.setting("BUNHO_LEDGER__URL"))));
 }
 
 /// Nodes that forget what ended thirty days ago; the first may die on the way.

@@ -290,8 +290,15 @@ async fn only_administrators_forget_and_bad_bodies_are_refused() {
 #[cfg(feature = "failpoints")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_in_the_middle_is_mended_by_asking_again() {
-    const POINTS: [&str; 6] =
-        ["forget::part_decided", "forget::decided", "forget::noted", "forget::audited", "forget::trimmed", "forget::wiped"];
+    const POINTS: [&str; 7] = [
+        "forget::begun",
+        "forget::part_decided",
+        "forget::decided",
+        "forget::noted",
+        "forget::audited",
+        "forget::trimmed",
+        "forget::wiped",
+    ];
     let mut sources = crate::harness::points_of_the_sources();
     sources.retain(|name| name.starts_with("forget::"));
     assert_eq!(sources, POINTS.iter().map(|point| (*point).to_owned()).collect(), "every point of the sources is struck");

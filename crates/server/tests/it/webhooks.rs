@@ -267,6 +267,14 @@ async fn a_pause_that_is_asked_for_is_given_and_too_much_turns_a_webhook_off() {
     }
     until("it is turned off", SOON, async || seen(&server, &id).await["disabled_reason"] == "backlog_full").await;
     assert!(receiver.count() < 100, "{} attempts although a pause was asked for", receiver.count());
+
+    // Turned on again it sends what waited, though that is still more than may wait.
+    receiver.be(Manner::Takes);
+    receiver.forget();
+    let (status, answer) = server.admin(Method::PUT, &format!("webhooks/{id}"), json!({"enabled": true})).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    until("it is sent", SOON, async || receiver.count() >= 1_100).await;
+    assert_eq!(seen(&server, &id).await["enabled"], true);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -292,6 +292,7 @@ impl Settings {
             join: self.join(&trusted_proxies)?,
             console_allow_from: networks("console.allow_from", &self.console.allow_from)?,
             trusted_proxies,
+            pass_key_published: pass_key_published(self.pass.key_publish_seconds, &shape)?,
             shape,
             ledger,
             secrets: self.cluster.secrets_dir.unwrap_or_else(|| self.data.dir.clone()),
@@ -307,8 +308,7 @@ impl Settings {
                 1 << 32,
             )? as usize,
             pass_issuer: self.pass.issuer,
-            pass_key_published: Duration::from_secs(in_range("pass.key_publish_seconds", self.pass.key_publish_seconds, 0, 86_400)?),
-            tls: tls::check(self.tls)?,
+            tls: tls::check(self.tls, admin_listen.is_some())?,
             trace: trace::check(self.trace)?,
             metrics_series_max: in_range("metrics.series_max", self.metrics.series_max as u64, 1, 100_000)? as usize,
             webhooks: self.webhooks.check()?,
@@ -356,6 +356,15 @@ fn networks(setting: &str, texts: &[String]) -> Result<Vec<Network>, Refused> {
         Network::parse(text).ok_or_else(refused)
     };
     texts.iter().map(network).collect()
+}
+
+/// How often nodes look for keys that others made, with a second for the looking.
+const KEYS_KNOWN_WITHIN: Duration = Duration::from_secs(2);
+
+/// On a cluster a key signs only when every node can know it.
+fn pass_key_published(seconds: u64, shape: &Shape) -> Result<Duration, Refused> {
+    let published = Duration::from_secs(in_range("pass.key_publish_seconds", seconds, 0, 86_400)?);
+    Ok(if matches!(shape, Shape::Cluster { .. }) { published.max(KEYS_KNOWN_WITHIN) } else { published })
 }
 
 fn address(setting: &str, text: &str) -> Result<SocketAddr, Refused> {
@@ -437,6 +446,7 @@ mod tests {
             (&[("BUNHO_TLS__CERT_FILE", "a.pem")], "tls.key_file"),
             (&[("BUNHO_TLS__KEY_FILE", "a.pem")], "tls.cert_file"),
             (&[("BUNHO_TLS__ADDRESSES", "some")], "tls.addresses"),
+            (&[("BUNHO_TLS__ADDRESSES", "admin"), ("BUNHO_TLS__CERT_FILE", "a"), ("BUNHO_TLS__KEY_FILE", "a")], "tls.addresses"),
             (&[("BUNHO_TLS__CLIENT_AUTH", "required")], "tls.client_ca_file"),
             (&[("BUNHO_TLS__CLIENT_AUTH", "maybe")], "tls.client_auth"),
             (&[("BUNHO_TLS__CLIENT_CA_FILE", "ca.pem")], "tls.client_auth"),

@@ -11,7 +11,7 @@
 
 use crate::exit::Failure;
 use crate::node::journal_path;
-use crate::secrets::write_secret;
+use crate::secrets::{remove_secret, write_secret};
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -316,7 +316,7 @@ impl Passes {
         }
         keys.remove(at);
         let path = key_path(&self.folder, kid);
-        std::fs::remove_file(&path).map_err(|error| Failure::data(format_args!("{} cannot be removed: {error}", path.display())))?;
+        remove_secret(&path)?;
         self.keys.store(Arc::new(KeySet::new(keys)));
         Ok(Ok(()))
     }

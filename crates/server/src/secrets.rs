@@ -125,6 +125,18 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     write().map_err(|error: std::io::Error| Failure::data(format_args!("{} cannot be written: {error}", path.display())))
 }
 
+/// Removes a secret so that no power cut brings it back.
+///
+/// # Errors
+/// It or its folder cannot be written.
+pub fn remove_secret(path: &Path) -> Result<(), Failure> {
+    let remove = || {
+        std::fs::remove_file(path)?;
+        std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    remove().map_err(|error: std::io::Error| Failure::data(format_args!("{} cannot be removed: {error}", path.display())))
+}
+
 fn random<const N: usize>() -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| Failure::internal(format_args!("the system gives no randomness: {error}")))?;

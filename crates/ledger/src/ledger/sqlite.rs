@@ -37,6 +37,7 @@ pub(super) async fn open(path: &Path) -> Result<(Pool, Pool), LedgerError> {
     let opening = |source| LedgerError::Open { place: Place::from(path), source };
     let options = connect_options(path);
     let writer = pool_options(1)
+        .acquire_timeout(WRITER_WAIT)
         // What a statement of 500 rows needs to undo itself stays in memory; by default each such page is a file write.
         .connect_with(options.clone().pragma("cache_size", format!("-{WRITER_CACHE_KIB}")).pragma("temp_store", "MEMORY"))
         .await
@@ -69,6 +70,10 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         // A statement of 500 rows is not a log line; failures are logged where they are handled.
         .disable_statement_logging()
 }
+
+/// How long somebody may wait for the one connection that writes. It is the whole file's own new writing after somebody was forgotten that takes long,
+/// not a failure: of a hundred million claims an hour. Who cannot wait that long has a limit of their own.
+const WRITER_WAIT: Duration = Duration::from_secs(6 * 3_600);
 
 fn pool_options(connections: u32) -> SqlitePoolOptions {
     // Connections to a file do not go stale: none is closed for its age, none is tried out before use.

@@ -224,7 +224,7 @@ pub struct TokenSettings {
 pub struct PassSettings {
     /// `iss` of passes.
     pub issuer: String,
-    /// How long a new key is published before it signs.
+    /// How long a new key is published before it signs; on a cluster two seconds at least.
     pub key_publish_seconds: u64,
 }
 

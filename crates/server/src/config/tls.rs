@@ -34,7 +34,8 @@ pub enum ClientAuth {
 /// Two years; what browsers' lists ask for is one.
 const HSTS_SECONDS_MAX: u64 = 63_072_000;
 
-pub(super) fn check(settings: TlsSettings) -> Result<Option<TlsConfig>, Refused> {
+/// `has_admin`: administration has an address of its own.
+pub(super) fn check(settings: TlsSettings, has_admin: bool) -> Result<Option<TlsConfig>, Refused> {
     let TlsSettings { addresses, cert_file, key_file, client_auth, client_ca_file, hsts_seconds } = settings;
     let (on_public, on_admin) = match addresses.as_str() {
         "all" => (true, true),
@@ -61,6 +62,10 @@ pub(super) fn check(settings: TlsSettings) -> Result<Option<TlsConfig>, Refused>
     };
     in_range("tls.hsts_seconds", hsts_seconds, 0, HSTS_SECONDS_MAX)?;
     match (cert_file, key_file) {
+        (Some(_), Some(_)) if !on_public && !has_admin => {
+            let mend = "name server.admin_listen, or use \"all\"";
+            Err(Refused::new("tls.addresses", "is \"admin\", but administration has no address of its own: nothing would be encrypted", mend))
+        }
         (Some(cert_file), Some(key_file)) => Ok(Some(TlsConfig { cert_file, key_file, client_auth, on_public, on_admin, hsts_seconds })),
         (Some(_), None) => Err(Refused::new("tls.key_file", "is missing", "name the PEM file of the certificate's key")),
         (None, Some(_)) => Err(Refused::new("tls.cert_file", "is missing", "name the PEM file of the key's certificate")),

@@ -5,7 +5,7 @@
 //! has read it. What clients call themselves is hashed under the first secret for good, which stays in `keys/names.key` when its tickets
 //! have ended: who joins again under a name finds the place it had.
 
-use super::{random, write_secret};
+use super::{random, remove_secret, write_secret};
 use crate::exit::Failure;
 use crate::pass::KeyRefusal;
 use bunho_domain::ticket::{TICKET_KEY_BYTES, TicketKeys};
@@ -167,8 +167,7 @@ pub fn drop_key(data: &Path, id: &str, now: Millis) -> Result<Result<(), KeyRefu
         write(&names_path(data), &known.names)?;
     }
     let path = if id == FIRST { first_path(data) } else { data.join("keys").join(format!("ticket-{id}.key")) };
-    std::fs::remove_file(&path).map_err(|error| Failure::data(format_args!("{} cannot be removed: {error}", path.display())))?;
-    Ok(Ok(()))
+    remove_secret(&path).map(Ok)
 }
 
 /// Refuses a folder that has been used and has no secret any more: a new one would end every waiting ticket, and nobody

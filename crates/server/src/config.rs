@@ -292,7 +292,7 @@ impl Settings {
             join: self.join(&trusted_proxies)?,
             console_allow_from: networks("console.allow_from", &self.console.allow_from)?,
             trusted_proxies,
-            pass_key_published: pass_key_published(self.pass.key_publish_seconds, &shape)?,
+            pass_key_published: self.pass_key_published()?,
             shape,
             ledger,
             secrets: self.cluster.secrets_dir.unwrap_or_else(|| self.data.dir.clone()),
@@ -356,15 +356,6 @@ fn networks(setting: &str, texts: &[String]) -> Result<Vec<Network>, Refused> {
         Network::parse(text).ok_or_else(refused)
     };
     texts.iter().map(network).collect()
-}
-
-/// How often nodes look for keys that others made, with a second for the looking.
-const KEYS_KNOWN_WITHIN: Duration = Duration::from_secs(2);
-
-/// On a cluster a key signs only when every node can know it.
-fn pass_key_published(seconds: u64, shape: &Shape) -> Result<Duration, Refused> {
-    let published = Duration::from_secs(in_range("pass.key_publish_seconds", seconds, 0, 86_400)?);
-    Ok(if matches!(shape, Shape::Cluster { .. }) { published.max(KEYS_KNOWN_WITHIN) } else { published })
 }
 
 fn address(setting: &str, text: &str) -> Result<SocketAddr, Refused> {

@@ -1,6 +1,6 @@
 //! The settings of the cluster shape, checked.
 
-use super::{Refused, Settings, Shape};
+use super::{Refused, Settings, Shape, in_range};
 use bunho_journal::kafka::{Connection, Retention, TopicSettings};
 use bunho_ledger::Place;
 use std::time::Duration;
@@ -27,6 +27,9 @@ const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
 /// Partitions of one topic: the ledger keeps a record's partition and offset in one number.
 const PARTITIONS_MAX: i32 = 10_000;
 
+/// How often nodes look for keys that others made, with a second for the looking.
+const KEYS_KNOWN_WITHIN: Duration = Duration::from_secs(2);
+
 impl Settings {
     /// Where SQL is.
     pub(super) fn ledger_place(&self) -> Result<Place, Refused> {
@@ -38,6 +41,12 @@ impl Settings {
                 "write it as postgres://user:password@host:5432/database or mysql://…, or leave it out",
             )
         })
+    }
+
+    /// How long a key of passes is published before it signs; on a cluster until every node can know it.
+    pub(super) fn pass_key_published(&self) -> Result<Duration, Refused> {
+        let published = Duration::from_secs(in_range("pass.key_publish_seconds", self.pass.key_publish_seconds, 0, 86_400)?);
+        Ok(if self.engine.shape == "cluster" { published.max(KEYS_KNOWN_WITHIN) } else { published })
     }
 
     /// Where state lives.

@@ -64,7 +64,11 @@ pub(super) fn check(settings: TlsSettings, has_admin: bool) -> Result<Option<Tls
     match (cert_file, key_file) {
         (Some(_), Some(_)) if !on_public && !has_admin => {
             let mend = "name server.admin_listen, or use \"all\"";
-            Err(Refused::new("tls.addresses", "is \"admin\", but administration has no address of its own: nothing would be encrypted", mend))
+            Err(Refused::new(
+                "tls.addresses",
+                "is \"admin\", but administration has no address of its own: nothing would be encrypted",
+                mend,
+            ))
         }
         (Some(cert_file), Some(key_file)) => Ok(Some(TlsConfig { cert_file, key_file, client_auth, on_public, on_admin, hsts_seconds })),
         (Some(_), None) => Err(Refused::new("tls.key_file", "is missing", "name the PEM file of the certificate's key")),

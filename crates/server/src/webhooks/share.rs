@@ -30,8 +30,8 @@ const GROWS: u64 = 10;
 const SHARE: usize = 4;
 /// Rounds of forgetting what was queued for a webhook that is gone, before something else is looked at.
 const SWEEPS: usize = 20;
-/// For so long one that was taken away stays marked, where others write too: what a transaction that began before queues for it is forgotten like
-/// the rest. Twice as long as a projector's transaction may take before its connection is given up.
+/// For so long one that was taken away stays marked in a database on a server: what a transaction that began before queues for it is forgotten like
+/// the rest. Twice as long as a projector's transaction may take before its connection is given up. A file has one transaction at a time.
 const MARKED: Millis = Millis(600_000);
 
 /// A webhook that this process delivers to.
@@ -120,7 +120,7 @@ impl Webhooks {
             self.take(shared, row, state).await?;
         }
         for row in rows.iter().filter(|row| row.deleted && !shared.held.contains_key(&row.id)) {
-            let marked_long = self.alone || row.updated_at.plus_ms(MARKED.0) <= send::now();
+            let marked_long = self.ledger.path().is_some() || row.updated_at.plus_ms(MARKED.0) <= send::now();
             for _ in 0..SWEEPS {
                 if self.ledger.sweep_webhook(&row.id, marked_long).await? {
                     break;

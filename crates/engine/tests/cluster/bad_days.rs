@@ -2,14 +2,14 @@
 
 use crate::crowd::{claim, claim_once_sure, read_once_sure, versions};
 use crate::pair::shipped;
-use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, resume, seeds};
+use crate::redis::{ask, audit, fresh_tag, hasty, nodes, offer_settings, open, open_dying, patient, resume, seeds, seeds_of};
 use bunho_domain::event::{OfferChange, OfferEvent};
 use bunho_domain::offer::refusal::Refusal;
 use bunho_domain::offer::settings::Kind;
 use bunho_engine::cluster::redis::{DecideError, Decider, DeciderClock, DeciderOptions, Gathering, Home, Shipper};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 fn fresh_home() -> Home {
@@ -17,21 +17,17 @@ fn fresh_home() -> Home {
     Home { tag, offer: tag, epoch: 1 }
 }
 
-/// A node that is told after a short while that the result is unknown.
-fn hasty() -> DeciderOptions {
-    DeciderOptions { durable_within: Duration::from_millis(300), ..DeciderOptions::new(seeds()) }
-}
-
 #[tokio::test]
 async fn a_refusal_waits_for_the_claim_that_it_is_because_of() {
     let home = fresh_home();
-    let (cluster, journal) = open(hasty()).await;
+    let (cluster, journal) = open(hasty(seeds())).await;
     let cluster = Arc::new(cluster);
     cluster.create(home, &offer_settings("one", Kind::Coupon, 1), &audit()).await.unwrap();
     journal.set_open(false);
     assert!(matches!(claim(&cluster, home, "a", Some("k")).await, Err(DecideError::Indeterminate(_))));
-    assert!(matches!(claim(&cluster, home, "b", None).await, Err(DecideError::Indeterminate(_))), "sold out is not durable yet");
-    assert!(matches!(cluster.offer(home).await, Err(DecideError::Indeterminate(_))), "nor is the stock");
+    let (refused, read) = tokio::join!(claim(&cluster, home, "b", None), cluster.offer(home));
+    assert!(matches!(refused, Err(DecideError::Indeterminate(_))), "sold out is not durable yet");
+    assert!(matches!(read, Err(DecideError::Indeterminate(_))), "nor is the stock");
     let waits = tokio::spawn({
         let cluster = cluster.clone();
         async move { claim(&cluster, home, "b", None).await }
@@ -47,7 +43,7 @@ async fn a_refusal_waits_for_the_claim_that_it_is_because_of() {
 #[tokio::test]
 async fn a_full_outbox_refuses_before_anything_is_decided() {
     let home = fresh_home();
-    let options = hasty();
+    let options = hasty(seeds());
     let gathering = Gathering { outbox_max: 5, ..options.gathering.clone() };
     let (cluster, journal) = open(DeciderOptions { gathering, ..options }).await;
     cluster.create(home, &offer_settings("drop", Kind::Coupon, 100), &audit()).await.unwrap();
@@ -71,43 +67,35 @@ async fn a_full_outbox_refuses_before_anything_is_decided() {
 
 /// Confirmed units, once the offer can be read.
 async fn until_read(cluster: &Decider, home: Home) -> u32 {
-    for _ in 0..50 {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
         match cluster.offer(home).await {
             Ok(read) => return read.stock.confirmed,
-            Err(DecideError::Overloaded | DecideError::Indeterminate(_)) => tokio::task::yield_now().await,
+            Err(DecideError::Overloaded | DecideError::Indeterminate(_)) => {}
             Err(error) => panic!("{error}"),
         }
+        assert!(Instant::now() < deadline, "in 30 s the offer could not be read");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("the offer could not be read");
 }
 
-/// A node whose journal takes nothing, as one that dies between deciding and shipping.
-async fn dying() -> Decider {
-    dying_at(hasty()).await
-}
-
-async fn dying_at(options: DeciderOptions) -> Decider {
-    let (shipments, receiver) = mpsc::channel(1);
-    drop(receiver);
-    Decider::open(options, Shipper::Channel(shipments)).await.unwrap()
-}
-
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_node_ships_what_a_dead_one_left() {
     let home = fresh_home();
-    let (cluster, journal) = open(DeciderOptions::new(seeds())).await;
+    let (cluster, journal) = open(patient(seeds())).await;
     cluster.create(home, &offer_settings("one", Kind::Coupon, 1), &audit()).await.unwrap();
-    let dead = dying().await;
+    let dead = open_dying(seeds()).await;
     assert!(matches!(claim(&dead, home, "a", Some("k")).await, Err(DecideError::Indeterminate(_))));
+    until_version(home, 2);
     assert!(matches!(claim(&cluster, home, "b", None).await, Ok(Err(Refusal::SoldOut { .. }))));
     assert_eq!(claim(&cluster, home, "a", Some("k")).await.unwrap().unwrap().user.as_str(), "a");
     assert_eq!(versions(&shipped(&journal, home.tag)), [1, 2], "what was said is in the journal");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspended_offer_refuses_and_what_its_old_epoch_left_is_drained() {
     let home = fresh_home();
-    let (cluster, journal) = open(hasty()).await;
+    let (cluster, journal) = open(patient(seeds())).await;
     let cluster = Arc::new(cluster);
     cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
     journal.set_open(false);
@@ -115,7 +103,7 @@ async fn a_suspended_offer_refuses_and_what_its_old_epoch_left_is_drained() {
         let cluster = cluster.clone();
         async move { claim(&cluster, home, "a", None).await }
     });
-    let (other, other_journal) = open(DeciderOptions::new(seeds())).await;
+    let (other, other_journal) = open(patient(seeds())).await;
     until_version(home, 2);
     let risen = Home { epoch: 2, ..home };
     other.suspend(home, 2).await.unwrap();
@@ -139,7 +127,7 @@ fn until_version(home: Home, entries: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_offer_that_stepped_back_stops_when_that_is_seen() {
     let home = fresh_home();
-    let (cluster, journal) = open(hasty()).await;
+    let (cluster, journal) = open(patient(seeds())).await;
     let cluster = Arc::new(cluster);
     let settings = offer_settings("drop", Kind::Coupon, 10);
     cluster.create(home, &settings, &audit()).await.unwrap();
@@ -150,7 +138,7 @@ async fn an_offer_that_stepped_back_stops_when_that_is_seen() {
     });
     until_version(home, 2);
     // As a replica that had not heard of the claim would stand there.
-    let (other, _) = open(DeciderOptions::new(seeds())).await;
+    let (other, _) = open(patient(seeds())).await;
     other.suspend(home, 1).await.unwrap();
     other.forget(home).await.unwrap();
     other.create_suspended(home, &settings).await.unwrap();
@@ -163,10 +151,10 @@ async fn an_offer_that_stepped_back_stops_when_that_is_seen() {
 #[tokio::test]
 async fn only_an_offer_that_was_made_for_it_obeys_a_clock_that_is_set() {
     let home = fresh_home();
-    let (cluster, _) = open(DeciderOptions::new(seeds())).await;
+    let (cluster, _) = open(patient(seeds())).await;
     cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
     let clock = DeciderClock::Manual(Arc::new(AtomicI64::new(5)));
-    let (liar, _) = open(DeciderOptions { clock, ..DeciderOptions::new(seeds()) }).await;
+    let (liar, _) = open(DeciderOptions { clock, ..patient(seeds()) }).await;
     assert!(matches!(claim(&liar, home, "a", None).await, Err(DecideError::Clock)));
     assert_eq!(cluster.offer(home).await.unwrap().stock.remaining, 10);
 }
@@ -190,7 +178,7 @@ pub fn node_id(port: u16) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_moves_to_another_node_takes_its_offers_along() {
     let home = fresh_home();
-    let (cluster, journal) = open(DeciderOptions::new(seeds())).await;
+    let (cluster, journal) = open(patient(seeds())).await;
     let cluster = Arc::new(cluster);
     cluster.create(home, &offer_settings("drop", Kind::Coupon, 1_000_000), &audit()).await.unwrap();
     let outbox = format!("bunho:{{{}}}:outbox", home.tag);
@@ -238,7 +226,7 @@ async fn a_full_redis_refuses_claims_and_still_lets_the_outbox_drain() {
     let home = fresh_home();
     let nodes = crate::redis::start();
     let all = |command: &str| nodes.iter().for_each(|node| assert_eq!(ask(node.port, command), "+OK\r\n"));
-    let (cluster, journal) = open(DeciderOptions::new(crate::redis::seeds_of(&nodes))).await;
+    let (cluster, journal) = open(patient(seeds_of(&nodes))).await;
     let cluster = Arc::new(cluster);
     cluster.create(home, &offer_settings("drop", Kind::Coupon, 10), &audit()).await.unwrap();
     journal.set_open(false);
@@ -256,10 +244,9 @@ async fn a_full_redis_refuses_claims_and_still_lets_the_outbox_drain() {
     assert_eq!(claim(&cluster, home, "b", None).await.unwrap().unwrap().user.as_str(), "b");
     assert_eq!(versions(&shipped(&journal, home.tag)), [1, 2, 3]);
     // What a node left that died, too, although only reading shows that it is there.
-    let dead =
-        dying_at(DeciderOptions { durable_within: Duration::from_millis(300), ..DeciderOptions::new(crate::redis::seeds_of(&nodes)) })
-            .await;
+    let dead = open_dying(seeds_of(&nodes)).await;
     assert!(matches!(claim(&dead, home, "c", None).await, Err(DecideError::Indeterminate(_))));
+    crate::redis::until("the dead node's claim is decided", || nodes.iter().any(|node| ask(node.port, &outbox).starts_with(":1")));
     drop(dead);
     all("CONFIG SET maxmemory 1");
     cluster.drain(home.tag).await.unwrap();
@@ -270,7 +257,7 @@ async fn a_full_redis_refuses_claims_and_still_lets_the_outbox_drain() {
 #[tokio::test]
 async fn replicas_that_are_not_there_do_not_hold_up_every_run() {
     let home = fresh_home();
-    let (cluster, _) = open(DeciderOptions { replicas: Some(1), ..DeciderOptions::new(seeds()) }).await;
+    let (cluster, _) = open(DeciderOptions { replicas: Some(1), ..patient(seeds()) }).await;
     let waits = || -> u64 {
         let told = |port| ask(port, "INFO commandstats").split_once("cmdstat_wait:calls=").map(|(_, rest)| rest.to_owned());
         let calls = |rest: String| rest.split(',').next().unwrap().parse::<u64>().unwrap();
@@ -288,7 +275,7 @@ async fn replicas_that_are_not_there_do_not_hold_up_every_run() {
 #[tokio::test]
 async fn what_is_loaded_in_pieces_is_whole_only_with_the_last_of_them() {
     let home = fresh_home();
-    let (cluster, _) = open(DeciderOptions::new(seeds())).await;
+    let (cluster, _) = open(patient(seeds())).await;
     let settings = offer_settings("drop", Kind::Coupon, 10);
     cluster.create(home, &settings, &audit()).await.unwrap();
     let mut events = Vec::new();
@@ -327,7 +314,7 @@ async fn what_is_loaded_in_pieces_is_whole_only_with_the_last_of_them() {
 async fn offers_that_change_together_decide_in_one_epoch() {
     let (tag, mut grants) = (fresh_tag(), offer_settings("stay", Kind::Booking, 10));
     let [thanks, stay] = [tag, tag + 1].map(|offer| Home { tag, offer, epoch: 1 });
-    let (cluster, _) = open(DeciderOptions::new(seeds())).await;
+    let (cluster, _) = open(patient(seeds())).await;
     let granted = offer_settings("thanks", Kind::Coupon, 10);
     grants.grants = Some(granted.id.clone());
     cluster.create(thanks, &granted, &audit()).await.unwrap();

@@ -4,7 +4,7 @@
 //! A failure prints the seed and shrinks to a short history. `PROPTEST_CASES` makes it longer.
 
 use crate::pair::{self, Model, shipped};
-use crate::redis::{audit, offer_settings, open, resume, seeds};
+use crate::redis::{audit, offer_settings, open, patient, resume, seeds};
 use bunho_domain::event::{OfferChange, TicketNumber};
 use bunho_domain::ids::{ClaimId, IdempotencyKey, OfferId, StandbyId, UserId, ZoneId};
 use bunho_domain::limits::FORGET_MOST;
@@ -155,7 +155,7 @@ fn cases() -> u32 {
 fn the_script_decides_as_the_domain() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let clock = Arc::new(AtomicI64::new(1_800_000_000_000));
-    let options = DeciderOptions { clock: DeciderClock::Manual(clock.clone()), ..DeciderOptions::new(seeds()) };
+    let options = DeciderOptions { clock: DeciderClock::Manual(clock.clone()), ..patient(seeds()) };
     let (cluster, journal) = runtime.block_on(open(options));
     let mut runner = TestRunner::new(Config { cases: cases(), ..Config::default() });
     let histories = (terms(), terms(), prop::collection::vec(command(), 1..60));

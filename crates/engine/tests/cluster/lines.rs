@@ -2,30 +2,18 @@
 
 use crate::bad_days::{node_id, owner};
 use crate::people::{LIMIT, People, admissions, events, fresh_zone, settings, ticket};
-use crate::redis::{ask, audit, fresh_tag, nodes, offer_settings, open, seeds, seeds_of};
+use crate::redis::{ask, audit, fresh_tag, hasty, nodes, offer_settings, open, open_dying, patient, seeds, seeds_of, trusting, until};
 use bunho_domain::event::ZoneChange;
 use bunho_domain::line::settings::ZoneSettings;
 use bunho_domain::line::{Answer, Issued, Join, OfferLeft, PollRefusal, State};
 use bunho_domain::offer::settings::Kind;
 use bunho_engine::Ack;
 use bunho_engine::cluster::redis::{
-    DecideError, Decider, DeciderOptions, Entry, Facts, Home, MemoryJournal, Of, Shipper, Standing, ZoneDeletion, ZoneHome,
+    DecideError, Decider, DeciderOptions, Entry, Facts, Home, MemoryJournal, Of, Standing, ZoneDeletion, ZoneHome,
 };
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
-
-fn hasty() -> DeciderOptions {
-    DeciderOptions { durable_within: Duration::from_millis(300), ..DeciderOptions::new(seeds()) }
-}
-
-/// A node whose journal takes nothing, as one that dies between deciding and shipping.
-async fn dying() -> Decider {
-    let (shipments, receiver) = mpsc::channel(1);
-    drop(receiver);
-    Decider::open(hasty(), Shipper::Channel(shipments)).await.unwrap()
-}
 
 async fn join(node: &Decider, home: ZoneHome, key: u64) -> Result<Issued, DecideError> {
     node.join(home, Join { nonce: key, keyed: true }, OfferLeft::Untied).await
@@ -63,29 +51,36 @@ async fn a_crowd_at_two_nodes_is_let_in_in_its_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_node_ships_what_a_dead_one_left() {
     let home = fresh_zone();
-    let (node, journal) = open(DeciderOptions::new(seeds())).await;
+    let (node, journal) = open(patient(seeds())).await;
     node.create_zone(home, &settings(), &audit()).await.unwrap();
-    let dead = dying().await;
+    let dead = open_dying(seeds()).await;
+    let left_behind = || until("what the dead node decided is in the outbox", || outbox_len(home) == 1);
     assert!(matches!(join(&dead, home, 1).await, Err(DecideError::Indeterminate(_))), "its numbers are reserved by nobody");
+    left_behind();
     // It waits for the reservation, ships that itself, and then has a number.
     let first = join(&node, home, 1).await.unwrap();
     assert_eq!(first.number.seq, 0);
     assert!(matches!(join(&dead, home, 2).await, Err(DecideError::Indeterminate(_))), "let in, but not in the journal");
+    left_behind();
     let second = join(&node, home, 2).await.unwrap();
     assert_eq!(second.number.seq, 1);
     assert!(matches!(second.answer, Answer::Admitted(_)));
     let admitted: Vec<u32> = admissions(&entries(&journal, home)).iter().map(|(seq, _)| *seq).collect();
     assert_eq!(admitted, [0, 1], "what was said is in the journal, once");
     assert!(matches!(dead.leave(home, ticket(&second)).await, Err(DecideError::Indeterminate(_))));
-    node.relay_zone(home.number).unwrap();
-    crate::redis::until("it was relayed", || outbox_len(home) == 0);
+    left_behind();
+    // As a node's background does, again and again: what is young is left to whoever decided it.
+    until("it was relayed", || {
+        node.relay_zone(home.number).unwrap();
+        outbox_len(home) == 0
+    });
     assert!(matches!(events(&entries(&journal, home)).last().unwrap().change, ZoneChange::Left { ticket, .. } if ticket.seq == 1));
 }
 
 #[tokio::test]
 async fn who_waits_is_told_so_while_the_journal_is_out_and_who_is_let_in_is_not() {
     let home = fresh_zone();
-    let (node, journal) = open(hasty()).await;
+    let (node, journal) = open(hasty(seeds())).await;
     node.create_zone(home, &settings(), &audit()).await.unwrap();
     for key in 0..LIMIT as u64 {
         join(&node, home, key).await.unwrap();
@@ -106,9 +101,8 @@ async fn who_waits_is_told_so_while_the_journal_is_out_and_who_is_let_in_is_not(
 async fn numbers_are_reserved_again_and_again_and_each_is_given_once() {
     const PEOPLE: u64 = 16_000;
     let home = fresh_zone();
-    let options = DeciderOptions { durable_within: Duration::from_secs(20), ..DeciderOptions::new(seeds()) };
-    let (one, one_journal) = open(options.clone()).await;
-    let (other, other_journal) = open(options).await;
+    let (one, one_journal) = open(trusting(seeds())).await;
+    let (other, other_journal) = open(trusting(seeds())).await;
     one.create_zone(home, &settings(), &audit()).await.unwrap();
     let mut numbers: Vec<u32> = Vec::new();
     for first in (0..PEOPLE).step_by(4_000) {
@@ -130,8 +124,8 @@ async fn numbers_are_reserved_again_and_again_and_each_is_given_once() {
 #[tokio::test]
 async fn a_poll_that_lets_in_answers_when_the_journal_has_it() {
     let home = fresh_zone();
-    let (node, journal) = open(hasty()).await;
-    let (other, _) = open(hasty()).await;
+    let (node, journal) = open(hasty(seeds())).await;
+    let (other, _) = open(trusting(seeds())).await;
     node.create_zone(home, &ZoneSettings { paused: true, ..settings() }, &audit()).await.unwrap();
     let issued = join(&node, home, 1).await.unwrap();
     assert!(matches!(issued.answer, Answer::Waiting(place) if place.state == State::Paused));
@@ -147,7 +141,7 @@ async fn a_poll_that_lets_in_answers_when_the_journal_has_it() {
 #[tokio::test]
 async fn without_waiting_for_the_journal_numbers_are_still_reserved_first() {
     let home = fresh_zone();
-    let (node, journal) = open(DeciderOptions { ack: Ack::Engine, ..hasty() }).await;
+    let (node, journal) = open(DeciderOptions { ack: Ack::Engine, ..hasty(seeds()) }).await;
     node.create_zone(home, &settings(), &audit()).await.unwrap();
     journal.set_open(false);
     assert!(matches!(join(&node, home, 1).await, Err(DecideError::Overloaded)));
@@ -158,7 +152,7 @@ async fn without_waiting_for_the_journal_numbers_are_still_reserved_first() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspended_zone_decides_nothing_and_what_its_old_epoch_left_is_drained() {
     let home = fresh_zone();
-    let (node, journal) = open(hasty()).await;
+    let (node, journal) = open(patient(seeds())).await;
     let node = Arc::new(node);
     node.create_zone(home, &settings(), &audit()).await.unwrap();
     let first = join(&node, home, 1).await.unwrap();
@@ -167,8 +161,8 @@ async fn a_suspended_zone_decides_nothing_and_what_its_old_epoch_left_is_drained
         let node = node.clone();
         async move { join(&node, home, 2).await }
     });
-    crate::redis::until("the join is decided", || outbox_len(home) == 1);
-    let (other, other_journal) = open(DeciderOptions::new(seeds())).await;
+    until("the join is decided", || outbox_len(home) == 1);
+    let (other, other_journal) = open(patient(seeds())).await;
     let risen = ZoneHome { epoch: 2, ..home };
     other.suspend_zone(home, 2).await.unwrap();
     journal.set_open(true);
@@ -238,7 +232,7 @@ async fn a_line_that_redis_has_lost_comes_back_with_the_polls_of_those_who_wait(
 #[tokio::test]
 async fn settings_are_replaced_and_a_zone_is_deleted_when_it_is_empty() {
     let home = fresh_zone();
-    let (node, journal) = open(DeciderOptions::new(seeds())).await;
+    let (node, journal) = open(patient(seeds())).await;
     node.create_zone(home, &settings(), &audit()).await.unwrap();
     assert!(matches!(node.create_zone(home, &settings(), &audit()).await, Err(DecideError::Exists)));
     let mut edited = settings();
@@ -276,7 +270,7 @@ fn keys_of(home: ZoneHome) -> usize {
 #[tokio::test]
 async fn a_zone_that_is_forgotten_can_be_made_anew() {
     let home = fresh_zone();
-    let (node, _) = open(DeciderOptions::new(seeds())).await;
+    let (node, _) = open(patient(seeds())).await;
     node.create_zone(home, &settings(), &audit()).await.unwrap();
     let issued = join(&node, home, 1).await.unwrap();
     let risen = ZoneHome { epoch: 2, ..home };
@@ -294,7 +288,7 @@ async fn a_full_redis_lets_nobody_in_and_still_lets_the_outbox_drain() {
     let home = fresh_zone();
     let own = crate::redis::start();
     let all = |command: &str| own.iter().for_each(|node| assert_eq!(ask(node.port, command), "+OK\r\n"));
-    let (node, journal) = open(DeciderOptions::new(seeds_of(&own))).await;
+    let (node, journal) = open(patient(seeds_of(&own))).await;
     let node = Arc::new(node);
     node.create_zone(home, &settings(), &audit()).await.unwrap();
     journal.set_open(false);
@@ -303,7 +297,7 @@ async fn a_full_redis_lets_nobody_in_and_still_lets_the_outbox_drain() {
         async move { join(&node, home, 1).await }
     });
     let outbox = format!("XLEN bunho:{{z{}}}:outbox", home.number);
-    crate::redis::until("numbers are being reserved", || own.iter().any(|node| ask(node.port, &outbox).starts_with(":1")));
+    until("numbers are being reserved", || own.iter().any(|node| ask(node.port, &outbox).starts_with(":1")));
     all("CONFIG SET maxmemory 1");
     assert!(matches!(join(&node, home, 2).await, Err(DecideError::Overloaded)));
     journal.set_open(true);
@@ -319,9 +313,8 @@ async fn polls_whose_answers_were_lost_are_made_again() {
         assert_eq!(ask(node.port, "ACL SETUSER line on >secret ~* &* +@all"), "+OK\r\n");
     }
     let seeds = seeds().iter().map(|seed| seed.replace("//", "//line:secret@")).collect();
-    let mut people = People::at(seeds).await;
+    let mut people = People::in_trouble(seeds).await;
     people.come(30).await;
-    people.trouble = true;
     let mut rounds = 0;
     while people.next_polls().await {
         rounds += 1;
@@ -403,7 +396,7 @@ async fn a_slot_that_moves_to_another_node_takes_its_line_along() {
 #[tokio::test]
 async fn versions_of_offers_and_zones_are_told_also_while_they_are_suspended() {
     let tag = fresh_tag();
-    let (node, _) = open(DeciderOptions::new(seeds())).await;
+    let (node, _) = open(patient(seeds())).await;
     for offer in [tag, tag + 1] {
         node.create(Home { tag, offer, epoch: 1 }, &offer_settings("drop", Kind::Coupon, 5), &audit()).await.unwrap();
     }

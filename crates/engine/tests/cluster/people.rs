@@ -1,6 +1,6 @@
 //! People who wait at a zone through two nodes and poll when they are told to, under a clock that the test moves; and what the journal has of them.
 
-use crate::redis::{audit, fresh_tag, open};
+use crate::redis::{audit, fresh_tag, open, patient, trusting};
 use bunho_domain::event::{Event, ZoneChange, ZoneEvent};
 use bunho_domain::ids::{AppId, ZoneId};
 use bunho_domain::line::settings::ZoneSettings;
@@ -68,13 +68,21 @@ pub struct People {
     pub clock: Arc<AtomicI64>,
     pub all: Vec<Person>,
     /// Answers are lost, and either node may ship what the other has shipped too.
-    pub trouble: bool,
+    trouble: bool,
 }
 
 impl People {
     pub async fn at(seeds: Vec<String>) -> Self {
+        Self::through(trusting(seeds)).await
+    }
+
+    pub async fn in_trouble(seeds: Vec<String>) -> Self {
+        Self { trouble: true, ..Self::through(patient(seeds)).await }
+    }
+
+    async fn through(options: DeciderOptions) -> Self {
         let clock = Arc::new(AtomicI64::new(1_800_000_000_000));
-        let options = DeciderOptions { clock: DeciderClock::Manual(clock.clone()), ..DeciderOptions::new(seeds) };
+        let options = DeciderOptions { clock: DeciderClock::Manual(clock.clone()), ..options };
         let (one, one_journal) = open(options.clone()).await;
         let (other, other_journal) = open(options).await;
         let home = fresh_zone();

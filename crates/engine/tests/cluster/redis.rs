@@ -6,7 +6,7 @@
 use crate::ports;
 use bunho_domain::ids::{AppId, OfferId};
 use bunho_domain::offer::settings::{Kind, OfferSettings};
-use bunho_engine::cluster::redis::{DecideError, Decider, DeciderOptions, Home, MemoryJournal, Shipper};
+use bunho_engine::cluster::redis::{DecideError, Decider, DeciderOptions, Home, MemoryJournal, Patience, Shipper};
 use bunho_journal::Audit;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 
 const GUARD: &str = r#"trap : TERM INT HUP; cd "$1" && "$(command -v redis-server)" --port "$2" --cluster-port "$3" --bind 127.0.0.1 --dir "$1" --cluster-enabled yes \
  --cluster-node-timeout 2000 --save "" --appendonly yes --appendfsync no --daemonize no --loglevel warning --enable-debug-command local \
@@ -106,7 +107,7 @@ fn start_one(port: u16, bus: u16) -> Node {
 /// Sends one inline command; returns what came first.
 pub fn ask(port: u16, command: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
     let mut buffer = vec![0; 65_536];
     let len = stream.read(&mut buffer).unwrap();
@@ -135,6 +136,34 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 pub fn fresh_tag() -> u32 {
     static TAG: AtomicU32 = AtomicU32::new(1);
     TAG.fetch_add(10, Ordering::Relaxed)
+}
+
+/// A node that gives nothing up because a machine is slow.
+pub fn patient(seeds: Vec<String>) -> DeciderOptions {
+    let long = Duration::from_secs(30);
+    let patience = Patience { connect: long, respond: long, cluster: long };
+    DeciderOptions { patience, durable_within: Duration::from_secs(60), ..DeciderOptions::new(seeds) }
+}
+
+/// One of several nodes of which none dies: each ships all of its own, however late, and the others wait for that.
+pub fn trusting(seeds: Vec<String>) -> DeciderOptions {
+    let mut options = patient(seeds);
+    options.gathering.relay_after = Duration::from_secs(3_600);
+    options
+}
+
+/// A node that is told after a short while that the result is unknown: one that is long enough for whatever else it is asked.
+pub fn hasty(seeds: Vec<String>) -> DeciderOptions {
+    DeciderOptions { durable_within: Duration::from_secs(3), ..patient(seeds) }
+}
+
+/// A node whose journal takes nothing, as one that dies between deciding and shipping. What it is asked for may be decided after it has said that it
+/// does not know: the outbox tells when.
+pub async fn open_dying(seeds: Vec<String>) -> Decider {
+    let (shipments, receiver) = mpsc::channel(1);
+    drop(receiver);
+    let options = DeciderOptions { durable_within: Duration::from_millis(300), ..patient(seeds) };
+    Decider::open(options, Shipper::Channel(shipments)).await.unwrap()
 }
 
 pub async fn open(options: DeciderOptions) -> (Decider, Arc<MemoryJournal>) {

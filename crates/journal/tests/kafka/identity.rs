@@ -9,9 +9,9 @@ fn options(connection: &Connection, instance: &str) -> ConsumerOptions {
     ConsumerOptions { instance: Some(instance.into()), session_timeout: SESSION, ..ConsumerOptions::usual(&connection.topic) }
 }
 
-const SESSION: Duration = Duration::from_secs(45);
-/// Well below it.
-const SOON: Duration = Duration::from_secs(20);
+const SESSION: Duration = Duration::from_secs(80);
+/// Before it is over.
+const SOON: Duration = Duration::from_secs(60);
 
 /// The partitions of the next assignment that has any.
 async fn assigned(consumer: &mut Consumer) -> Vec<i32> {

@@ -19,6 +19,7 @@ struct Lab {
 }
 
 impl Lab {
+    /// Its ports are away from those of the others here, and below those of other suites, which begin at 20000.
     fn new(arguments: &[&str]) -> Self {
         let Command::Run(args) = Cli::parse_from([&["bunho-lab", "run"], arguments].concat()).command else { unreachable!() };
         Self { services: Services::new(&args).unwrap(), args: *args }
@@ -36,7 +37,7 @@ impl Lab {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_naive_one_oversells() {
-    let mut lab = Lab::new(&["--users", "300", "--attempts", "600", "--quantity", "100", "--tasks", "32"]);
+    let mut lab = Lab::new(&["--users", "300", "--attempts", "600", "--quantity", "100", "--tasks", "32", "--ports-from", "13000"]);
     for database in [DatabaseName::Postgres, DatabaseName::Mariadb] {
         // Everybody who comes while one of them thinks reads the same number.
         let naive = lab.run(Strategy::Naive, database, None, 20).await;
@@ -54,7 +55,7 @@ async fn only_the_naive_one_oversells() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_answered_before_kafka_has_it_dies_with_the_process() {
-    let mut lab = Lab::new(&["--users", "3000", "--attempts", "3000", "--quantity", "3000", "--ports-from", "22000"]);
+    let mut lab = Lab::new(&["--users", "3000", "--attempts", "3000", "--quantity", "3000", "--ports-from", "14000"]);
     let unawaited = lab.run(Strategy::LuaKafkaUnawaited, DatabaseName::Postgres, Some(Victim::Process), 0).await;
     assert!(unawaited.lost > 0 && unawaited.killed.is_some(), "{unawaited:?}");
     let awaited = lab.run(Strategy::LuaKafkaAwaited, DatabaseName::Postgres, Some(Victim::Process), 0).await;
@@ -67,7 +68,7 @@ const RUNS_MAX: usize = 6;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_dies_between_two_writes_leaves_stock_that_was_sold() {
     let mut lab =
-        Lab::new(&["--users", "60", "--attempts", "300", "--quantity", "30", "--tasks", "8", "--deaths", "5", "--ports-from", "23000"]);
+        Lab::new(&["--users", "60", "--attempts", "300", "--quantity", "30", "--tasks", "8", "--deaths", "5", "--ports-from", "15000"]);
     for victim in [Victim::Process, Victim::Redis] {
         let mut oversold = 0;
         // Nearly all of an attempt's time is between the two, and every other death is at a moment that the seed decides, of which any may be outside all the same.

@@ -41,9 +41,31 @@ fn open(rate: f64, length: Duration) -> Model {
     Model::Open { rate: Stages::steady(rate, length) }
 }
 
+/// What a busy machine may spoil holds in one of five runs; what is wrong holds in none.
+fn one_of_five_runs<T: std::fmt::Debug>(what: &str, once: impl Fn() -> T, holds: impl Fn(&T) -> bool) {
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        let run = once();
+        if holds(&run) {
+            return;
+        }
+        seen.push(run);
+    }
+    panic!("{what}: {seen:?}");
+}
+
 #[test]
 fn a_stall_is_charged_with_every_call_that_it_held_up() {
-    // 100 calls a second for two seconds over one connection; the server sleeps for one second once.
+    // About 100 calls fell due during the stall: one was under way, the others had to wait. A client that only times
+    // what it sends sees one slow answer.
+    one_of_five_runs("calls slow since they were due, and once sent, and the slowest", charged_with_a_stall, |&(due, sent, slowest_us)| {
+        (60..=100).contains(&due) && sent <= 2 && (900_000..1_500_000).contains(&slowest_us)
+    });
+}
+
+/// 100 calls a second for two seconds over one connection; the server sleeps for one second once. Calls that were slow since they were due, and once
+/// sent, and microseconds of the slowest since it was due.
+fn charged_with_a_stall() -> (u64, u64, u64) {
     let address = serve(|number, stream| {
         if number == 50 {
             std::thread::sleep(Duration::from_secs(1));
@@ -54,13 +76,9 @@ fn a_stall_is_charged_with_every_call_that_it_held_up() {
     let (calls, seconds, faults) = driven.meter.finish();
     let null = &calls[&Call::Null];
     assert_eq!((null.outcomes["2xx"], driven.end, faults.len()), (200, End::Planned, 0));
-    // About 100 calls fell due during the stall: one was under way, the others had to wait. A client that only times
-    // what it sends sees one slow answer.
-    let slow = |histogram: &hdrhistogram::Histogram<u64>| histogram.count_between(250_000, u64::MAX);
-    assert!((60..=100).contains(&slow(&null.latency_us)), "{} calls are charged", slow(&null.latency_us));
-    assert!(slow(&null.service_us) <= 2, "{} calls were slow once sent", slow(&null.service_us));
-    assert!((900_000..1_500_000).contains(&null.latency_us.max()));
     assert_eq!(seconds.iter().map(|second| (second.due, second.answered)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)), (200, 200));
+    let slow = |histogram: &hdrhistogram::Histogram<u64>| histogram.count_between(250_000, u64::MAX);
+    (slow(&null.latency_us), slow(&null.service_us), null.latency_us.max())
 }
 
 #[test]
@@ -94,15 +112,24 @@ fn pipelined_answers_find_their_calls() {
 fn an_interrupted_run_keeps_what_it_saw_and_makes_no_further_call() {
     let closed = Model::Closed { users: Stages::steady(4.0, Duration::from_secs(600)), total: None };
     for model in [open(500.0, Duration::from_secs(600)), closed] {
-        let address = serve(|_, stream| stream.write_all(ANSWER).is_ok());
-        let stop = AtomicBool::new(false);
-        let plan = Drive { address, connections: 1, pipeline: 1, model, think_us: 0, finish_us: 0 };
-        let driven = drive(&plan, Crowd::null("test"), Instant::now(), &stop, &mut |_, _| stop.store(true, Ordering::Relaxed));
-        let driven = driven.expect("driven");
-        assert_eq!(driven.end, End::Interrupted);
-        assert!((900..DRAIN_INTERRUPTED_US / 1_000).contains(&driven.elapsed_ms), "{} ms", driven.elapsed_ms);
-        assert!(driven.meter.calls() > 100 && driven.meter.calls() == driven.meter.good(Call::Null));
+        one_of_five_runs(
+            "milliseconds and calls",
+            || interrupted_after_a_second(&model),
+            |&(elapsed_ms, calls)| (900..DRAIN_INTERRUPTED_US / 1_000).contains(&elapsed_ms) && calls > 100,
+        );
     }
+}
+
+/// Milliseconds that the run took, and its calls.
+fn interrupted_after_a_second(model: &Model) -> (u64, u64) {
+    let address = serve(|_, stream| stream.write_all(ANSWER).is_ok());
+    let stop = AtomicBool::new(false);
+    let plan = Drive { address, connections: 1, pipeline: 1, model: model.clone(), think_us: 0, finish_us: 0 };
+    let driven = drive(&plan, Crowd::null("test"), Instant::now(), &stop, &mut |_, _| stop.store(true, Ordering::Relaxed));
+    let driven = driven.expect("driven");
+    assert_eq!(driven.end, End::Interrupted);
+    assert_eq!(driven.meter.calls(), driven.meter.good(Call::Null));
+    (driven.elapsed_ms, driven.meter.calls())
 }
 
 #[test]

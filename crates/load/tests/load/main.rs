@@ -70,6 +70,12 @@ fn one_ctrl_c_ends_a_run_with_its_report() {
 
 #[test]
 fn a_second_ctrl_c_ends_it_at_once() {
+    // On a busy machine the second one may come when the run has ended. A program that takes no notice of it ends each run like that.
+    let mut codes = (0..5).map(|_| code_after_two_ctrl_c());
+    assert_eq!(codes.find(|code| *code != Some(0)), Some(Some(130)));
+}
+
+fn code_after_two_ctrl_c() -> Option<i32> {
     // Each connection falls silent after ten answers, so the first Ctrl-C has calls to wait for.
     let target = answers(10);
     let (mut child, lines) = start(&["null", "--target", &target, "--vus", "4", "--connections", "4", "--duration", "10m"]);
@@ -78,7 +84,7 @@ fn a_second_ctrl_c_ends_it_at_once() {
     // Five seconds are given to calls under way; the second Ctrl-C comes within them, after the first was taken.
     until_second(&lines, 2);
     interrupt(&child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    child.wait().unwrap().code()
 }
 
 #[test]

@@ -30,19 +30,21 @@ impl Scene {
 
     pub(super) fn options(&self) -> KafkaOptions {
         let mut options = KafkaOptions::usual(&self.connection.topic);
-        // As short as a broker allows; a member that takes nothing for three seconds is thrown out.
-        options.consumer = ConsumerOptions {
-            session_timeout: Duration::from_secs(6),
-            answer_within: Duration::from_secs(3),
-            batch_records_max: 200,
-            ..options.consumer
-        };
+        options.consumer.batch_records_max = 200;
         options.records_max = 600;
         options
     }
 
     pub(super) fn projector(&self, ledger: &Ledger) -> Arc<KafkaProjector> {
         Arc::new(KafkaProjector::new(ledger.clone(), self.connection.clone(), self.options()))
+    }
+
+    /// One whose limits are as short as a broker allows: when it takes nothing for three seconds it is thrown out.
+    pub(super) fn projector_soon_missed(&self, ledger: &Ledger) -> Arc<KafkaProjector> {
+        let mut options = self.options();
+        options.consumer.session_timeout = Duration::from_secs(6);
+        options.consumer.answer_within = Duration::from_secs(3);
+        Arc::new(KafkaProjector::new(ledger.clone(), self.connection.clone(), options))
     }
 
     pub(super) async fn say(&self, messages: impl IntoIterator<Item = (String, Message)>) {

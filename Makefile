@@ -21,6 +21,9 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
+# Where a proxy leads to the rest of the world, this machine is spoken to without it.
+comma := ,
+export no_proxy := $(addsuffix $(comma),$(or $(no_proxy),$(NO_PROXY)))127.0.0.1,localhost
 .PHONY: run build web test setup format lint shell watch docs deny lint-deploy unit pages loadtest prove soak test-faults bench release package-test day cluster cluster-stop
 
 run: build

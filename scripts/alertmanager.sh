@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 # The one that deploy/compose.watch.yaml runs, too: scripts/watch.sh holds the two together.
 VERSION=v0.34.2
-tools=$PWD/target/watch
+tools=$PWD/target/watch again=$PWD/scripts/again.sh
 
 mkdir -p "$tools"
 exec 8>"$tools/lock"
@@ -19,11 +19,11 @@ echo "compiling Alertmanager $VERSION into $tools/bin, once; this takes a minute
 sources=$(mktemp -d)
 trap 'chmod -R u+w "$sources"; rm -rf "$sources"' EXIT
 cd "$sources"
-module=$(go mod download -json "github.com/prometheus/alertmanager@$VERSION" | sed -nE 's/^\t"Dir": "(.*)",$/\1/p')
+module=$("$again" go mod download -json "github.com/prometheus/alertmanager@$VERSION" | sed -nE 's/^\t"Dir": "(.*)",$/\1/p')
 [ -d "$module" ] || { echo "alertmanager.sh: Go could not fetch Alertmanager" >&2; exit 69; }
 cp -r "$module" module
 chmod -R u+w module
 mkdir -p module/ui/app/dist
 echo 'This Alertmanager was compiled without its pages.' >module/ui/app/dist/index.html
-(cd module && CGO_ENABLED=0 GOFLAGS=-mod=mod go build -trimpath -ldflags='-s -w' -o "$tools/bin/" ./cmd/alertmanager ./cmd/amtool)
+(cd module && CGO_ENABLED=0 GOFLAGS=-mod=mod "$again" go build -trimpath -ldflags='-s -w' -o "$tools/bin/" ./cmd/alertmanager ./cmd/amtool)
 echo "$VERSION" >"$tools/version"

@@ -19,11 +19,14 @@ venv=target/apitest/venv
 version=4.32.5
 
 install() {
-  if ! [ -x "$venv/bin/schemathesis" ] || ! "$venv/bin/schemathesis" --version | grep -qF "$version"; then
+  # The same packages make the same cases of the same seed.
+  local pinned=scripts/apitest/constraints.txt
+  if ! [ -x "$venv/bin/schemathesis" ] || ! "$venv/bin/schemathesis" --version | grep -qF "$version" || ! cmp -s "$pinned" "$venv/constraints.txt"; then
     rm -rf "$venv"
     mkdir -p "$(dirname "$venv")"
     python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version"
+    scripts/again.sh "$venv/bin/pip" install --quiet --disable-pip-version-check --constraint "$pinned" "schemathesis==$version"
+    cp "$pinned" "$venv/constraints.txt"
   fi
 }
 

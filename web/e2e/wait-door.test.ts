@@ -53,9 +53,9 @@ test("does the work that a line asks for, and stays alive meanwhile", async () =
   const hashes = Number.parseInt(second?.solution ?? "", 16) + 1;
   const seconds = ((second?.at ?? 0) - (first?.at ?? 0)) / 1000;
   console.log(`${hashes} hashes in ${seconds.toFixed(2)} s: ${Math.round(hashes / seconds / 1000)} thousand a second`);
-  // Slices of some 12 ms: a timer of the page has its turn between them, however busy the machine is.
+  // Slices of some 12 ms: a timer of the page has its turn between them, however busy the machine is. A million take more than ten of them on a fast one.
   const turns = await page.evaluate(() => (window as unknown as { turns: number }).turns);
-  if (seconds > 1) expect(turns).toBeGreaterThan(5);
+  if (hashes > 1_000_000) expect(turns).toBeGreaterThan(5);
   expect(problems.filter((text) => !text.includes("403"))).toEqual([]);
   await context.close();
 }, 90_000);

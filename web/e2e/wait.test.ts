@@ -91,10 +91,10 @@ test("two tabs that open at once have one place, and neither asks too often", as
   await Promise.all([one.goto(address(id)), two.goto(address(id))]);
   await until("both have the rank", async () => (await slip(one)).big === "2" && (await slip(two)).big === "2");
   await until("one place", async () => (await server.admin<{ waiting: number }>("GET", `/zones/${id}`)).waiting === 2);
-  const begun = statuses.length;
+  const [begun, since] = [statuses.length, Date.now()];
   await new Promise((done) => setTimeout(done, 4_000));
   // One alone asks every 300 ms at the fastest, and both see what one hears.
-  expect(statuses.length - begun).toBeLessThanOrEqual(16);
+  expect(statuses.length - begun).toBeLessThanOrEqual((Date.now() - since) / 300 + 3);
   expect(statuses.filter((status) => status !== 200)).toEqual([]);
   await change(server, id, { message: "For both." });
   await until("both hear", async () => (await slip(one)).text.includes("For both.") && (await slip(two)).text.includes("For both."));
@@ -142,10 +142,11 @@ test("offline is said, and the place is there afterwards", async () => {
 
 test("a tab that wakes after too long is told so and may join again", async () => {
   const id = await zone(server, { abandon_after_seconds: 10, resume_grace_seconds: 0, poll_interval_max_ms: 1_000 });
-  await fill(server, id);
   const { context, page } = await visitor();
+  await fill(server, id);
   await page.goto(address(id));
-  await until("the rank", async () => (await slip(page)).big === "2");
+  // The one in front never asks, and may be gone by now.
+  await until("a place", async () => ["waiting", "next"].includes((await state(page)) ?? ""));
   // Nothing is heard of it for longer than the zone waits.
   await context.setOffline(true);
   await until("it is not counted any more", async () => (await server.admin<{ waiting: number }>("GET", `/zones/${id}`)).waiting === 0, 30_000);
@@ -169,7 +170,8 @@ test("whoever looks at the page again is told at once", async () => {
   await change(server, id, { message: "News." });
   await page.waitForTimeout(1_200);
   await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
-  await until("news", async () => (await slip(page)).text.includes("News."), 3_000);
+  // By itself the page would ask after 18 seconds at the earliest.
+  await until("news", async () => (await slip(page)).text.includes("News."), 10_000);
   await context.close();
 });
 
@@ -247,8 +249,10 @@ test("before the opening: a countdown by the server's clock, whatever this one s
   await page.goto(address(id));
   await until("a countdown", async () => /^0[01]:\d\d$/.test((await slip(page)).big));
   await page.waitForTimeout(2_500);
-  const [minutes = 0, seconds = 0] = (await slip(page)).big.split(":").map(Number);
-  expect(Math.abs(minutes * 60 + seconds - (opensAt - Date.now()) / 1000)).toBeLessThan(2);
+  await until("the countdown is the server's", async () => {
+    const [minutes = 0, seconds = 0] = (await slip(page)).big.split(":").map(Number);
+    return Math.abs(minutes * 60 + seconds - (opensAt - Date.now()) / 1000) < 2;
+  });
   expect((await slip(page)).text).toContain("Your number");
   await change(server, id, { opens_at: null });
   await until("in", async () => (await state(page)) === "in");

@@ -48,6 +48,9 @@ const CLEARERS: u32 = 2;
 const LINE_EVERY: Duration = Duration::from_secs(5);
 const LINE_MOST: Duration = Duration::from_secs(180);
 const TICK: Duration = Duration::from_millis(50);
+/// How long the holds of a season may take to end when the season is checked: a machine that stood still has the ends before it. And between two looks.
+const HOLDS_END: Duration = Duration::from_secs(60);
+const HOLDS_LOOK: Duration = Duration::from_millis(10);
 /// The result is written this often, so that a run that is cut off has one.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 /// Marks a folder as a soak's, which may be emptied.
@@ -252,6 +255,11 @@ impl<'a> Soak<'a> {
     /// All of a season's holds have ended: it is compared, and what is confirmed is to be taken back.
     fn settle(&mut self, season: &Season) {
         self.world.close();
+        // One that does not end is found in SQL.
+        let (mut client, began) = (self.node.client(), Instant::now());
+        while season.held(&mut client) != Ok(0) && began.elapsed() < HOLDS_END {
+            std::thread::sleep(HOLDS_LOOK);
+        }
         let looked = self.check(Which::Ended(&season.offers()));
         self.world.clear(looked.confirmed);
         self.world.open();

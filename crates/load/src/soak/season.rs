@@ -132,6 +132,16 @@ impl Season {
         self.offers.iter().try_for_each(|(id, _)| admin(client, "POST", &format!("offers/{id}/close"), &json!({}), &[200, 409]))
     }
 
+    /// Units of it that the server has held.
+    pub(super) fn held(&self, client: &mut Client) -> Result<u64, String> {
+        self.offers.iter().try_fold(0, |sum, (id, _)| {
+            let path = format!("/v1/offers/{id}");
+            let reply = client.get(&path, &[]).map_err(|error| format!("GET {path}: {error}"))?;
+            let held = reply.json()["held"].as_u64();
+            held.map(|held| sum + held).ok_or_else(|| format!("GET {path}: {}", reply.refusal()))
+        })
+    }
+
     /// Takes away what nobody has any more, first what names others; and ends the line.
     pub(super) fn delete(&self, client: &mut Client) -> Result<(), String> {
         for (id, _) in self.offers.iter().rev() {

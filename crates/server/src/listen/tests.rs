@@ -134,13 +134,13 @@ async fn who_comes_when_all_are_busy_is_told_to_come_again() {
 #[tokio::test]
 async fn who_comes_when_nobody_is_busy_gets_the_place_of_the_least_useful() {
     let router = Router::new().route("/", get(|| async { "hello" }));
-    let served = serving(router, Limits { connections_max: 2, header_timeout: Duration::from_secs(5), ..limits() });
+    let served = serving(router, Limits { connections_max: 2, header_timeout: Duration::from_secs(10), ..limits() });
     let mut idle = send(served.address, GET).await;
     let mut answer = [0; 512];
     assert!(idle.read(&mut answer).await.expect("an answer") > 0);
     let mut half = send(served.address, "GET / HTTP/1.1\r\nhos").await;
-    // Two looks, a second apart, tell half a head from one that is on its way.
-    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    // Two looks, two seconds apart, tell half a head from one that is on its way; the fifth would end it.
+    tokio::time::sleep(Duration::from_secs(7)).await;
     let evicted = connections_evicted();
     let mut newcomer = send(served.address, GET).await;
     assert_eq!(rest(&mut half).await, "", "half a request goes before an idle connection");

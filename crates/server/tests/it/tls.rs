@@ -304,7 +304,7 @@ async fn handshakes_that_do_not_end_are_ended() {
         let mut bytes = Vec::new();
         let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut bytes)).await.expect("it is closed");
     }
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     // When all places are taken by such, the next one still gets in.
     let mut crowd = Vec::new();
     for _ in 0..40 {

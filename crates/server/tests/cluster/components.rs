@@ -177,7 +177,7 @@ fn script(component: &str) -> PathBuf {
 /// So many ports in a row, below those that the system gives to outgoing connections, which could take them in the meantime.
 pub fn free_ports(count: u16) -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let first = 25_000 + u16::try_from(std::process::id() % 300).unwrap() * 20;
+    let first = 25_000 + u16::try_from(std::process::id() % 250).unwrap() * 20;
     let is_free = |port: &u16| (0..count).all(|next| TcpListener::bind(("127.0.0.1", port + next)).is_ok());
     let offset = u16::try_from(NEXT.fetch_add(40, Ordering::Relaxed)).unwrap();
     (first + offset..32_000).step_by(2).find(is_free).expect("free ports")

@@ -1,13 +1,12 @@
 //! What a start refuses: in one sentence, with the setting, the mend and an exit code, in time, without a password and with nothing half done.
 
-use crate::components::{self, environment};
+use crate::components::{self, environment, free_ports};
 use crate::harness::{ADMIN_KEY, Server, try_launch};
 use crate::moving::{bunho, said};
 use bunho_journal::kafka::{Connection, Ends, KafkaError, Retention, TopicSettings, topic};
 use reqwest::StatusCode;
 use serde_json::json;
 use std::fs::File;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -17,7 +16,7 @@ type Environment = Vec<(&'static str, String)>;
 /// A password that must never be seen.
 const SECRET: &str = "s3cret-that-is-wrong";
 /// A start has decided after 15 s; a machine that runs all the components and other tests is slower.
-const DECIDED_WITHIN: Duration = Duration::from_secs(30);
+const DECIDED_WITHIN: Duration = Duration::from_secs(90);
 
 /// How it ended, and all that it said.
 struct Ended {
@@ -359,8 +358,8 @@ struct Redis {
 impl Redis {
     fn start(arguments: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let bus = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_ports(2);
+        let bus = port + 1;
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(dir.path());
         command.args(["--cluster-port", &bus.to_string(), "--cluster-announce-ip", "127.0.0.1"]).args(arguments);
@@ -379,7 +378,7 @@ impl Redis {
     fn until(&self, arguments: &[&str], says: &str) {
         let began = Instant::now();
         while !self.ask(arguments).is_some_and(|said| said.contains(says)) {
-            assert!(began.elapsed() < Duration::from_secs(30), "redis-server does not say {says:?}");
+            assert!(began.elapsed() < Duration::from_secs(60), "redis-server does not say {says:?}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -69,8 +69,9 @@ async fn what_was_told_before_a_backup_is_there_after_it() {
             })
         })
         .collect();
-    crate::harness::until("people claim", std::time::Duration::from_secs(30), async || {
-        server.offer("drop").await["held"].as_u64().unwrap() > 300
+    // Each of the four has noted all but one of the claims that it has.
+    crate::harness::until("people claim", std::time::Duration::from_secs(60), async || {
+        server.offer("drop").await["held"].as_u64().unwrap() > 304
     })
     .await;
     let began = std::time::Instant::now();

@@ -189,7 +189,9 @@ async fn a_ledger_that_lost_rows_is_mended_by_a_running_server() {
     }
     server.until_projected().await;
     let edit = "delete from claims where user_id = 'u3'; update claims set status = 'released' where user_id = 'u4'";
-    assert!(Command::new("sqlite3").arg(server.data().join("ledger.db")).arg(edit).status().unwrap().success());
+    let mut sqlite = Command::new("sqlite3");
+    sqlite.args(["-cmd", ".timeout 30000"]).arg(server.data().join("ledger.db")).arg(edit);
+    assert!(sqlite.status().unwrap().success());
     let reconcile = |more: &[&str]| {
         let output = bunho(&["reconcile", "--json", "--url", &server.url, "--key", ADMIN_KEY]).args(more).output().unwrap();
         (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap())
@@ -209,7 +211,7 @@ async fn a_key_made_on_the_command_line_works_while_the_server_runs() {
     let made: Value = serde_json::from_slice(&made.stdout).unwrap();
     let key = made["key"].as_str().unwrap();
     let seen = async || server.request(Method::GET, "/admin/api/zones").bearer_auth(key).send().await.unwrap().status() == StatusCode::OK;
-    crate::harness::until("the key is known", std::time::Duration::from_secs(10), seen).await;
+    crate::harness::until("the key is known", std::time::Duration::from_secs(60), seen).await;
     let put = server.request(Method::PUT, "/admin/api/zones/Z").bearer_auth(key).json(&json!({"entry_limit_per_minute": 1}));
     assert_eq!(put.send().await.unwrap().status(), StatusCode::FORBIDDEN);
     let listed = bunho(&["key", "list", "--data"]).arg(server.data()).output().unwrap();

@@ -240,7 +240,9 @@ async fn forged_passes_and_tickets_open_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_fast_is_told_and_one_quick_retry_is_fine() {
     let server = prepared().await;
-    server.put_zone("SLOW", json!({"entry_limit_per_minute": 0})).await;
+    let period_ms = 20_000;
+    let settings = json!({"entry_limit_per_minute": 0, "poll_interval_ms": period_ms, "poll_interval_max_ms": period_ms});
+    server.put_zone("SLOW", settings).await;
     let token = server.join("SLOW").await.1["token"].as_str().unwrap().to_string();
     let mut statuses = Vec::new();
     for _ in 0..5 {
@@ -351,24 +353,25 @@ async fn stock_and_waiting_are_pushed() {
     let second = next_event(&mut stock).await;
     assert_eq!((second["remaining"].as_u64(), second["held"].as_u64()), (Some(7), Some(3)));
 
-    server.put_zone("PUSH", json!({"entry_limit_per_minute": 1, "window_seconds": 3, "slot_seconds": 1, "poll_interval_ms": 200})).await;
+    server.put_zone("PUSH", json!({"entry_limit_per_minute": 1, "window_seconds": 15, "slot_seconds": 1, "poll_interval_ms": 200})).await;
     assert_eq!(server.join("PUSH").await.1["canEnter"], true);
     let token = server.join("PUSH").await.1["token"].as_str().unwrap().to_string();
-    let mut line = server.request(Method::GET, &format!("/traffic/stream?zoneId=PUSH&token={token}")).send().await.unwrap();
+    let line = server.request(Method::GET, &format!("/traffic/stream?zoneId=PUSH&token={token}")).timeout(Duration::from_secs(120));
+    let mut line = line.send().await.unwrap();
     let mut last = next_event(&mut line).await;
     assert_eq!(last["canEnter"], false);
     let entered = async || {
         last = next_event(&mut line).await;
         last["canEnter"] == true
     };
-    until("the stream says enter", Duration::from_secs(15), entered).await;
+    until("the stream says enter", Duration::from_secs(60), entered).await;
 }
 
 /// The data of the next event of a stream.
 async fn next_event(stream: &mut reqwest::Response) -> Value {
     let mut text = String::new();
     loop {
-        let chunk = tokio::time::timeout(Duration::from_secs(20), stream.chunk())
+        let chunk = tokio::time::timeout(Duration::from_secs(60), stream.chunk())
             .await
             .expect("an event comes")
             .unwrap()

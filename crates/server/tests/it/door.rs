@@ -8,11 +8,16 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::net::Ipv6Addr;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Addresses that attack.
 const ATTACKERS: u64 = 100_000;
 /// Joins in one breath.
 const BREATH: u64 = 200;
+/// So often somebody else has their turn meanwhile.
+const TURN_EVERY: u64 = 20;
+/// Well within the minute for which one that had its turn is remembered.
+const REMEMBERED: Duration = Duration::from_secs(45);
 /// What they may cost in memory: two tables of 4 MiB, and what the requests themselves leave in the allocator.
 const GROWTH_BYTES_MAX: u64 = 24 << 20;
 
@@ -40,10 +45,11 @@ async fn a_flood_from_very_many_addresses_has_a_fixed_size_and_hurts_nobody_else
         ("BUNHO_JOIN__PER_PREFIX_BURST", "1000"),
     ];
     let server = Server::start_with(&limits, &[]).await;
-    server.put_zone("GATE", json!({"entry_limit_per_minute": 0})).await;
+    server.put_zone("GATE", json!({"entry_limit_per_minute": 0, "abandon_after_seconds": 3_600})).await;
     // Joins are counted before their work is looked at, so these are counted and leave no places: what grows is what remembers addresses.
     server.put_zone("WORK", json!({"entry_limit_per_minute": 0, "challenge_bits": 24})).await;
-    let (status, first) = join_from(&server, "198.51.100.7", json!({"zoneId": "GATE"})).await;
+    let mut turns = vec![("198.51.100.7".to_owned(), Instant::now())];
+    let (status, first) = join_from(&server, &turns[0].0, json!({"zoneId": "GATE"})).await;
     assert_eq!(status, StatusCode::OK, "{first}");
     let body = json!({"zoneId": "WORK", "key": "k", "challenge": "0".repeat(64), "solution": "0"}).to_string();
     let mut client = Client::connect(server.url.strip_prefix("http://").unwrap().parse().unwrap()).await.unwrap();
@@ -64,6 +70,13 @@ async fn a_flood_from_very_many_addresses_has_a_fixed_size_and_hurts_nobody_else
                 other => panic!("{other}"),
             }
         }
+        if breath.is_multiple_of(TURN_EVERY) {
+            let turn = (format!("198.51.100.{}", 10 + breath / TURN_EVERY), Instant::now());
+            // The table may have no room for a newcomer just now.
+            if join_from(&server, &turn.0, json!({"zoneId": "GATE"})).await.0 == StatusCode::OK {
+                turns.push(turn);
+            }
+        }
     }
     let grown = resident(server.pid()).saturating_sub(before);
     println!("{ATTACKERS} addresses: {counted} counted, {refused} refused; resident grew by {} KiB", grown >> 10);
@@ -73,8 +86,9 @@ async fn a_flood_from_very_many_addresses_has_a_fixed_size_and_hurts_nobody_else
     // Who is in line polls on.
     let (status, polled) = server.poll("GATE", first["token"].as_str().unwrap()).await;
     assert_eq!(status, StatusCode::OK, "{polled}");
-    // One that had its turn before does not come again under another name.
-    let (status, again) = join_from(&server, "6.6.6.6, 198.51.100.7", json!({"zoneId": "GATE"})).await;
+    // One that had its turn before does not come again under another name: the one whose turn is longest ago, but not a minute.
+    let (earliest, _) = turns.iter().find(|(_, had)| had.elapsed() < REMEMBERED).expect("somebody had their turn of late");
+    let (status, again) = join_from(&server, &format!("6.6.6.6, {earliest}"), json!({"zoneId": "GATE"})).await;
     assert_eq!((status, &again["code"]), (StatusCode::TOO_MANY_REQUESTS, &json!("too_fast")), "{again}");
 }
 

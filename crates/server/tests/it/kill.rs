@@ -83,8 +83,8 @@ async fn killed_at_random_moments_nothing_answered_is_lost_or_given_twice() {
         .put_offer("drop", json!({"kind": "goods", "quantity": QUANTITY, "per_user_limit": 1, "hold_seconds": 600, "grants": null}))
         .await;
     server.put_offer("small", json!({"kind": "coupon", "quantity": 200})).await;
-    // Nobody enters while there is no seat; so the whole crowd waits through every kill. The line listens for four seconds.
-    let zone = json!({"entry_limit_per_minute": 600, "active_limit": 0, "poll_interval_ms": 2_000});
+    // Nobody enters while there is no seat; so the whole crowd waits through every kill. The line listens for eight seconds.
+    let zone = json!({"entry_limit_per_minute": 600, "active_limit": 0, "poll_interval_ms": 4_000});
     server.put_zone("LINE", zone).await;
     let crowd = join_crowd(&server, 200).await;
     let books = Arc::new(Books::default());
@@ -98,6 +98,7 @@ async fn killed_at_random_moments_nothing_answered_is_lost_or_given_twice() {
             client.await.unwrap();
         }
         server.restart().await;
+        come_back(&server, &crowd).await;
         check(&server, &books, &mut random).await;
         assert_order(&server, &crowd).await;
     }
@@ -174,16 +175,20 @@ async fn join_crowd(server: &Server, people: usize) -> Vec<String> {
     tokens
 }
 
-/// The crowd comes back in a scrambled order while the line listens; then its ranks are the order of joining.
-async fn assert_order(server: &Server, crowd: &[String]) {
+/// The crowd comes back in a scrambled order while the line listens.
+async fn come_back(server: &Server, crowd: &[String]) {
     for half in [1, 0] {
         for token in crowd.iter().skip(half).step_by(2).rev() {
             let (status, answer) = server.poll("LINE", token).await;
             assert_eq!((status, answer["waiting"]["state"].as_str()), (StatusCode::OK, Some("recovering")), "{answer}");
         }
     }
+}
+
+/// When the line has listened, the crowd's ranks are the order of joining.
+async fn assert_order(server: &Server, crowd: &[String]) {
     let listened = async || server.get("/zones/LINE/status").await.1["state"] == "waiting";
-    until("the line has listened", Duration::from_secs(20), listened).await;
+    until("the line has listened", Duration::from_secs(60), listened).await;
     for (place, token) in crowd.iter().enumerate() {
         let (_, answer) = server.poll("LINE", token).await;
         assert_eq!(answer["waiting"]["rank"].as_u64(), Some(place as u64 + 1), "{answer}");
@@ -210,7 +215,7 @@ async fn an_admission_is_not_given_twice_across_a_kill_and_the_limit_holds() {
         assert_eq!((again["canEnter"].as_bool(), &again["pass"]), (Some(true), &joined["pass"]));
     }
     let entered = async || server.poll("GATE", waiting["token"].as_str().unwrap()).await.1["canEnter"] == true;
-    until("the sixth enters", Duration::from_secs(20), entered).await;
+    until("the sixth enters", Duration::from_secs(60), entered).await;
     server.until_projected().await;
     let spread = "select (julianday(max(admitted_at)) - julianday(min(admitted_at))) * 86400 >= 8 - 0.001, count(*) from tickets where admitted_at is not null";
     assert_eq!(server.sql(spread), "1|6", "the sixth entered a whole window after the first");

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 async fn rehearse(server: &Server, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bunho"));
-    command.args(["rehearse", "--url", &server.url, "--measure", "0.5", "--connections", "4", "--at", "2099-01-01T10:00:00Z"]);
+    command.args(["rehearse", "--url", &server.url, "--measure", "2", "--connections", "4", "--at", "2099-01-01T10:00:00Z"]);
     command.args(arguments).env("BUNHO_ADMIN_KEY", ADMIN_KEY);
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }

@@ -22,7 +22,7 @@ enum Book {
 async fn a_thousand_buyers_and_the_books_agree() {
     let mut random = seeded("seed_001");
     let server = Arc::new(super::server().await);
-    server.put_offer("shoe", json!({"kind": "goods", "quantity": BUYERS, "hold_seconds": 20, "standby": true, "per_user_limit": 1})).await;
+    server.put_offer("shoe", json!({"kind": "goods", "quantity": BUYERS, "hold_seconds": 40, "standby": true, "per_user_limit": 1})).await;
     // The source's two steps: a fifth leave at the payment screen, and of those who pay, a fifth fail.
     let fates: Vec<Book> = (0..BUYERS)
         .map(|_| match (random.below(5), random.below(5)) {
@@ -72,7 +72,7 @@ async fn a_thousand_buyers_and_the_books_agree() {
     assert_eq!(status == StatusCode::CREATED, freed > waiting.len(), "{refused}");
 
     // Whoever left pays too late: the deadline has passed, whatever a sweeper did.
-    until("the holds of those who left have expired", Duration::from_secs(40), async || server.offer("shoe").await["held"] == 0).await;
+    until("the holds of those who left have expired", Duration::from_secs(120), async || server.offer("shoe").await["held"] == 0).await;
     for (_, id, _) in held.iter().filter(|(_, _, fate)| *fate == Book::Left).take(20) {
         let (status, refused) = server.service_post(&format!("/v1/claims/{id}/confirm"), json!({})).await;
         assert_eq!((status, refused["code"].as_str()), (StatusCode::CONFLICT, Some("deadline_passed")));
@@ -133,18 +133,18 @@ async fn nobody_buys_before_opening_or_after_closing() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
         jiff::Timestamp::from_millisecond(now + ms as i64).unwrap().to_string()
     };
-    let (opens, closes) = (at(2_000), at(6_000));
+    let (opens, closes) = (at(10_000), at(25_000));
     server.put_offer("drop", json!({"kind": "goods", "quantity": 5, "opens_at": opens, "closes_at": closes})).await;
     let (status, early) = server.claim("drop", "abuser", None, json!({"quantity": 1})).await;
     assert_eq!((status, early["code"].as_str()), (StatusCode::CONFLICT, Some("not_open")));
     assert_eq!(early["opens_at"].as_str().unwrap()[..22], opens[..22]);
     assert_eq!(server.offer("drop").await["state"], "not_open");
     let opened = async || server.claim("drop", "buyer", Some("k"), json!({"quantity": 1})).await.0 == StatusCode::CREATED;
-    until("the offer opens", Duration::from_secs(10), opened).await;
+    until("the offer opens", Duration::from_secs(60), opened).await;
     let closed = async || {
         let (status, refused) = server.claim("drop", "late", None, json!({"quantity": 9})).await;
         (status, refused["code"].as_str()) == (StatusCode::CONFLICT, Some("closed"))
     };
-    until("the offer closes", Duration::from_secs(10), closed).await;
+    until("the offer closes", Duration::from_secs(60), closed).await;
     assert_eq!(server.offer("drop").await["held"], 1, "refusals change nothing");
 }

@@ -169,7 +169,7 @@ async fn a_new_certificate_is_taken_and_a_bad_one_is_not() {
     ] {
         bad.put(server.path());
         until("the bad one is refused", SOON, async || refused().await >= count).await;
-        assert!(server.log().contains(words), "{words}: {}", server.log());
+        until(words, SOON, async || server.log().contains(words)).await;
         assert_eq!(shown(&server, &authority).await, second.der(), "{words}");
     }
     std::fs::remove_file(server.path().join("key.pem")).unwrap();
@@ -304,7 +304,7 @@ async fn handshakes_that_do_not_end_are_ended() {
         let mut bytes = Vec::new();
         let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut bytes)).await.expect("it is closed");
     }
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     // When all places are taken by such, the next one still gets in.
     let mut crowd = Vec::new();
     for _ in 0..40 {

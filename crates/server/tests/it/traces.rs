@@ -1,6 +1,6 @@
 //! Spans of the real binary: to a collector that takes them, one that hangs, one that refuses and one that is not there.
 
-use crate::harness::until;
+use crate::harness::{nobody, until};
 use crate::logged::{Logged, SOON};
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
@@ -187,10 +187,8 @@ async fn a_collector_that_fails_costs_spans_and_nothing_else() {
         }
     });
     let (refusing, _) = collector(StatusCode::SERVICE_UNAVAILABLE).await;
-    let gone = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        format!("http://{}/v1/traces", listener.local_addr().unwrap())
-    };
+    let (_held, nobody) = nobody();
+    let gone = format!("http://{nobody}/v1/traces");
     for endpoint in [hanging, refusing, gone] {
         let mut server = Logged::start(&settings(&endpoint, "1.0"), &[]).await;
         let began = Instant::now();
@@ -202,7 +200,7 @@ async fn a_collector_that_fails_costs_spans_and_nothing_else() {
             server.metric("bunho_trace_spans_dropped_total").await.is_some_and(|count| count > 0.0)
         })
         .await;
-        assert!(server.log().contains("the collector does not take spans"), "{}", server.log());
+        until("it is said", SOON, async || server.log().contains("the collector does not take spans")).await;
         assert_eq!(server.stop().await, 0);
     }
 }

@@ -62,7 +62,7 @@ async fn zones_and_offers_are_seen_at_a_glance_and_as_they_move() {
     // The sampler has looked once when a slot shows.
     let live = async || rig.admin("GET /admin/api/zones/Z/live", None).await.body;
     let until = async |what: &str, seen: &dyn Fn(&Value) -> bool| {
-        for _ in 0..400 {
+        for _ in 0..2_400 {
             let live = live().await;
             if seen(&live) {
                 return live;

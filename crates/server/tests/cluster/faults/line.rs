@@ -31,6 +31,7 @@ impl Load {
             let period = Duration::from_millis(answer["waiting"]["pollingPeriod"].as_u64().unwrap());
             let due = Instant::now() + period;
             tokio::time::sleep(period).await;
+            as_told &= due.elapsed() < LATE;
             let (status, polled) = self.ask(&at_line("/traffic/entry", poll.clone())).await;
             let could = self.first_answer(LINE, due).unwrap_or(due);
             as_told &= could.elapsed() < LATE;

@@ -17,7 +17,7 @@ async fn an_alert_and_its_end_reach_teams_slack_and_a_webhook() {
     let _prometheus = prometheus(&[server.url.clone()], Some(&alertmanager)).await;
 
     // Nobody waits yet, and one person is let in each minute.
-    server.put_zone("DROP", json!({"entry_limit_per_minute": 1})).await;
+    server.put_zone("DROP", json!({"entry_limit_per_minute": 1, "abandon_after_seconds": 3_600})).await;
     let mut waiting = Vec::new();
     for person in 0..4 {
         let (status, joined) = server.join("DROP").await;
@@ -66,9 +66,9 @@ async fn an_alert_and_its_end_reach_teams_slack_and_a_webhook() {
     server.kill();
     let address = server.url.strip_prefix("http://").unwrap().to_owned();
     let title = format!("🔴 {address} does not answer");
-    let card = told(&catcher, "teams", &["bunhonodedown", &address]).await;
+    let card = told(&catcher, "teams", &["bunhonodedown", &title]).await;
     assert_is_adaptive_card(&card, &title, "Attention");
-    let message = told(&catcher, "slack", &["bunhonodedown", &address]).await;
+    let message = told(&catcher, "slack", &["bunhonodedown", &title]).await;
     assert_eq!(message["attachments"][0]["color"], "danger", "{message:#}");
 }
 

@@ -145,7 +145,7 @@ async fn a_full_disk_of_the_ledger_does_not_stop_claims() {
                 && line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).is_some_and(|n| n > 0.0)
         })
     };
-    until("the lag shows", Duration::from_secs(20), lagging).await;
+    until("the lag shows", Duration::from_secs(60), lagging).await;
     assert_eq!(server.offer("drop").await["held"].as_u64(), Some(210), "claims go on");
     disk.free();
     let rows = async || server.sql("select count(*) from claims") == "210";

@@ -36,7 +36,7 @@ async fn claim_until(stop: Arc<AtomicBool>, url: String, told: Arc<Told>) {
     while !stop.load(Ordering::Relaxed) {
         let user = told.next_user.fetch_add(1, Ordering::Relaxed);
         let request = client.post(format!("{url}/v1/offers/drop/claims")).header("x-bunho-user", format!("u{user}"));
-        let Ok(answer) = request.json(&json!({"quantity": 1})).send().await else { return };
+        let Ok(answer) = request.json(&json!({"quantity": 1})).send().await else { continue };
         if answer.status().is_success()
             && let Ok(claim) = answer.json::<Value>().await
         {
@@ -84,6 +84,7 @@ async fn killed_anywhere_every_confirmed_claim_arrives() {
     let confirmed = told.confirmed.lock().unwrap().clone();
     assert!(!confirmed.is_empty());
     until("every claim has arrived", SOON * 2, async || receiver.subjects("io.bunho.claim.confirmed").is_superset(&confirmed)).await;
+    server.until_projected().await;
     until("nothing waits", SOON, async || server.sql("SELECT count(*) FROM webhook_deliveries") == "0").await;
     let arrived = receiver.got();
     assert!(arrived.iter().all(|got| got.is_signed_with(&secret)));

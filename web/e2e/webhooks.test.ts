@@ -115,6 +115,23 @@ test("a webhook is made, tried, fails, and what was given up is sent again", { t
   await page.getByRole("button", { name: "Turn on" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Turn on" }).click();
   await until("what waited has arrived", () => got.some((one) => one.body.includes("park")));
+  await seen(page, "Nothing waits");
+
+  // What waits for one that is off can be forgotten, and is then not sent.
+  answer = 410;
+  await bought(server, key, "seat", "choi");
+  await seen(page, "Off: the receiver answered 410, gone");
+  got.length = 0;
+  answer = 204;
+  await page.getByRole("button", { name: "Forget all" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Forget all" }).click();
+  await seen(page, "Nothing waits");
+  await page.getByRole("button", { name: "Turn on" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Turn on" }).click();
+  await page.getByRole("button", { name: "Turn off" }).waitFor();
+  await bought(server, key, "seat", "jung");
+  await until("what came later has arrived", () => got.some((one) => one.body.includes("jung")));
+  expect(got.some((one) => one.body.includes("choi"))).toBe(false);
 
   await go(server, page, "#/audit");
   await seen(page, "Webhook turned off by itself");

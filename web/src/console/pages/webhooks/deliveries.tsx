@@ -27,7 +27,9 @@ export function Deliveries({ hook, state, refresh }: DeliveriesProps) {
   const count = hook[state];
   // What was counted anew is looked at anew.
   useEffect(() => pages.refresh(), [count, hook.delivered, hook.failures]);
-  const acts = state === "dead" && may("operator");
+  const resends = state === "dead" && may("operator");
+  // What waits for one that is turned on is sent.
+  const discards = may("operator") && (state === "dead" || !hook.enabled);
   const button = (what: Doing["what"], text: string, delivery?: Delivery) => (
     <button
       type="button"
@@ -47,14 +49,14 @@ export function Deliveries({ hook, state, refresh }: DeliveriesProps) {
     { name: "next", title: t("webhook.next"), cell: (one) => (one.next_attempt_at === null ? "–" : <Moment at={one.next_attempt_at} />) },
   ];
   const shown = state === "dead" ? columns.slice(0, 5) : columns;
-  if (acts) {
+  if (discards) {
     shown.push({
       name: "acts",
       title: t("acts"),
       class: "acts",
       cell: (one) => (
         <>
-          {button("redeliver", t("webhook.redeliver"), one)}
+          {resends && button("redeliver", t("webhook.redeliver"), one)}
           {button("discard", t("webhook.discard"), one)}
         </>
       ),
@@ -65,10 +67,10 @@ export function Deliveries({ hook, state, refresh }: DeliveriesProps) {
     <Panel
       title={t(`webhook.${state}`)}
       aside={
-        acts &&
+        discards &&
         some && (
           <>
-            {button("redeliver", t("webhook.redeliver_all"))} {button("discard", t("webhook.discard_all"))}
+            {resends && button("redeliver", t("webhook.redeliver_all"))} {button("discard", t("webhook.discard_all"))}
           </>
         )
       }
@@ -91,7 +93,8 @@ export function Deliveries({ hook, state, refresh }: DeliveriesProps) {
           danger={doing.what === "discard"}
           onClose={() => setDoing(undefined)}
           act={async () => {
-            const body = doing.delivery === undefined ? {} : { delivery: doing.delivery.delivery };
+            const one = doing.delivery === undefined ? {} : { delivery: doing.delivery.delivery };
+            const body = doing.what === "discard" ? { ...one, state } : one;
             await admin("POST", path("webhooks", hook.id, doing.what), { body });
             pages.refresh();
             refresh();

@@ -132,7 +132,7 @@ test("a claim is found, returned, and stands in the audit log", async () => {
   await page.getByRole("link", { name: "Claims" }).first().click();
   await page.getByPlaceholder(/User, exactly/).fill("anna");
   await page.getByRole("link", { name: "anna" }).click();
-  await page.getByRole("heading", { name: /Claim/ }).waitFor();
+  await page.getByRole("heading", { name: /Claim [0-9a-f]/ }).waitFor();
   await seen(page, "<script>document.title='hacked'</script>");
   expect(await page.title()).not.toContain("hacked");
   await page.getByRole("button", { name: "Take back" }).click();

@@ -151,6 +151,7 @@ test("a claim is found, returned, and stands in the audit log", async () => {
   await page.getByRole("dialog").getByText("The quantity goes from 50 to 60.").waitFor();
   await page.getByRole("dialog").getByRole("button", { name: "Restock" }).click();
   await until("there are more", async () => (await figure(page, "Remaining")) === 58);
+  await page.getByRole("dialog").waitFor({ state: "detached" });
   await page.getByRole("button", { name: "Close", exact: true }).click();
   await page.getByRole("dialog").getByText("Nobody can claim any more, from now on.").waitFor();
   await page.getByRole("dialog").getByRole("button", { name: "Close", exact: true }).last().click();

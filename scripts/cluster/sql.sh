@@ -45,7 +45,7 @@ own() {
   [ -e "$dir/data" ] && return
   if [ "$(id -u)" = 0 ]; then
     local probe="$dir/.probe"; mkdir -p "$probe"; chown "$user" "$probe"
-    if as "$user" test -w "$probe"; then mkdir "$dir/data"; else ln -s "$(mktemp -d /tmp/bunho-sql.XXXXXX)" "$dir/data"; fi
+    if as "$user" test -w "$probe"; then mkdir "$dir/data"; else ln -s "$(mktemp -d --tmpdir=/tmp --suffix=.bunho-sql)" "$dir/data"; fi
     rmdir "$probe"
     chown "$user:" "$dir/data/."
   else

@@ -36,7 +36,7 @@ use futures_util::FutureExt;
 use state::State;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -77,7 +77,7 @@ pub struct Projector {
     ledger: Ledger,
     journal: Journal,
     gather: Duration,
-    healthy: AtomicBool,
+    healthy: watch::Sender<bool>,
     parked: AtomicU64,
 }
 
@@ -100,13 +100,19 @@ impl Projector {
     /// more for each row: both would be taken from claims.
     #[must_use]
     pub fn gathering(ledger: Ledger, journal: Journal, gather: Duration) -> Self {
-        Self { ledger, journal, gather, healthy: AtomicBool::new(true), parked: AtomicU64::new(0) }
+        Self { ledger, journal, gather, healthy: watch::Sender::new(true), parked: AtomicU64::new(0) }
     }
 
     /// Whether the last attempt succeeded.
     #[must_use]
     pub fn healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
+        *self.healthy.borrow()
+    }
+
+    /// The same, to wait for a change of it.
+    #[must_use]
+    pub fn watch_healthy(&self) -> watch::Receiver<bool> {
+        self.healthy.subscribe()
     }
 
     /// Events that a guard refused and nobody has mended yet.
@@ -303,7 +309,7 @@ impl Projector {
 
     /// Logs a change from well to failing or back; silence in between.
     fn report(&self, outcome: &Result<Progress, LedgerError>) {
-        let was_healthy = self.healthy.swap(outcome.is_ok(), Ordering::Relaxed);
+        let was_healthy = self.healthy.send_replace(outcome.is_ok());
         match outcome {
             Ok(_) if !was_healthy => tracing::info!("the ledger is reachable again, the projector goes on"),
             Err(error) if was_healthy => {

@@ -124,6 +124,8 @@ pub fn tell(port: u16, command: &str) {
     assert_eq!(String::from_utf8_lossy(&answer), "");
 }
 
+/// Waits for a state of another process, which tells nobody of it. Most looks are a connection of their own, of which a system has only so many: hence the
+/// pause between two.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {

@@ -28,6 +28,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// How a node projects the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,14 +39,16 @@ pub struct KafkaOptions {
     pub gather: Duration,
     /// Most records of a transaction, more or less.
     pub records_max: usize,
+    /// Pause after a try of what a guard refused that helped nobody: what is refused for good must not slow down the rest.
+    pub retry_pause: Duration,
 }
 
 impl KafkaOptions {
-    /// Records gather for 20 ms, as many as 20,000: some 30 MB.
+    /// Records gather for 20 ms, as many as 20,000: some 30 MB. What was refused is tried again after a second.
     #[must_use]
     pub fn usual(group: &str) -> Self {
         let consumer = ConsumerOptions { batch_records_max: 5_000, ..ConsumerOptions::usual(group) };
-        Self { consumer, gather: Duration::from_millis(20), records_max: 20_000 }
+        Self { consumer, gather: Duration::from_millis(20), records_max: 20_000, retry_pause: Duration::from_secs(1) }
     }
 }
 
@@ -55,7 +58,7 @@ pub struct KafkaProjector {
     connection: Connection,
     options: KafkaOptions,
     healthy: AtomicBool,
-    parked: AtomicU64,
+    parked: watch::Sender<u64>,
     fenced: AtomicU64,
     /// Another process is the member that this one was to be: it goes on as one that is new each time.
     doubled: AtomicBool,
@@ -84,7 +87,7 @@ impl KafkaProjector {
     /// A projector from a topic into `ledger`. Each node of an installation has one.
     #[must_use]
     pub fn new(ledger: Ledger, connection: Connection, options: KafkaOptions) -> Self {
-        let (healthy, parked, fenced) = (AtomicBool::new(true), AtomicU64::new(0), AtomicU64::new(0));
+        let (healthy, parked, fenced) = (AtomicBool::new(true), watch::Sender::new(0), AtomicU64::new(0));
         Self { ledger, connection, options, healthy, parked, fenced, doubled: AtomicBool::new(false) }
     }
 
@@ -97,7 +100,13 @@ impl KafkaProjector {
     /// Events that a guard refused, or that could not be read, and that nobody has mended yet: of all nodes, as far as this one knows.
     #[must_use]
     pub fn parked(&self) -> u64 {
-        self.parked.load(Ordering::Relaxed)
+        *self.parked.borrow()
+    }
+
+    /// The same, to wait for a change of it.
+    #[must_use]
+    pub fn watch_parked(&self) -> watch::Receiver<u64> {
+        self.parked.subscribe()
     }
 
     /// Messages that this node dropped because they stood after the fence that ended their epoch.

@@ -139,12 +139,8 @@ async fn a_failing_database_is_waited_for() {
         let projector = projector.clone();
         async move { projector.run(async { drop(stopped.await) }).await }
     });
-    let noticed = async {
-        while projector.healthy() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), noticed).await.expect("the failure is noticed");
+    let mut healthy = projector.watch_healthy();
+    tokio::time::timeout(Duration::from_secs(30), healthy.wait_for(|healthy| !healthy)).await.expect("in time").expect("noticed");
     shell.run("ALTER TABLE elsewhere RENAME TO claim_rows").await;
     let target = world.journal.durable();
     tokio::time::timeout(Duration::from_secs(30), world.ledger.projected().wait_for(|&offset| offset >= target))

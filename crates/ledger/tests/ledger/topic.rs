@@ -12,10 +12,13 @@ use bunho_journal::kafka::{self, Connection, Content, End, Ends, Kind, Message, 
 use bunho_ledger::{KafkaOptions, KafkaProjector, Ledger, Loaded, Place};
 use scene::{Running, Scene};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+const UNRESOLVED: &str = "SELECT count(*) FROM parked_events WHERE resolved_at IS NULL";
 
 /// Everything here is over long before this.
 const LONG: Duration = Duration::from_secs(50);
@@ -93,18 +96,16 @@ fn word(status: Status) -> &'static str {
     }
 }
 
-/// A member on a thread of its own, which can be made to stand still wherever it is.
-fn member_that_hangs(
-    projector: Arc<KafkaProjector>,
-) -> (std::thread::JoinHandle<()>, tokio::sync::mpsc::UnboundedSender<Option<Duration>>) {
-    let (say, mut said) = tokio::sync::mpsc::unbounded_channel();
+/// A member on a thread of its own, which can be made to stand still wherever it is: until the other side of what it is sent is gone.
+fn member_that_hangs(projector: Arc<KafkaProjector>) -> (std::thread::JoinHandle<()>, UnboundedSender<Option<mpsc::Receiver<()>>>) {
+    let (say, mut said) = tokio::sync::mpsc::unbounded_channel::<Option<mpsc::Receiver<()>>>();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let running = tokio::spawn(async move { projector.run(std::future::pending()).await });
-            while let Some(Some(time)) = said.recv().await {
+            while let Some(Some(gate)) = said.recv().await {
                 // Nothing else happens on this thread.
-                std::thread::sleep(time);
+                gate.iter().for_each(drop);
             }
             running.abort();
         });
@@ -139,17 +140,29 @@ async fn two_members_apply_every_message_once_though_one_hangs(backend: Backend)
     let total = messages.len();
     let mut messages = messages.into_iter();
     scene.say(messages.by_ref().take(total / 4)).await;
-    // Longer than it takes to be thrown out; in the middle of whatever it does.
-    second.send(Some(Duration::from_secs(9))).expect("it runs");
+    // In the middle of whatever it does. What is sent to nobody is taken by it when it stands still.
+    let (gate, stands) = mpsc::sync_channel(0);
+    second.send(Some(stands)).expect("it runs");
+    tokio::task::block_in_place(|| gate.send(())).expect("it stands still");
     for _ in 0..20 {
         scene.say(messages.by_ref().take(total / 40)).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // Until it is thrown out and the other has its share: at the latest after half as long again as that takes, since it may stand there with rows locked.
+        scene.ledger.reached(&scene.ends().await, Duration::from_millis(450)).await.expect("read");
     }
     scene.say(messages.by_ref().take(total / 8)).await;
+    drop(gate);
     second.send(None).expect("it runs");
     tokio::task::spawn_blocking(|| thread.join()).await.expect("joined").expect("it ends");
     scene.say(messages).await;
     scene.all_is_there().await;
+    // What was heard too early, and what it waited for during a pause, is tried when that is over.
+    let mut parked = one.watch_parked();
+    let mended = async {
+        while scene.sql(UNRESOLVED).await != ["0"] {
+            parked.changed().await.expect("it runs");
+        }
+    };
+    tokio::time::timeout(LONG, mended).await.expect("everything fits in");
     first.end().await;
 
     assert_eq!(scene.ledger.positions().await.expect("read"), scene.ends().await);
@@ -222,6 +235,13 @@ async fn who_did_something_is_said_once(backend: Backend) {
     assert_eq!(said, ["offer.new|offer-1.1", "offer.restock|offer-1.2", "zone.pause|zone-1.settings.1", "offer.close|offer-1.3"]);
 }
 
+/// Waits until so many events are parked.
+async fn parked(projector: &KafkaProjector, wanted: u64) {
+    let mut parked = projector.watch_parked();
+    let in_time = tokio::time::timeout(LONG, parked.wait_for(|parked| *parked == wanted)).await.is_ok();
+    assert!(in_time, "{} are parked, not {wanted}", projector.parked());
+}
+
 /// Two nodes decide in one order and are heard in another.
 async fn what_is_heard_too_early_fits_in_later(backend: Backend) {
     let scene = Scene::of(backend, "early", 1).await;
@@ -231,13 +251,7 @@ async fn what_is_heard_too_early_fits_in_later(backend: Backend) {
         scene.say([("a".to_owned(), message(1, event))]).await;
         scene.all_is_there().await;
     };
-    let wait = async |parked: u64| {
-        let end = Instant::now() + LONG;
-        while projector.parked() != parked {
-            assert!(Instant::now() < end, "{} are parked, not {parked}", projector.parked());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
+    let wait = async |wanted: u64| parked(&projector, wanted).await;
     say(defined(1, 1, goods("a", 2))).await;
     let (first, second) = (place(held(1, 0, "u1"), 1), place(held(1, 1, "u2"), 1));
     say(now(2, &first)).await;
@@ -250,15 +264,13 @@ async fn what_is_heard_too_early_fits_in_later(backend: Backend) {
     say(now(7, &then(&then(&third, Status::Confirmed), Status::Returned))).await;
     say(now(5, &then(&second, Status::Confirmed))).await;
     assert_eq!(projector.parked(), 1, "what does not help does not mend");
-    // A try that helped nobody is followed by a pause.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    // A try that helped nobody is followed by a pause, and what comes in it is tried when that is over.
     say(now(4, &then(&first, Status::Released))).await;
     wait(0).await;
     // An edit that a claim was heard before, and an older one that comes last.
     let edit = |quantity, revision| OfferSettings { revision, ..goods("a", quantity) };
     say(now(11, &place(held(1, 4, "u4"), 1))).await;
     wait(1).await;
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
     say(defined(1, 10, edit(4, 3))).await;
     wait(0).await;
     say(defined(1, 9, edit(1, 2))).await;
@@ -272,25 +284,18 @@ async fn what_is_heard_too_early_fits_in_later(backend: Backend) {
 
 async fn more_than_is_tried_at_once_is_mended_too(backend: Backend) {
     let scene = Scene::of(backend, "many-early", 1).await;
-    let projector = scene.projector(&scene.ledger);
+    let projector = scene.projector_that_tries_at_once();
     let running = Running::of(&projector);
     let say = async |offer: u32, events: Vec<Event>| {
         scene.say(events.into_iter().map(|event| (format!("o{offer}"), message(1, event)))).await;
         scene.all_is_there().await;
     };
-    let parked = async |wanted: u64| {
-        let end = Instant::now() + LONG;
-        while projector.parked() != wanted {
-            assert!(Instant::now() < end, "{} are parked, not {wanted}", projector.parked());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
+    let parked = async |wanted: u64| parked(&projector, wanted).await;
     let edit = |offer: u32, version| defined(offer, version, OfferSettings { revision: 2, ..goods(&format!("o{offer}"), 9_000) });
     // All of them fit once the edit is here, and nothing follows it.
     say(1, vec![defined(1, 1, goods("o1", 1))]).await;
     say(1, (0..2_301).map(|seq| now(u64::from(seq) + 2, &held(1, seq, &format!("u{seq}")))).collect()).await;
     parked(2_300).await;
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
     say(1, vec![edit(1, 5_000)]).await;
     parked(0).await;
     // One user's place, more than a thousand times; behind them somebody who has waited for the edit.
@@ -298,7 +303,6 @@ async fn more_than_is_tried_at_once_is_mended_too(backend: Backend) {
     let places = (0..1_100).map(|seq| now(u64::from(seq) + 2, &place(held(2, seq, "greedy"), 1)));
     say(2, places.chain([now(2_000, &held(2, 1_100, "patient"))]).collect()).await;
     parked(1_100).await;
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
     say(2, vec![edit(2, 5_000)]).await;
     parked(1_099).await;
     running.end().await;
@@ -316,18 +320,17 @@ async fn what_is_parked_of_another_partition_is_left_to_its_owner(backend: Backe
     };
     say(vec![defined(1, 1, goods("a", 1)), now(2, &held(1, 0, "u0")), now(3, &held(1, 1, "u1"))]).await;
     running.end().await;
-    let unresolved = "SELECT count(*) FROM parked_events WHERE resolved_at IS NULL";
-    assert_eq!(scene.sql(unresolved).await, ["1"]);
+    assert_eq!(scene.sql(UNRESOLVED).await, ["1"]);
     let mut shell = Shell::to(scene.ledger.place()).await;
     shell.run("UPDATE parked_events SET journal_offset = 7 * 281474976710656").await;
-    let projector = scene.projector(&scene.ledger);
+    // What it would try it has tried by the time that the next is there.
+    let projector = scene.projector_that_tries_at_once();
     let running = Running::of(&projector);
     say(vec![defined(1, 4, OfferSettings { revision: 2, ..goods("a", 5) }), now(5, &held(1, 2, "u2"))]).await;
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
     say(vec![now(6, &held(1, 3, "u3"))]).await;
     running.end().await;
     assert_eq!(scene.sql("SELECT user_id FROM claims ORDER BY id").await, ["u0", "u2", "u3"]);
-    assert_eq!(scene.sql(unresolved).await, ["1"]);
+    assert_eq!(scene.sql(UNRESOLVED).await, ["1"]);
 }
 
 async fn what_nobody_can_read_is_parked_and_the_rest_goes_on(backend: Backend) {

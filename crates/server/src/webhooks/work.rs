@@ -205,7 +205,7 @@ pub(super) async fn turn_off(webhooks: &Webhooks, id: &str, reason: &str, url: O
     };
     match webhooks.ledger.disable_webhook(id, url, reason, now(), &audit).await {
         Ok(true) => tracing::warn!(webhook = id, reason, "a webhook was turned off"),
-        Ok(false) => tracing::info!(webhook = id, reason, "a webhook was changed before it was turned off, and goes on"),
+        Ok(false) => tracing::info!(webhook = id, reason, "a webhook that was to be turned off is off, gone or elsewhere already"),
         Err(error) => tracing::error!(webhook = id, error = chain(&error), "a webhook that is to be turned off cannot be"),
     }
     webhooks.look();

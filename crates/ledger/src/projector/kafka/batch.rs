@@ -111,12 +111,12 @@ impl KafkaProjector {
         work.say_fenced(&fenced);
         self.fenced.fetch_add(fenced.values().sum(), Ordering::Relaxed);
         let still: Vec<u32> = applied.parked().iter().filter_map(Parked::offer_number).collect();
-        retry.done(&healed, still.iter().copied(), &tried);
+        retry.done(self.options.retry_pause, &healed, still.iter().copied(), &tried);
         still.into_iter().for_each(|offer| retry.note(offer));
         let parked = applied.enter(&mut state);
         state.parked = (state.parked + self.note_parked(work, unreadable, parked, &tried)).saturating_sub(healed.len() as u64);
         healed.iter().for_each(|key| drop(work.unsaid.remove(key)));
-        self.parked.store(state.parked, Ordering::Relaxed);
+        self.parked.send_replace(state.parked);
         work.next.extend(end);
         work.known = Some(Known { state, fences, retry });
         Ok(Ok(()))

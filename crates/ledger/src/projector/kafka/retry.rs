@@ -17,8 +17,6 @@ use std::time::{Duration, Instant};
 
 /// Of very many, so many are tried at once.
 const AT_ONCE_MAX: usize = 1_000;
-/// Pause after a try that helped nobody: what is refused for good must not slow down the rest.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Of one partition: what is parked of another is its owner's, whose counts would not know that it was mended.
 const PARKED: &str = "SELECT journal_offset, event_index, payload, parked_at FROM parked_events
@@ -115,11 +113,11 @@ impl Retry {
     }
 
     /// After a try, committed.
-    pub(super) fn done(&mut self, healed: &[Key], still: impl Iterator<Item = u32>, tried: &Tried) {
+    pub(super) fn done(&mut self, pause: Duration, healed: &[Key], still: impl Iterator<Item = u32>, tried: &Tried) {
         if tried.is_empty() {
             return;
         }
-        self.not_before = healed.is_empty().then(|| Instant::now() + PAUSE);
+        self.not_before = healed.is_empty().then(|| Instant::now() + pause);
         let helped: BTreeSet<u32> = healed.iter().filter_map(|key| offer_of(&tried.get(key)?.1)).collect();
         let last: BTreeMap<u32, Key> = tried.iter().filter_map(|(key, (_, event))| Some((offer_of(event)?, *key))).collect();
         for (offer, key) in last {

@@ -47,6 +47,12 @@ impl Scene {
         Arc::new(KafkaProjector::new(ledger.clone(), self.connection.clone(), options))
     }
 
+    /// One that makes no pause between two tries of what a guard refused.
+    pub(super) fn projector_that_tries_at_once(&self) -> Arc<KafkaProjector> {
+        let options = KafkaOptions { retry_pause: Duration::ZERO, ..self.options() };
+        Arc::new(KafkaProjector::new(self.ledger.clone(), self.connection.clone(), options))
+    }
+
     pub(super) async fn say(&self, messages: impl IntoIterator<Item = (String, Message)>) {
         let deliveries: Vec<_> = messages.into_iter().map(|(key, message)| self.producer.produce(&key, &message).expect("room")).collect();
         for delivery in deliveries {
